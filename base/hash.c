@@ -1,0 +1,185 @@
+#include "base/hash.h"
+#include "base/arena.h"
+
+#include <stdlib.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#define FIRST_CAP ((size_t)16)
+
+uint64_t hash_bytes(struct slice bytes)
+{
+    return XXH3_64bits(bytes.ptr, bytes.len);
+}
+
+uint64_t hash_u64(uint64_t v)
+{
+    v ^= v >> 32;
+    v *= 0x9fb21c651e98df25u;
+    v ^= v >> 29;
+    v *= 0x9fb21c651e98df25u;
+    return v ^ v >> 32;
+}
+
+/* The slot that holds the key, or the free one where it would go. */
+static struct u64map_slot *u64map_find(const struct u64map *map, uint64_t key)
+{
+    size_t i = hash_u64(key) & (map->cap - 1);
+
+    while (map->slots[i].value && map->slots[i].key != key)
+        i = (i + 1) & (map->cap - 1);
+    return &map->slots[i];
+}
+
+void *u64map_get(const struct u64map *map, uint64_t key)
+{
+    return map->len ? u64map_find(map, key)->value : NULL;
+}
+
+static void u64map_grow(struct u64map *map)
+{
+    struct u64map bigger = {.len = map->len, .cap = map->cap ? map->cap * 2 : FIRST_CAP};
+
+    bigger.slots = xcalloc(bigger.cap, sizeof(*bigger.slots));
+    for (size_t i = 0; i < map->cap; i++) {
+        if (map->slots[i].value)
+            *u64map_find(&bigger, map->slots[i].key) = map->slots[i];
+    }
+    free(map->slots);
+    *map = bigger;
+}
+
+void *u64map_set(struct u64map *map, uint64_t key, void *value)
+{
+    if (map->len + 1 > map->cap / 4 * 3)
+        u64map_grow(map);
+    struct u64map_slot *slot = u64map_find(map, key);
+    void *before = slot->value;
+
+    *slot = (struct u64map_slot){key, value};
+    map->len += !before;
+    return before;
+}
+
+void *u64map_remove(struct u64map *map, uint64_t key)
+{
+    struct u64map_slot *slot = map->len ? u64map_find(map, key) : NULL;
+
+    if (!slot || !slot->value)
+        return NULL;
+    void *before = slot->value;
+    size_t hole = (size_t)(slot - map->slots), mask = map->cap - 1;
+
+    /* Close the hole: move back whatever probed past it. */
+    for (size_t i = (hole + 1) & mask; map->slots[i].value; i = (i + 1) & mask) {
+        size_t home = hash_u64(map->slots[i].key) & mask;
+
+        if (((i - home) & mask) >= ((i - hole) & mask)) {
+            map->slots[hole] = map->slots[i];
+            hole = i;
+        }
+    }
+    map->slots[hole].value = NULL;
+    map->len--;
+    return before;
+}
+
+void u64map_release(struct u64map *map)
+{
+    free(map->slots);
+    *map = (struct u64map){0};
+}
+
+struct u64map_slot *u64map_next(const struct u64map *map, size_t *at)
+{
+    while (*at < map->cap) {
+        struct u64map_slot *slot = &map->slots[(*at)++];
+
+        if (slot->value)
+            return slot;
+    }
+    return NULL;
+}
+
+static struct strmap_slot *strmap_find(const struct strmap *map, struct slice key, uint64_t hash)
+{
+    size_t i = hash & (map->cap - 1);
+
+    while (map->slots[i].value && !(map->slots[i].hash == hash && slice_eq(map->slots[i].key, key)))
+        i = (i + 1) & (map->cap - 1);
+    return &map->slots[i];
+}
+
+void *strmap_get(const struct strmap *map, struct slice key)
+{
+    return map->len ? strmap_find(map, key, hash_bytes(key))->value : NULL;
+}
+
+static void strmap_grow(struct strmap *map)
+{
+    struct strmap bigger = {.len = map->len, .cap = map->cap ? map->cap * 2 : FIRST_CAP};
+
+    bigger.slots = xcalloc(bigger.cap, sizeof(*bigger.slots));
+    for (size_t i = 0; i < map->cap; i++) {
+        struct strmap_slot *slot = &map->slots[i];
+
+        if (slot->value)
+            *strmap_find(&bigger, slot->key, slot->hash) = *slot;
+    }
+    free(map->slots);
+    *map = bigger;
+}
+
+void *strmap_set(struct strmap *map, struct slice key, void *value)
+{
+    uint64_t hash = hash_bytes(key);
+
+    if (map->len + 1 > map->cap / 4 * 3)
+        strmap_grow(map);
+    struct strmap_slot *slot = strmap_find(map, key, hash);
+    void *before = slot->value;
+
+    *slot = (struct strmap_slot){key, hash, value};
+    map->len += !before;
+    return before;
+}
+
+void *strmap_remove(struct strmap *map, struct slice key)
+{
+    struct strmap_slot *slot = map->len ? strmap_find(map, key, hash_bytes(key)) : NULL;
+
+    if (!slot || !slot->value)
+        return NULL;
+    void *before = slot->value;
+    size_t hole = (size_t)(slot - map->slots), mask = map->cap - 1;
+
+    for (size_t i = (hole + 1) & mask; map->slots[i].value; i = (i + 1) & mask) {
+        size_t home = map->slots[i].hash & mask;
+
+        if (((i - home) & mask) >= ((i - hole) & mask)) {
+            map->slots[hole] = map->slots[i];
+            hole = i;
+        }
+    }
+    map->slots[hole].value = NULL;
+    map->len--;
+    return before;
+}
+
+void strmap_release(struct strmap *map)
+{
+    free(map->slots);
+    *map = (struct strmap){0};
+}
+
+struct strmap_slot *strmap_next(const struct strmap *map, size_t *at)
+{
+    while (*at < map->cap) {
+        struct strmap_slot *slot = &map->slots[(*at)++];
+
+        if (slot->value)
+            return slot;
+    }
+    return NULL;
+}

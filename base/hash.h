@@ -1,0 +1,56 @@
+/*
+ * Hashing and hash maps. The hash is XXH3 (xxhash), used for tables and, in
+ * the shape log's files, as a checksum against torn and flipped bytes.
+ *
+ * Both maps are open-addressed with linear probing and grow at three quarters
+ * full. A zeroed map is empty. Values are pointers the map does not own; NULL
+ * is not a value. No iterator survives an insert or a removal.
+ */
+#ifndef BASE_HASH_H
+#define BASE_HASH_H
+
+#include "base/slice.h"
+
+#include <stdint.h>
+
+uint64_t hash_bytes(struct slice bytes);
+uint64_t hash_u64(uint64_t v);
+
+struct u64map_slot {
+    uint64_t key;
+    void *value; /* NULL: free */
+};
+
+struct u64map {
+    struct u64map_slot *slots;
+    size_t len, cap; /* cap is 0 or a power of two */
+};
+
+void *u64map_get(const struct u64map *map, uint64_t key);
+/* Sets, replacing what was there; returns the value before, or NULL. */
+void *u64map_set(struct u64map *map, uint64_t key, void *value);
+/* Returns what was removed, or NULL. */
+void *u64map_remove(struct u64map *map, uint64_t key);
+void u64map_release(struct u64map *map);
+/* Walks the map: start with *at = 0, ends with NULL. */
+struct u64map_slot *u64map_next(const struct u64map *map, size_t *at);
+
+struct strmap_slot {
+    struct slice key; /* borrowed: must live as long as the entry */
+    uint64_t hash;
+    void *value; /* NULL: free */
+};
+
+struct strmap {
+    struct strmap_slot *slots;
+    size_t len, cap;
+};
+
+void *strmap_get(const struct strmap *map, struct slice key);
+/* Sets, replacing key and value; returns the value before, or NULL. */
+void *strmap_set(struct strmap *map, struct slice key, void *value);
+void *strmap_remove(struct strmap *map, struct slice key);
+void strmap_release(struct strmap *map);
+struct strmap_slot *strmap_next(const struct strmap *map, size_t *at);
+
+#endif

@@ -1,0 +1,1 @@
+unit(base USES base)
