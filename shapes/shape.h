@@ -1,0 +1,70 @@
+/*
+ * What a client asked for: a table, a where clause, columns. A shape is
+ * immutable once made and shared by reference count; two requests that mean
+ * the same make shapes with the same identity.
+ */
+#ifndef SHAPES_SHAPE_H
+#define SHAPES_SHAPE_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "change/change.h"
+#include "change/table.h"
+#include "shapes/where.h"
+
+#include <stdatomic.h>
+
+/* What an update carries: the key and what changed, or whole rows with the old values. */
+enum shape_replica { SHAPE_REPLICA_DEFAULT, SHAPE_REPLICA_FULL };
+
+/* The request, as text. A NULL ptr: not given. */
+struct shape_request {
+    struct slice table;   /* [schema.]name, quoted as SQL */
+    struct slice where;   /* may be empty */
+    struct slice columns; /* comma list, each quoted as SQL; NULL: all */
+    struct where_params params;
+    enum shape_replica replica;
+    bool changes_only;
+    bool keyed_by_identity; /* /v1/sync: DEFAULT identity is enough where shape_needs_full() says so
+                             */
+};
+
+struct shape {
+    atomic_uint refs;
+    struct arena arena;
+    struct table *table; /* a reference */
+    struct where *where; /* NULL: every row */
+    uint16_t ncolumns;   /* selected ones */
+    uint16_t *columns;   /* indexes into table->cols, ascending */
+    bool all_columns;    /* none were named */
+    enum shape_replica replica;
+    bool changes_only;
+    struct slice identity; /* equal for equal shapes; contains the relid */
+};
+
+/* Splits `[schema.]name` into its folded parts, in the arena; the schema defaults to public. */
+bool shape_table_name(struct slice text, struct arena *arena, struct slice *nspname,
+                      struct slice *relname, struct err *err) MUST_CHECK;
+
+/* Types the request against the table (which it references). On failure err->msg is the shape API's
+ * text and *field says where it belongs: "table", "where", "columns", "params". */
+struct shape *shape_new(const struct shape_request *request, struct table *table,
+                        const char **field, struct err *err) MUST_CHECK;
+struct shape *shape_ref(struct shape *shape);
+void shape_unref(struct shape *shape);
+
+/* Whether old rows must be sent whole (REPLICA IDENTITY FULL) for this shape to be followed
+ * exactly: always, unless the shape is unfiltered, or its clause looks at identity columns alone,
+ * and its key lies within the identity. */
+bool shape_needs_full(const struct shape *shape);
+
+/* `SELECT columns FROM ONLY?table WHERE clause`, for COPY. Booleans and all else in Postgres's text
+ * format. */
+void shape_put_select(const struct shape *shape, struct buf *out);
+
+/* The shape API's schema object, columns in table order; `for_sync` adds "base" for domains and
+ * enums. */
+void shape_put_schema(const struct shape *shape, bool for_sync, struct buf *out);
+
+#endif
