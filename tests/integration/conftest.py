@@ -1,0 +1,104 @@
+"""What every integration test can ask for.
+
+    database      a fresh database in a running server, once for each version of --pg
+    own_postgres  a server of the test's own, to be stopped and killed, once for each version
+    bridge        a running bridge beside `database`
+    make_replica  make_replica(shapes, name="replica"): a Replica of that bridge, not started
+
+A test that fails shows the end of the logs of all that it started. A sanitizer report in one
+of those logs fails the test.
+"""
+
+import itertools
+
+import pytest
+from harness import Bridge, Postgres, Process, Replica
+from harness.postgres_builds import default_version
+
+SERVERS = {}  # version: the running Postgres that the tests share
+NAMES = (f"test_{n}" for n in itertools.count(1))
+
+
+def pytest_addoption(parser):
+    parser.addoption("--pg", default=None, help="versions of Postgres, as 15,16,17,18; "
+                     "default: the newest that the distribution has")
+    parser.addoption("--soak", action="store_true", help="also the tests that take long")
+
+
+def pytest_generate_tests(metafunc):
+    if "pg_version" in metafunc.fixturenames:
+        asked = metafunc.config.getoption("--pg")
+        versions = [int(v) for v in asked.split(",")] if asked else [default_version()]
+        metafunc.parametrize("pg_version", versions, ids=lambda v: f"pg{v}", scope="session")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--soak"):
+        return
+    long = [item for item in items if item.get_closest_marker("soak")]
+    items[:] = [item for item in items if item not in long]
+    config.hook.pytest_deselected(items=long)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    if report.failed:
+        servers = [s.process for s in SERVERS.values() if "database" in item.fixturenames]
+        for process in dict.fromkeys(Process.started + servers):
+            report.sections.append((f"{process.name}: {process.log_path}", process.log_tail()))
+
+
+def pytest_sessionfinish():
+    for server in SERVERS.values():
+        server.destroy()
+
+
+@pytest.fixture(autouse=True)
+def processes():
+    """Ends what the test left running, after all other fixtures, and looks for reports."""
+    Process.started.clear()
+    yield
+    servers = [server.process for server in SERVERS.values()]
+    mine = [process for process in Process.started if process not in servers]
+    for process in mine:
+        process.kill9()
+    reports = [report for process in mine if (report := process.sanitizer_report())]
+    assert not reports, "a sanitizer reports:\n" + "\n".join(reports)
+
+
+@pytest.fixture
+def database(pg_version):
+    if pg_version not in SERVERS:
+        SERVERS[pg_version] = Postgres(pg_version).start()
+    database = SERVERS[pg_version].create_database(next(NAMES))
+    yield database
+    database.drop()
+
+
+@pytest.fixture
+def own_postgres(pg_version):
+    server = Postgres(pg_version).start()
+    yield server
+    server.destroy()
+
+
+@pytest.fixture
+def bridge(database, tmp_path):
+    bridge = Bridge(database, data_dir=tmp_path / "bridge").start()
+    yield bridge
+    bridge.stop()
+
+
+@pytest.fixture
+def make_replica(bridge, tmp_path):
+    made = []
+
+    def make(shapes, name="replica", **options):
+        replica = Replica(bridge, tmp_path / f"{name}.db", shapes, **options)
+        made.append(replica)
+        return replica
+
+    yield make
+    for replica in made:
+        replica.stop()

@@ -1,0 +1,21 @@
+"""Whole programs as objects with verbs: what the integration tests and the demo are made of.
+
+    with Postgres() as server:
+        db = server.create_database("shop")
+        bridge = Bridge(db, data_dir=folder / "bridge").start()
+        replica = Replica(bridge, folder / "replica.db", ["orders where owner = 7"]).start()
+        replica.wait_for_rows("orders", [(1, 7)])
+
+Everything that waits does so with wait_for(): a condition, a deadline, and words for what it
+waits for. Nothing sleeps for a time and hopes.
+"""
+
+from .bridge import Bridge
+from .postgres import Database, Postgres
+from .process import Process, program
+from .proxy import Proxy
+from .replica import Replica
+from .waiting import free_port, wait_for
+
+__all__ = ["Bridge", "Database", "Postgres", "Process", "Proxy", "Replica",
+           "free_port", "program", "wait_for"]
