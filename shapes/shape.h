@@ -40,7 +40,9 @@ struct shape {
     bool all_columns;    /* none were named */
     enum shape_replica replica;
     bool changes_only;
-    struct slice identity; /* equal for equal shapes; contains the relid */
+    struct slice identity;        /* equal for equal shapes; contains the relid */
+    struct shape_request request; /* as it was made, copied into the arena by shape_new(): the shape
+                                     log's catalogue keeps it, to type the shape again */
 };
 
 /* Splits `[schema.]name` into its folded parts, in the arena; the schema defaults to public. */
