@@ -44,9 +44,9 @@ struct table_column {
     bool not_null;
     bool generated;
     bool in_identity;    /* sent as part of an old key by the replica identity */
-    bool collation_is_c; /* compares as bytes do; false too where the type has no collation */
-    bool collation_deterministic; /* equal only if the bytes are; true where the type has no
-                                     collation */
+    bool collation_is_c; /* orders as bytes do (C, POSIX, C.UTF-8); false without a collation */
+    bool ctype_is_c;     /* upper() and lower() touch ASCII alone (C, POSIX) */
+    bool collation_deterministic; /* equal only if the bytes are; true without a collation */
 };
 
 struct table {

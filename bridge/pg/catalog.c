@@ -1,0 +1,245 @@
+#include "pg/catalog.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* One row a live column. Domains are resolved to the type below all of them. */
+static const char columns_sql[] =
+    "WITH RECURSIVE base(typid, basetypid, basetypmod, depth) AS ("
+    "  SELECT a.atttypid, a.atttypid, a.atttypmod, 0 FROM pg_attribute a"
+    "   WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped"
+    "  UNION"
+    "  SELECT b.typid, t.typbasetype,"
+    "         CASE WHEN t.typtypmod <> -1 THEN t.typtypmod ELSE b.basetypmod END, b.depth + 1"
+    "    FROM base b JOIN pg_type t ON t.oid = b.basetypid WHERE t.typtype = 'd'"
+    "), resolved AS ("
+    "  SELECT DISTINCT ON (typid) typid, basetypid, basetypmod FROM base ORDER BY typid, depth DESC"
+    "), pk AS ("
+    "  SELECT k.attnum, k.ord - 1 AS pk_index FROM pg_index i,"
+    "         unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, ord)"
+    "   WHERE i.indrelid = $1::oid AND i.indisprimary AND k.ord <= i.indnkeyatts"
+    "), ident AS ("
+    "  SELECT unnest(i.indkey::int2[]) AS attnum FROM pg_index i JOIN pg_class c ON c.oid = "
+    "i.indrelid"
+    "   WHERE i.indrelid = $1::oid AND ((c.relreplident = 'd' AND i.indisprimary)"
+    "         OR (c.relreplident = 'i' AND i.indisreplident))"
+    ")"
+    "SELECT a.attname, a.attnum, a.atttypid, a.atttypmod, t.typname, t.typtype,"
+    "       r.basetypid, r.basetypmod, bt.typname,"
+    "       CASE WHEN bt.typcategory = 'A' AND bt.typelem <> 0 THEN bt.typelem ELSE 0 END,"
+    "       coalesce(et.typname, ''), a.attndims, coalesce(pk.pk_index, -1), a.attnotnull,"
+    "       a.attgenerated <> '', c.relreplident = 'f' OR ident.attnum IS NOT NULL,"
+    /* A provider of Postgres's own ("b", from 17 on) orders by code point whatever its locale's
+       name. */
+    "       a.attcollation <> 0 AND (loc.provider = 'b' OR loc.provider = 'c' AND loc.collate IN"
+    "         ('C', 'POSIX', 'C.UTF-8', 'C.utf8')),"
+    "       a.attcollation <> 0 AND loc.provider = 'c' AND loc.ctype IN ('C', 'POSIX'),"
+    "       coalesce(coll.collisdeterministic, true)"
+    "  FROM pg_attribute a"
+    "  JOIN pg_class c ON c.oid = a.attrelid"
+    "  JOIN pg_type t ON t.oid = a.atttypid"
+    "  JOIN resolved r ON r.typid = a.atttypid"
+    "  JOIN pg_type bt ON bt.oid = r.basetypid"
+    "  LEFT JOIN pg_type et ON et.oid = bt.typelem AND bt.typcategory = 'A'"
+    "  LEFT JOIN pk ON pk.attnum = a.attnum"
+    "  LEFT JOIN (SELECT DISTINCT attnum FROM ident) ident ON ident.attnum = a.attnum"
+    /* Collation 100 is "default", the database's; its columns differ between versions. */
+    "  LEFT JOIN pg_collation coll ON coll.oid = a.attcollation AND coll.oid <> 100"
+    "  CROSS JOIN (SELECT datcollate, datctype, coalesce(to_jsonb(db)->>'datlocprovider', 'c') AS "
+    "provider"
+    "                FROM pg_database db WHERE datname = current_database()) d"
+    "  CROSS JOIN LATERAL (SELECT"
+    "         CASE WHEN coll.oid IS NULL THEN d.provider ELSE coll.collprovider::text END AS "
+    "provider,"
+    "         CASE WHEN coll.oid IS NULL THEN d.datcollate ELSE coll.collcollate END AS collate,"
+    "         CASE WHEN coll.oid IS NULL THEN d.datctype ELSE coll.collctype END AS ctype) loc"
+    " WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped"
+    " ORDER BY a.attnum";
+
+enum {
+    COL_NAME,
+    COL_NUM,
+    COL_TYPID,
+    COL_TYPMOD,
+    COL_TYPNAME,
+    COL_CLASS,
+    COL_BASETYPID,
+    COL_BASETYPMOD,
+    COL_BASETYPNAME,
+    COL_ELEMTYPID,
+    COL_ELEMTYPNAME,
+    COL_NDIMS,
+    COL_PK_INDEX,
+    COL_NOT_NULL,
+    COL_GENERATED,
+    COL_IDENTITY,
+    COL_COLLATION_C,
+    COL_CTYPE_C,
+    COL_DETERMINISTIC,
+};
+
+static void read_column(const struct pg_result *res, int row, struct table *table)
+{
+    struct table_column *col = &table->cols[row];
+
+    *col = (struct table_column){
+        .name = arena_copy(&table->arena, pg_value(res, row, COL_NAME)),
+        .attnum = (int16_t)pg_int(res, row, COL_NUM),
+        .typid = pg_oid(res, row, COL_TYPID),
+        .typmod = (int32_t)pg_int(res, row, COL_TYPMOD),
+        .typname = arena_copy(&table->arena, pg_value(res, row, COL_TYPNAME)),
+        .class = (enum type_class)pg_value(res, row, COL_CLASS).ptr[0],
+        .basetypid = pg_oid(res, row, COL_BASETYPID),
+        .basetypmod = (int32_t)pg_int(res, row, COL_BASETYPMOD),
+        .basetypname = arena_copy(&table->arena, pg_value(res, row, COL_BASETYPNAME)),
+        .elemtypid = pg_oid(res, row, COL_ELEMTYPID),
+        .elemtypname = arena_copy(&table->arena, pg_value(res, row, COL_ELEMTYPNAME)),
+        .ndims = (int16_t)pg_int(res, row, COL_NDIMS),
+        .pk_index = (int16_t)pg_int(res, row, COL_PK_INDEX),
+        .not_null = pg_bool(res, row, COL_NOT_NULL),
+        .generated = pg_bool(res, row, COL_GENERATED),
+        .in_identity = pg_bool(res, row, COL_IDENTITY),
+        .collation_is_c = pg_bool(res, row, COL_COLLATION_C),
+        .ctype_is_c = pg_bool(res, row, COL_CTYPE_C),
+        .collation_deterministic = pg_bool(res, row, COL_DETERMINISTIC),
+    };
+    table->npk = (uint16_t)(table->npk + (col->pk_index >= 0));
+}
+
+static bool read_columns(struct pg_conn *conn, struct table *table, struct err *err)
+{
+    char relid[16];
+    const char *params[] = {relid};
+
+    snprintf(relid, sizeof(relid), "%u", table->relid);
+    struct pg_result *res = pg_query_params(conn, columns_sql, params, 1, err);
+    if (!res)
+        return false;
+    table->ncols = (uint16_t)pg_rows(res);
+    table->cols = arena_calloc(&table->arena, table->ncols, sizeof(*table->cols));
+    for (int i = 0; i < table->ncols; i++)
+        read_column(res, i, table);
+    pg_result_free(res);
+
+    table->pk = arena_calloc(&table->arena, table->npk, sizeof(*table->pk));
+    for (uint16_t i = 0; i < table->ncols; i++) {
+        if (table->cols[i].pk_index >= 0)
+            table->pk[table->cols[i].pk_index] = i;
+    }
+    return true;
+}
+
+/* From a row of (oid, nspname, relname, relkind, relreplident). */
+static struct table *read_table(struct pg_conn *conn, const struct pg_result *res, struct err *err)
+{
+    struct table *table = table_new();
+
+    table->relid = pg_oid(res, 0, 0);
+    table->nspname = arena_copy(&table->arena, pg_value(res, 0, 1));
+    table->relname = arena_copy(&table->arena, pg_value(res, 0, 2));
+    table->relkind = pg_value(res, 0, 3).ptr[0];
+    table->replident = (enum replident)pg_value(res, 0, 4).ptr[0];
+    if (!read_columns(conn, table, err)) {
+        table_unref(table);
+        return NULL;
+    }
+    return table;
+}
+
+#define TABLE_SQL                                                                                  \
+    "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relreplident"                                \
+    "  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"                              \
+    " WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p'"                                    \
+    "   AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0"          \
+    "                AND NOT a.attisdropped)"
+
+struct table *catalog_table(struct pg_conn *conn, struct slice nspname, struct slice relname,
+                            struct err *err)
+{
+    struct arena arena = {0};
+    const char *params[] = {arena_copy(&arena, nspname).ptr, arena_copy(&arena, relname).ptr};
+    struct table *table = NULL;
+    struct pg_result *res =
+        pg_query_params(conn, TABLE_SQL " AND n.nspname = $1 AND c.relname = $2", params, 2, err);
+
+    if (res && pg_rows(res) == 1)
+        table = read_table(conn, res, err);
+    else if (res)
+        err_set(err, ERR_NOT_FOUND,
+                "Table \"%.*s\".\"%.*s\" does not exist. If the table name contains capitals or "
+                "special characters you must quote it.",
+                SLICE_ARG(nspname), SLICE_ARG(relname));
+    if (res)
+        pg_result_free(res);
+    arena_release(&arena);
+    return table;
+}
+
+struct table *catalog_table_by_oid(struct pg_conn *conn, uint32_t relid, struct err *err)
+{
+    char text[16];
+    const char *params[] = {text};
+    struct table *table = NULL;
+
+    snprintf(text, sizeof(text), "%u", relid);
+    struct pg_result *res = pg_query_params(conn, TABLE_SQL " AND c.oid = $1::oid", params, 1, err);
+    if (!res)
+        return NULL;
+    if (pg_rows(res) == 1)
+        table = read_table(conn, res, err);
+    else
+        err_set(err, ERR_NOT_FOUND, "table with oid %u does not exist", relid);
+    pg_result_free(res);
+    return table;
+}
+
+static bool read_oids(struct pg_conn *conn, const char *sql, uint32_t relid, struct arena *arena,
+                      uint32_t **oids, size_t *n, struct err *err)
+{
+    char text[16];
+    const char *params[] = {text};
+
+    snprintf(text, sizeof(text), "%u", relid);
+    struct pg_result *res = pg_query_params(conn, sql, params, 1, err);
+    if (!res)
+        return false;
+    *n = (size_t)pg_rows(res);
+    *oids = arena_calloc(arena, *n, sizeof(**oids));
+    for (size_t i = 0; i < *n; i++)
+        (*oids)[i] = pg_oid(res, (int)i, 0);
+    pg_result_free(res);
+    return true;
+}
+
+bool catalog_leaves(struct pg_conn *conn, uint32_t relid, struct arena *arena, uint32_t **leaves,
+                    size_t *n, struct err *err)
+{
+    return read_oids(
+        conn,
+        "SELECT c.oid FROM pg_class c WHERE c.oid = $1::oid AND c.relkind = 'r'"
+        " UNION SELECT relid FROM pg_partition_tree($1::oid::regclass) WHERE isleaf"
+        "   AND EXISTS (SELECT FROM pg_class p WHERE p.oid = relid AND p.relkind = 'r')",
+        relid, arena, leaves, n, err);
+}
+
+bool catalog_ancestors(struct pg_conn *conn, uint32_t relid, struct arena *arena,
+                       uint32_t **ancestors, size_t *n, struct err *err)
+{
+    return read_oids(
+        conn,
+        "SELECT a.relid::oid FROM pg_partition_ancestors($1::oid::regclass)"
+        "  WITH ORDINALITY AS a(relid, ord) WHERE a.relid::oid <> $1::oid ORDER BY ord",
+        relid, arena, ancestors, n, err);
+}
+
+bool catalog_snapshot(struct pg_conn *conn, struct arena *arena, struct snapshot *snapshot,
+                      struct err *err)
+{
+    struct pg_result *res = pg_query(conn, "SELECT pg_current_snapshot()::text", err);
+
+    if (!res)
+        return false;
+    bool ok = snapshot_parse(pg_value(res, 0, 0), arena, snapshot, err);
+    pg_result_free(res);
+    return ok;
+}

@@ -1,0 +1,30 @@
+/*
+ * What Postgres's catalogue says of tables.
+ */
+#ifndef PG_CATALOG_H
+#define PG_CATALOG_H
+
+#include "change/table.h"
+#include "pg/pg.h"
+
+/* The table, with one reference for the caller; NULL with ERR_NOT_FOUND when there is no such
+ * ordinary or partitioned table. The error's text is the shape API's. */
+struct table *catalog_table(struct pg_conn *conn, struct slice nspname, struct slice relname,
+                            struct err *err) MUST_CHECK;
+struct table *catalog_table_by_oid(struct pg_conn *conn, uint32_t relid,
+                                   struct err *err) MUST_CHECK;
+
+/* All partitions below a partitioned table that hold rows (its leaves), or the table itself. In the
+ * arena. */
+bool catalog_leaves(struct pg_conn *conn, uint32_t relid, struct arena *arena, uint32_t **leaves,
+                    size_t *n, struct err *err) MUST_CHECK;
+/* The partitioned tables above a partition, nearest first; none for a table that is no partition.
+ * In the arena. */
+bool catalog_ancestors(struct pg_conn *conn, uint32_t relid, struct arena *arena,
+                       uint32_t **ancestors, size_t *n, struct err *err) MUST_CHECK;
+
+/* pg_current_snapshot(). */
+bool catalog_snapshot(struct pg_conn *conn, struct arena *arena, struct snapshot *snapshot,
+                      struct err *err) MUST_CHECK;
+
+#endif

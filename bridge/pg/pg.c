@@ -1,0 +1,258 @@
+#include "pg/pg.h"
+#include "base/buf.h"
+
+#include <libpq-fe.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const char session_settings[] = "SET bytea_output = hex;"
+                                       "SET DateStyle = 'ISO, DMY';"
+                                       "SET TimeZone = 'UTC';"
+                                       "SET extra_float_digits = 1;"
+                                       "SET IntervalStyle = iso_8601;"
+                                       "SET standard_conforming_strings = on;"
+                                       "SET search_path = pg_catalog;"
+                                       "SET row_security = off;"
+                                       "SET client_min_messages = warning;"
+                                       "SET statement_timeout = 0;"
+                                       "SET idle_in_transaction_session_timeout = 0";
+
+/* libpq's texts end with newlines and may have several lines. */
+static void copy_message(char *dst, size_t size, const char *text)
+{
+    size_t n = 0;
+
+    for (; *text && n + 1 < size; text++)
+        dst[n++] = *text == '\n' || *text == '\t' ? ' ' : *text;
+    while (n && dst[n - 1] == ' ')
+        n--;
+    dst[n] = '\0';
+}
+
+/* Classes 08 (connection) and 57P0x (server going away) end the connection. */
+static bool is_connection_state(const char *sqlstate)
+{
+    return strncmp(sqlstate, "08", 2) == 0 || strncmp(sqlstate, "57P0", 4) == 0;
+}
+
+bool pg_error(const struct pg_conn *conn, const struct pg_result *result, struct err *err)
+{
+    const char *state = result ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL;
+    const char *primary = result ? PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) : NULL;
+    const char *detail = result ? PQresultErrorField(result, PG_DIAG_MESSAGE_DETAIL) : NULL;
+    const char *hint = result ? PQresultErrorField(result, PG_DIAG_MESSAGE_HINT) : NULL;
+    char text[sizeof(err->msg)];
+
+    copy_message(text, sizeof(text), primary ? primary : PQerrorMessage(conn));
+    err_set(err, ERR_PG, "%s%s%.200s", text[0] ? text : "connection lost", detail ? ": " : "",
+            detail ? detail : "");
+    if (state)
+        snprintf(err->sqlstate, sizeof(err->sqlstate), "%s", state);
+    if (hint)
+        err_hint(err, "%s", hint);
+    if (PQstatus(conn) != CONNECTION_OK || is_connection_state(err->sqlstate))
+        err->code = ERR_CONN;
+    return false;
+}
+
+struct pg_conn *pg_connect(const char *conninfo, const char *application, bool replication,
+                           struct err *err)
+{
+    /* What the user's conninfo says comes later and wins, but for replication. */
+    const char *keys[] = {"dbname",
+                          "fallback_application_name",
+                          "client_encoding",
+                          "keepalives_idle",
+                          "keepalives_interval",
+                          "tcp_user_timeout",
+                          "connect_timeout",
+                          "replication",
+                          NULL};
+    const char *values[] = {conninfo, application, "UTF8", "30",
+                            "10",     "60000",     "10",   replication ? "database" : NULL,
+                            NULL};
+    struct pg_conn *conn = PQconnectdbParams(keys, values, 1);
+
+    if (PQstatus(conn) != CONNECTION_OK) {
+        char text[sizeof(err->msg)];
+
+        copy_message(text, sizeof(text), PQerrorMessage(conn));
+        err_set(err, ERR_CONN, "could not connect to Postgres: %s", text);
+        PQfinish(conn);
+        return NULL;
+    }
+    if (!pg_run(conn, session_settings, err)) {
+        err_wrap(err, "could not set up the connection");
+        PQfinish(conn);
+        return NULL;
+    }
+    return conn;
+}
+
+void pg_close(struct pg_conn *conn)
+{
+    if (conn)
+        PQfinish(conn);
+}
+
+bool pg_alive(const struct pg_conn *conn)
+{
+    return conn && PQstatus(conn) == CONNECTION_OK;
+}
+
+int pg_server_version(const struct pg_conn *conn)
+{
+    return PQserverVersion(conn);
+}
+
+void pg_cancel(struct pg_conn *conn)
+{
+    PGcancel *cancel = PQgetCancel(conn);
+    char text[256];
+
+    if (cancel)
+        PQcancel(cancel, text, sizeof(text));
+    PQfreeCancel(cancel);
+}
+
+const char *pg_where(const struct pg_conn *conn, struct arena *arena)
+{
+    const char *host = PQhost(conn), *port = PQport(conn), *db = PQdb(conn);
+
+    return arena_printf(arena, "%s:%s/%s", host ? host : "", port ? port : "", db ? db : "");
+}
+
+static struct pg_result *checked(struct pg_conn *conn, struct pg_result *result, struct err *err)
+{
+    switch (PQresultStatus(result)) {
+    case PGRES_TUPLES_OK:
+    case PGRES_COMMAND_OK:
+        return result;
+    default:
+        pg_error(conn, result, err);
+        PQclear(result);
+        return NULL;
+    }
+}
+
+struct pg_result *pg_query(struct pg_conn *conn, const char *sql, struct err *err)
+{
+    return checked(conn, PQexec(conn, sql), err);
+}
+
+struct pg_result *pg_query_params(struct pg_conn *conn, const char *sql, const char *const *params,
+                                  int nparams, struct err *err)
+{
+    return checked(conn, PQexecParams(conn, sql, nparams, NULL, params, NULL, NULL, 0), err);
+}
+
+bool pg_run(struct pg_conn *conn, const char *sql, struct err *err)
+{
+    struct pg_result *result = pg_query(conn, sql, err);
+
+    if (!result)
+        return false;
+    PQclear(result);
+    return true;
+}
+
+bool pg_runf(struct pg_conn *conn, struct err *err, const char *fmt, ...)
+{
+    char *sql = NULL;
+    va_list ap;
+
+    va_start(ap, fmt);
+    int n = vasprintf(&sql, fmt, ap);
+    va_end(ap);
+    if (n < 0)
+        abort();
+    bool ok = pg_run(conn, sql, err);
+    free(sql);
+    return ok;
+}
+
+int pg_rows(const struct pg_result *result)
+{
+    return PQntuples(result);
+}
+
+struct slice pg_value(const struct pg_result *result, int row, int column)
+{
+    if (PQgetisnull(result, row, column))
+        return (struct slice){NULL, 0};
+    return (struct slice){PQgetvalue(result, row, column),
+                          (size_t)PQgetlength(result, row, column)};
+}
+
+int64_t pg_int(const struct pg_result *result, int row, int column)
+{
+    return strtoll(PQgetvalue(result, row, column), NULL, 10);
+}
+
+uint32_t pg_oid(const struct pg_result *result, int row, int column)
+{
+    return (uint32_t)strtoul(PQgetvalue(result, row, column), NULL, 10);
+}
+
+bool pg_bool(const struct pg_result *result, int row, int column)
+{
+    return PQgetvalue(result, row, column)[0] == 't';
+}
+
+void pg_result_free(struct pg_result *result)
+{
+    PQclear(result);
+}
+
+bool pg_copy_begin(struct pg_conn *conn, const char *query, struct err *err)
+{
+    struct buf sql;
+
+    buf_init(&sql, BUF_NO_LIMIT);
+    buf_printf(&sql, "COPY (%s\n) TO STDOUT", query);
+    struct pg_result *result = PQexec(conn, buf_cstr(&sql));
+    buf_release(&sql);
+
+    bool ok = PQresultStatus(result) == PGRES_COPY_OUT;
+    if (!ok)
+        pg_error(conn, result, err);
+    PQclear(result);
+    return ok;
+}
+
+/* After the last line the command's own result says whether it went well. */
+static bool copy_finish(struct pg_conn *conn, struct err *err)
+{
+    bool ok = true;
+
+    for (struct pg_result *result; (result = PQgetResult(conn));) {
+        if (PQresultStatus(result) != PGRES_COMMAND_OK && ok)
+            ok = pg_error(conn, result, err);
+        PQclear(result);
+    }
+    return ok;
+}
+
+void pg_copy_drop(struct slice *line)
+{
+    if (line->ptr)
+        PQfreemem((void *)(uintptr_t)line->ptr);
+    *line = (struct slice){NULL, 0};
+}
+
+bool pg_copy_line(struct pg_conn *conn, struct slice *line, struct err *err)
+{
+    char *text = NULL;
+
+    pg_copy_drop(line);
+    int n = PQgetCopyData(conn, &text, 0);
+
+    if (n == -1)
+        return copy_finish(conn, err);
+    if (n < 0)
+        return pg_error(conn, NULL, err);
+    *line = (struct slice){text, (size_t)n};
+    if (line->len && text[line->len - 1] == '\n')
+        line->len--;
+    return true;
+}

@@ -1,0 +1,237 @@
+#include "pg/publication.h"
+#include "base/clock.h"
+#include "pg/catalog.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define PG18 180000
+#define LOCK_TRIES 3
+
+static void sleep_ms(long ms)
+{
+    nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
+}
+
+static bool check_publication(const struct pg_result *res, const char *name, struct err *err)
+{
+    if (!pg_bool(res, 0, 0)) {
+        err_set(err, ERR_CONFIG,
+                "publication \"%s\" does not publish all of insert, update, delete and truncate",
+                name);
+        return err_hint(
+            err, "ALTER PUBLICATION %s SET (publish = 'insert, update, delete, truncate')", name);
+    }
+    if (pg_bool(res, 0, 1)) {
+        err_set(err, ERR_CONFIG, "publication \"%s\" publishes partitions by way of their root",
+                name);
+        return err_hint(err, "ALTER PUBLICATION %s SET (publish_via_partition_root = false)", name);
+    }
+    return true;
+}
+
+bool publication_ensure(struct pg_conn *conn, const char *name, bool *created, struct err *err)
+{
+    const char *params[] = {name};
+    struct pg_result *res =
+        pg_query_params(conn,
+                        "SELECT pubinsert AND pubupdate AND pubdelete AND pubtruncate, pubviaroot"
+                        "  FROM pg_publication WHERE pubname = $1",
+                        params, 1, err);
+
+    *created = false;
+    if (!res)
+        return false;
+    bool exists = pg_rows(res) == 1;
+    bool ok = !exists || check_publication(res, name, err);
+    pg_result_free(res);
+    if (exists || !ok)
+        return ok;
+    *created = true;
+    if (!pg_runf(conn, err, "CREATE PUBLICATION \"%s\"%s", name,
+                 pg_server_version(conn) >= PG18 ? " WITH (publish_generated_columns = stored)"
+                                                 : "")) {
+        err_wrap(err, "could not create publication \"%s\"", name);
+        return err->hint[0]
+                   ? false
+                   : err_hint(err, "the user needs CREATE on the database: GRANT CREATE ON "
+                                   "DATABASE ... TO ...");
+    }
+    return true;
+}
+
+bool publication_has(struct pg_conn *conn, const char *name, const struct table *table, bool *has,
+                     struct err *err)
+{
+    char relid[16];
+    const char *params[] = {name, relid};
+
+    snprintf(relid, sizeof(relid), "%u", table->relid);
+    /* The table, any table above it, FOR ALL TABLES, or its schema (Postgres 15 and later). */
+    struct pg_result *res = pg_query_params(
+        conn,
+        pg_server_version(conn) >= 150000
+            ? "SELECT EXISTS (SELECT FROM pg_publication p WHERE p.pubname = $1 AND (p.puballtables"
+              "  OR EXISTS (SELECT FROM pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid "
+              "IN"
+              "       (SELECT $2::oid UNION ALL SELECT relid FROM "
+              "pg_partition_ancestors($2::oid::regclass)))"
+              "  OR EXISTS (SELECT FROM pg_publication_namespace n JOIN pg_class c ON "
+              "c.relnamespace = n.pnnspid"
+              "              WHERE n.pnpubid = p.oid AND c.oid = $2::oid)))"
+            : "SELECT EXISTS (SELECT FROM pg_publication p WHERE p.pubname = $1 AND (p.puballtables"
+              "  OR EXISTS (SELECT FROM pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid "
+              "IN"
+              "       (SELECT $2::oid UNION ALL SELECT relid FROM "
+              "pg_partition_ancestors($2::oid::regclass)))))",
+        params, 2, err);
+    if (!res)
+        return false;
+    *has = pg_bool(res, 0, 0);
+    pg_result_free(res);
+    return true;
+}
+
+static char *quoted(const struct table *table)
+{
+    struct buf b;
+
+    buf_init(&b, BUF_NO_LIMIT);
+    table_put_quoted(table, &b);
+    buf_cstr(&b);
+    return b.ptr;
+}
+
+bool publication_add(struct pg_conn *conn, const char *name, const struct table *table,
+                     struct err *err)
+{
+    char *tablename = quoted(table);
+    bool ok = pg_runf(conn, err, "ALTER PUBLICATION \"%s\" ADD TABLE %s", name, tablename);
+
+    /* duplicate_object: a second bridge or an operator was faster. */
+    if (!ok && strcmp(err->sqlstate, "42710") == 0)
+        ok = true;
+    if (!ok) {
+        err_wrap(err, "could not add table %s to publication \"%s\"", tablename, name);
+        if (strcmp(err->sqlstate, "42501") == 0)
+            err_hint(err, "let the table's owner run: ALTER PUBLICATION %s ADD TABLE %s", name,
+                     tablename);
+    }
+    free(tablename);
+    return ok;
+}
+
+static bool set_full(struct pg_conn *conn, const struct table *table, int lock_timeout_ms,
+                     struct err *err)
+{
+    char *tablename = quoted(table);
+    bool ok = false;
+
+    for (int tries = 0; !ok && tries < LOCK_TRIES; tries++) {
+        ok = pg_runf(
+            conn, err,
+            "BEGIN; SET LOCAL lock_timeout = %d; ALTER TABLE %s REPLICA IDENTITY FULL; COMMIT",
+            lock_timeout_ms, tablename);
+        if (ok)
+            break;
+        struct err ignored;
+        if (!pg_run(conn, "ROLLBACK", &ignored))
+            break;
+        if (strcmp(err->sqlstate, "55P03") != 0)
+            break;
+        err->code = ERR_BUSY;
+        sleep_ms(100L << tries);
+    }
+    if (!ok) {
+        err_wrap(err, "could not set REPLICA IDENTITY FULL on table %s", tablename);
+        if (strcmp(err->sqlstate, "42501") == 0)
+            err_hint(err, "let the table's owner run: ALTER TABLE %s REPLICA IDENTITY FULL",
+                     tablename);
+    }
+    free(tablename);
+    return ok;
+}
+
+bool publication_set_full(struct pg_conn *conn, const struct table *table, int lock_timeout_ms,
+                          struct err *err)
+{
+    struct arena arena = {0};
+    uint32_t *leaves;
+    size_t n = 0;
+    bool ok = catalog_leaves(conn, table->relid, &arena, &leaves, &n, err);
+
+    for (size_t i = 0; ok && i < n; i++) {
+        struct table *leaf = catalog_table_by_oid(conn, leaves[i], err);
+
+        ok = leaf &&
+             (leaf->replident == REPLIDENT_FULL || set_full(conn, leaf, lock_timeout_ms, err));
+        table_unref(leaf);
+    }
+    /* The root too: partitions made later take nothing from it, but it says what is wanted. */
+    if (ok && table->relkind == 'p' && table->replident != REPLIDENT_FULL)
+        ok = set_full(conn, table, lock_timeout_ms, err);
+    arena_release(&arena);
+    return ok;
+}
+
+/* Who holds a lock that a writer takes, on the table or a partition of it. */
+#define WRITERS_SQL                                                                                \
+    "SELECT string_agg(DISTINCT virtualtransaction, ',') FROM pg_locks"                            \
+    " WHERE locktype = 'relation' AND granted AND pid IS DISTINCT FROM pg_backend_pid()"           \
+    "   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"           \
+    "   AND mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock',"                \
+    "                'AccessExclusiveLock')"                                                       \
+    "   AND relation IN (SELECT $1::oid UNION ALL"                                                 \
+    "                    SELECT relid FROM pg_partition_tree($1::oid::regclass))"
+
+/* Of these, who is still there (a transaction holds its own virtualxid, a prepared one has
+ * "-1/xid"). */
+#define STILL_SQL                                                                                  \
+    "SELECT DISTINCT coalesce(pid, 0), virtualtransaction FROM pg_locks"                           \
+    " WHERE virtualtransaction = ANY (string_to_array($1, ',')) LIMIT 1"
+
+static bool one_writer(struct pg_conn *conn, const char *writers, bool *any, int *pid,
+                       struct err *err)
+{
+    const char *params[] = {writers};
+    struct pg_result *res = pg_query_params(conn, STILL_SQL, params, 1, err);
+
+    if (!res)
+        return false;
+    *any = pg_rows(res) > 0;
+    *pid = *any ? (int)pg_int(res, 0, 0) : 0;
+    pg_result_free(res);
+    return true;
+}
+
+bool publication_wait_writers(struct pg_conn *conn, const struct table *table, int timeout_ms,
+                              struct err *err)
+{
+    char relid[16];
+    const char *params[] = {relid};
+    int64_t deadline = clock_ms() + timeout_ms;
+    bool ok, any = false;
+    int pid;
+
+    snprintf(relid, sizeof(relid), "%u", table->relid);
+    struct pg_result *res = pg_query_params(conn, WRITERS_SQL, params, 1, err);
+    if (!res)
+        return false;
+    struct slice writers = pg_value(res, 0, 0);
+    for (long pause = 2; (ok = !writers.ptr || one_writer(conn, writers.ptr, &any, &pid, err)) &&
+                         writers.ptr && any;
+         pause = pause < 100 ? pause * 2 : 100) {
+        if (clock_ms() > deadline) {
+            ok = err_set(err, ERR_BUSY,
+                         "table \"%.*s\".\"%.*s\" is being written by an open transaction (%s %d)",
+                         SLICE_ARG(table->nspname), SLICE_ARG(table->relname),
+                         pid ? "process" : "prepared, process", pid);
+            err_hint(err, "it must end before the table can be followed; see pg_stat_activity");
+            break;
+        }
+        sleep_ms(pause);
+    }
+    pg_result_free(res);
+    return ok;
+}
