@@ -1,0 +1,41 @@
+/*
+ * The headers of a response, as the text that goes out. Names are written in
+ * lower case. A value with CR, LF or NUL in it, or a name that is no token,
+ * would let a request forge headers: it sets `text.failed`, and the response
+ * becomes a 500. So does a text above HTTP_HEADERS_LIMIT.
+ *
+ *     struct http_headers h;
+ *
+ *     http_headers_init(&h);
+ *     http_headers_add(&h, "content-type", "application/json");
+ *     http_headers_printf(&h, "electric-offset", "%" PRIu64 "_%u", lsn, op);
+ *     http_respond(conn, 200, &h, body);      takes what h holds
+ *
+ * The core writes these itself: date, x-request-id, content-length,
+ * transfer-encoding, connection.
+ */
+#ifndef HTTP_HEADERS_H
+#define HTTP_HEADERS_H
+
+#include "base/buf.h"
+
+#define HTTP_HEADERS_LIMIT ((size_t)32 * 1024)
+
+struct http_headers {
+    struct buf text; /* "name: value\r\n" each */
+};
+
+void http_headers_init(struct http_headers *headers);
+void http_headers_release(struct http_headers *headers);
+
+void http_headers_add(struct http_headers *headers, const char *name, const char *value);
+void http_headers_add_slice(struct http_headers *headers, const char *name, struct slice value);
+void http_headers_printf(struct http_headers *headers, const char *name, const char *fmt, ...)
+    PRINTF(3, 4);
+/* Whether one of that name (in lower case) is there: for hooks that give defaults. */
+bool http_headers_has(const struct http_headers *headers, const char *name);
+
+/* "Not Found" for 404; "Unknown" for a status that has no name here. */
+const char *http_status_text(int status);
+
+#endif
