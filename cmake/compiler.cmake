@@ -11,7 +11,9 @@ endif()
 
 if(TOMBOLO_SANITIZE)
   target_compile_options(compiler INTERFACE -fsanitize=${TOMBOLO_SANITIZE}
-    -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    -fno-sanitize-recover=all -fno-omit-frame-pointer
+    # gcc, under sanitizers, no longer sees the ranges that show a text to fit.
+    $<$<C_COMPILER_ID:GNU>:-Wno-format-truncation>)
   target_link_options(compiler INTERFACE -fsanitize=${TOMBOLO_SANITIZE})
 elseif(CMAKE_BUILD_TYPE STREQUAL "Release" OR CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo")
   target_compile_definitions(compiler INTERFACE _FORTIFY_SOURCE=2)
