@@ -1,0 +1,96 @@
+/*
+ * The settings of `tombolo serve`. One table (settings.c) says of each its name
+ * in tombolo.ini, its environment names, its flag, its type, default and help;
+ * reading, `--help`, docs/CONFIG.md and reload all walk that table.
+ *
+ * A value is taken from the last of these that has one:
+ *
+ *     default  <  tombolo.ini  <  environment  <  flag
+ *
+ * The file is the one that --config or TOMBOLO_CONFIG names, which must exist,
+ * else ./tombolo.ini if it is there. An environment variable that is empty
+ * counts as not set. TOMBOLO_* variables that are no setting are ignored:
+ * Kubernetes makes such for a service called tombolo.
+ *
+ * To add a setting: a field here, a row in settings.c, then the target
+ * `config_md` writes docs/CONFIG.md.
+ */
+#ifndef SETTINGS_CONFIG_H
+#define SETTINGS_CONFIG_H
+
+#include "base/err.h"
+#include "base/logging.h"
+
+#include <stdint.h>
+#include <stdio.h>
+
+struct buf;
+
+/* Where to listen. Port 0 lets the kernel choose; an empty host means "off". */
+struct config_address {
+    char host[254]; /* a name or an address; IPv6 without its brackets */
+    uint16_t port;
+};
+
+/* Plain values, written by config_load() and config_reload() alone; the strings belong to the
+ * config, are never NULL, and stay until config_free(). Sizes are bytes, durations milliseconds. */
+struct config {
+    bool help; /* --help was given: nothing else is filled in */
+
+    char *database_url; /* a URL or key=value pairs, for libpq; holds a password: see config_mask */
+    char *stream_id;
+    int64_t snapshot_workers;
+    int64_t snapshot_timeout_ms;
+    int64_t lock_timeout_ms;
+    int64_t catalog_interval_ms;
+
+    char *data_dir;
+    int64_t segment_size;
+    int64_t chunk_size;
+    int64_t sync_interval_ms;
+
+    struct config_address listen;
+    struct config_address metrics_listen; /* off: an empty host */
+    char *secret;                         /* "" exactly when `insecure` */
+    bool insecure;
+    int64_t http_threads;    /* 0: one a core */
+    int64_t max_connections; /* 0: what the limit of open files allows */
+    int64_t keepalive_ms;
+    int64_t send_timeout_ms;
+    int64_t header_timeout_ms;
+    int64_t body_timeout_ms;
+    int64_t idle_timeout_ms;
+    int64_t shutdown_timeout_ms;
+
+    int64_t max_shapes; /* 0: no limit */
+    int64_t max_shapes_per_request;
+
+    enum log_level log_level;
+    enum log_format log_format;
+};
+
+/* Reads file, environment and flags; argv[0] is skipped, as in main(). On failure (ERR_CONFIG; the
+ * message names file:line, variable or flag, the value unless it is secret, and what is allowed)
+ * the config is empty. Keeps nothing of argv. Not for two threads at a time (getopt, getenv). */
+bool config_load(struct config *config, int argc, char **argv, struct err *err) MUST_CHECK;
+/* Reads all anew, for SIGHUP: takes on the settings that can change while running (numbers and
+ * choices alone, so no string moves), and adds to `restart` the names of those that have changed
+ * but need a restart, as "[http] listen, [http] secret". On failure nothing changes. The caller
+ * sees to it that no other thread reads the config meanwhile. */
+bool config_reload(struct config *config, int argc, char **argv, struct buf *restart,
+                   struct err *err) MUST_CHECK;
+/* Gives the strings back; the config is empty afterwards. */
+void config_free(struct config *config);
+
+/* What `tombolo serve --help` says. */
+void config_print_help(FILE *out);
+/* docs/CONFIG.md. */
+void config_print_doc(FILE *out);
+/* The settings in force, "[section] name = value" a line, secrets masked. */
+void config_print_values(const struct config *config, FILE *out);
+
+/* Adds a connection string with every password in it replaced by "***"; what cannot be read as
+ * one is masked as a whole. Rather hides too much than too little. */
+void config_mask(struct buf *out, const char *database_url);
+
+#endif
