@@ -1,0 +1,499 @@
+#include "wal/receiver.h"
+#include "base/clock.h"
+#include "base/logging.h"
+#include "base/reader.h"
+#include "change/pgoutput.h"
+#include "wal/relcache.h"
+#include "wal/session.h"
+
+#include <libpq-fe.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define FEEDBACK_EVERY_MS 1000    /* at the latest */
+#define FEEDBACK_MOVED_MS 100     /* when there is something to confirm */
+#define SETTLE_BYTES (512 * 1024) /* publish at the latest after this much input */
+#define SETTLE_MS 5               /* or this long */
+#define PROBE_AFTER_MS 30000      /* a silent server is asked for a sign of life */
+#define GIVE_UP_AFTER_MS 300000   /* and left when none comes */
+#define BACKOFF_FIRST_MS 100
+#define BACKOFF_MOST_MS 10000
+#define WAITING_PAUSE_MS 500
+
+#define XLOGDATA_HEADER 25
+#define POSTGRES_EPOCH_US INT64_C(946684800000000)
+
+struct receiver {
+    struct receiver_config config;
+    struct receiver_stats stats;
+    atomic_bool stop, disconnect;
+    int wake_fd;
+    pthread_mutex_t error_mutex;
+    char last_error[512];
+
+    /* of the connection that is there */
+    struct session session;
+    struct relcache relations;
+    struct arena arena; /* one message */
+    bool in_txn;
+    struct txn txn;
+    uint64_t next_op;
+    lsn_t received; /* end of what was received */
+    lsn_t passed,
+        settled; /* stream position outside transactions: reached, and given to settle() */
+    lsn_t told;  /* last flush position sent */
+    size_t unsettled_bytes;
+    int64_t settle_by, last_feedback, last_input; /* monotonic ms */
+    bool reply_wanted, disk_full;
+};
+
+struct receiver *receiver_new(const struct receiver_config *config, struct err *err)
+{
+    struct receiver *r = xcalloc(1, sizeof(*r));
+
+    r->config = *config;
+    r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (r->wake_fd < 0) {
+        err_errno(err, ERR_IO, "could not make an eventfd");
+        free(r);
+        return NULL;
+    }
+    pthread_mutex_init(&r->error_mutex, NULL);
+    return r;
+}
+
+void receiver_free(struct receiver *r)
+{
+    if (!r)
+        return;
+    relcache_clear(&r->relations);
+    arena_release(&r->arena);
+    pthread_mutex_destroy(&r->error_mutex);
+    close(r->wake_fd);
+    free(r);
+}
+
+void receiver_wake(struct receiver *r)
+{
+    if (eventfd_write(r->wake_fd, 1) < 0) {
+        /* it is full: awake already */
+    }
+}
+
+void receiver_stop(struct receiver *r)
+{
+    atomic_store(&r->stop, true);
+    receiver_wake(r);
+}
+
+void receiver_disconnect(struct receiver *r)
+{
+    atomic_store(&r->disconnect, true);
+    receiver_wake(r);
+}
+
+const struct receiver_stats *receiver_get_stats(const struct receiver *r)
+{
+    return &r->stats;
+}
+
+void receiver_last_error(struct receiver *r, char text[512])
+{
+    pthread_mutex_lock(&r->error_mutex);
+    memcpy(text, r->last_error, sizeof(r->last_error));
+    pthread_mutex_unlock(&r->error_mutex);
+}
+
+static void set_state(struct receiver *r, enum receiver_state state)
+{
+    atomic_store(&r->stats.state, (int)state);
+}
+
+/* ---- one message ----------------------------------------------------------------------------- */
+
+static bool need_txn(const struct receiver *r, bool wanted, char kind, struct err *err)
+{
+    if (r->in_txn == wanted)
+        return true;
+    return err_set(err, ERR_PROTOCOL, "pgoutput message '%c' %s a transaction", kind,
+                   wanted ? "outside" : "inside");
+}
+
+static bool on_begin(struct receiver *r, const struct txn *txn, struct err *err)
+{
+    if (!need_txn(r, false, 'B', err))
+        return false;
+    r->in_txn = true;
+    r->txn = *txn;
+    r->next_op = 0;
+    return r->config.sink->ops->begin(r->config.sink, txn, err);
+}
+
+static bool on_commit(struct receiver *r, const struct txn *txn, struct err *err)
+{
+    if (!need_txn(r, true, 'C', err))
+        return false;
+    if (txn->commit_lsn != r->txn.commit_lsn)
+        return err_set(err, ERR_PROTOCOL, "a commit that is not its begin's");
+    r->txn.end_lsn = txn->end_lsn;
+    /* Before the sink: once it is published, a worker may ask whether its snapshot sees it. */
+    unseen_add(r->config.unseen, &r->txn);
+    if (!r->config.sink->ops->commit(r->config.sink, &r->txn, err))
+        return false;
+    r->in_txn = false;
+    r->passed = txn->end_lsn;
+    atomic_fetch_add_explicit(&r->stats.transactions, 1, memory_order_relaxed);
+    atomic_store_explicit(&r->stats.commit_time_us, txn->time_us, memory_order_relaxed);
+    atomic_store_explicit(&r->stats.receive_time_us, clock_unix_us(), memory_order_relaxed);
+    return true;
+}
+
+static bool on_relation(struct receiver *r, const struct relation *announced, struct err *err)
+{
+    bool changed;
+    const struct relation *relation = relcache_put(&r->relations, announced, &changed);
+
+    return !changed || r->config.sink->ops->relation(r->config.sink, relation, err);
+}
+
+static bool on_change(struct receiver *r, const struct change *change, struct err *err)
+{
+    const struct relation *relation = relcache_get(&r->relations, change->relid);
+
+    if (!need_txn(r, true, 'I', err))
+        return false;
+    if (!relation)
+        return err_set(err, ERR_PROTOCOL, "a change of relation %u, which was not announced",
+                       change->relid);
+    if ((change->new && change->new->nvalues != relation->ncols) ||
+        (change->old && change->old->nvalues != relation->ncols))
+        return err_set(err, ERR_PROTOCOL, "a row of \"%.*s\" with %u columns instead of %u",
+                       SLICE_ARG(relation->relname),
+                       change->new ? change->new->nvalues : change->old->nvalues, relation->ncols);
+    uint64_t op = r->next_op;
+
+    r->next_op += 2;
+    atomic_fetch_add_explicit(&r->stats.changes, 1, memory_order_relaxed);
+    return r->config.sink->ops->change(r->config.sink, relation, change, op, err);
+}
+
+static bool on_message(struct receiver *r, struct slice bytes, struct err *err)
+{
+    struct pgoutput msg;
+
+    arena_reset(&r->arena);
+    if (!pgoutput_read(bytes, &r->arena, &msg, err))
+        return false;
+    switch (msg.kind) {
+    case PGOUTPUT_BEGIN:
+        return on_begin(r, &msg.txn, err);
+    case PGOUTPUT_COMMIT:
+        return on_commit(r, &msg.txn, err);
+    case PGOUTPUT_RELATION:
+        return on_relation(r, &msg.relation, err);
+    case PGOUTPUT_INSERT:
+    case PGOUTPUT_UPDATE:
+    case PGOUTPUT_DELETE:
+        return on_change(r, &msg.change, err);
+    case PGOUTPUT_TRUNCATE:
+        return need_txn(r, true, 'T', err) &&
+               r->config.sink->ops->truncate(r->config.sink, msg.truncate.relids,
+                                             msg.truncate.nrelids, err);
+    case PGOUTPUT_MESSAGE:
+        return r->config.sink->ops->message(r->config.sink, msg.message.prefix, msg.message.content,
+                                            err);
+    case PGOUTPUT_ORIGIN:
+    case PGOUTPUT_TYPE:
+        break;
+    }
+    return true;
+}
+
+/* ---- the stream's own messages --------------------------------------------------------------- */
+
+static void note_received(struct receiver *r, lsn_t lsn)
+{
+    if (lsn > r->received) {
+        r->received = lsn;
+        atomic_store_explicit(&r->stats.received_lsn, lsn, memory_order_relaxed);
+    }
+}
+
+/* XLogData: 'w' start:8 end:8 time:8 payload. Keepalive: 'k' end:8 time:8 reply:1. */
+static bool on_stream_message(struct receiver *r, struct slice bytes, struct err *err)
+{
+    struct reader in = reader_of(bytes);
+    uint8_t kind = reader_u8(&in);
+
+    atomic_fetch_add_explicit(&r->stats.received_bytes, bytes.len, memory_order_relaxed);
+    r->unsettled_bytes += bytes.len;
+    if (kind == 'w' && bytes.len >= XLOGDATA_HEADER) {
+        note_received(r, reader_u64(&in));
+        return on_message(
+            r, (struct slice){bytes.ptr + XLOGDATA_HEADER, bytes.len - XLOGDATA_HEADER}, err);
+    }
+    lsn_t end = reader_u64(&in);
+    reader_u64(&in);
+    bool reply = reader_u8(&in) != 0;
+    if (kind != 'k' || !reader_done(&in))
+        return err_set(err, ERR_PROTOCOL, "unknown replication message 0x%02x", kind);
+    note_received(r, end);
+    atomic_store_explicit(&r->stats.server_lsn, end, memory_order_relaxed);
+    /* Inside a transaction it says nothing of what precedes our next commit. */
+    if (!r->in_txn && end > r->passed)
+        r->passed = end;
+    r->reply_wanted |= reply;
+    return true;
+}
+
+/* ---- settling and feedback ------------------------------------------------------------------- */
+
+static bool settle(struct receiver *r, struct err *err)
+{
+    /* Every commit record that begins before `passed` has been given. */
+    lsn_t position = r->passed ? r->passed - 1 : 0;
+
+    if (r->config.sink->ops->settle(r->config.sink, position, r->passed, err)) {
+        if (r->disk_full)
+            log_info("there is room again, going on");
+        r->disk_full = false;
+        r->settled = r->passed;
+        r->unsettled_bytes = 0;
+        r->settle_by = 0;
+        return true;
+    }
+    if (err->code != ERR_DISK_FULL)
+        return false;
+    if (!r->disk_full)
+        log_error("no room for the shape log, the slot is held until there is", LOG_ERR(err));
+    r->disk_full = true;
+    return true;
+}
+
+/* 'r' written:8 flushed:8 applied:8 time:8 reply:1 */
+static bool send_feedback(struct receiver *r, lsn_t flush, bool ask, struct err *err)
+{
+    struct buf b;
+
+    buf_init(&b, 64);
+    buf_put_u8(&b, 'r');
+    buf_put_u64(&b, r->received > flush ? r->received : flush);
+    buf_put_u64(&b, flush);
+    buf_put_u64(&b, flush);
+    buf_put_u64(&b, (uint64_t)(clock_unix_us() - POSTGRES_EPOCH_US));
+    buf_put_u8(&b, ask);
+    int sent = PQputCopyData(r->session.conn, b.ptr, (int)b.len);
+    buf_release(&b);
+    if (sent < 0 || PQflush(r->session.conn) < 0) {
+        pg_error(r->session.conn, NULL, err);
+        return err_wrap(err, "could not send feedback");
+    }
+    r->told = flush;
+    r->reply_wanted = false;
+    r->last_feedback = clock_ms();
+    atomic_store_explicit(&r->stats.confirmed_lsn, flush, memory_order_relaxed);
+    return true;
+}
+
+static lsn_t confirmable(struct receiver *r)
+{
+    lsn_t flush = r->config.sink->ops->confirmable(r->config.sink);
+    lsn_t floor = unseen_floor(r->config.unseen);
+
+    if (flush > floor)
+        flush = floor;
+    return flush > r->told ? flush : r->told;
+}
+
+static bool feedback_if_due(struct receiver *r, int64_t now, struct err *err)
+{
+    int64_t since = now - r->last_feedback;
+    bool ask = now - r->last_input > PROBE_AFTER_MS && since > PROBE_AFTER_MS / 3;
+
+    if (now - r->last_input > GIVE_UP_AFTER_MS)
+        return err_set(err, ERR_CONN, "the server has been silent for %d s",
+                       GIVE_UP_AFTER_MS / 1000);
+    if (!r->reply_wanted && !ask && since < FEEDBACK_MOVED_MS)
+        return true;
+    lsn_t flush = confirmable(r);
+    if (r->reply_wanted || ask || since >= FEEDBACK_EVERY_MS || flush > r->told)
+        return send_feedback(r, flush, ask, err);
+    return true;
+}
+
+/* ---- the loop -------------------------------------------------------------------------------- */
+
+static bool wait_for_input(struct receiver *r, struct err *err)
+{
+    struct pollfd fds[2] = {
+        {.fd = PQsocket(r->session.conn), .events = POLLIN},
+        {.fd = r->wake_fd, .events = POLLIN},
+    };
+    eventfd_t count;
+
+    if (r->disk_full)
+        fds[0].fd = -1; /* read no further */
+    int unsent = PQflush(r->session.conn);
+    if (unsent > 0)
+        fds[0].events |= POLLOUT;
+    /* Confirmable moves by the syncer's and the keeper's work, which wake nobody: look soon while
+     * something is unconfirmed. */
+    bool unconfirmed = r->told < r->settled;
+    poll(fds, 2, r->disk_full || unconfirmed ? FEEDBACK_MOVED_MS : FEEDBACK_EVERY_MS);
+    if (fds[1].revents && eventfd_read(r->wake_fd, &count) < 0) {
+        /* somebody else read it */
+    }
+    if (unsent < 0 || (!r->disk_full && fds[0].revents && !PQconsumeInput(r->session.conn)))
+        return pg_error(r->session.conn, NULL, err);
+    return true;
+}
+
+/* The stream ended: why? */
+static bool stream_end(struct receiver *r, struct err *err)
+{
+    struct pg_result *res = PQgetResult(r->session.conn);
+
+    if (res && PQresultStatus(res) == PGRES_FATAL_ERROR)
+        pg_error(r->session.conn, res, err);
+    else
+        err_set(err, ERR_CONN, "the server ended the stream");
+    PQclear(res);
+    return false;
+}
+
+/* Reads what is there; *more says that the loop stopped for another reason than an empty socket. */
+static bool read_some(struct receiver *r, bool *more, struct err *err)
+{
+    char *text = NULL;
+    int n = 0;
+
+    *more = true;
+    while (r->unsettled_bytes < SETTLE_BYTES &&
+           (n = PQgetCopyData(r->session.conn, &text, 1)) > 0) {
+        bool ok = on_stream_message(r, (struct slice){text, (size_t)n}, err);
+
+        PQfreemem(text);
+        if (!ok)
+            return false;
+        r->last_input = clock_ms();
+        if (!r->settle_by)
+            r->settle_by = r->last_input + SETTLE_MS;
+        if (!r->in_txn && r->last_input >= r->settle_by)
+            return true;
+        if (r->reply_wanted)
+            return true;
+    }
+    if (n < -1)
+        return pg_error(r->session.conn, NULL, err);
+    if (n == -1)
+        return stream_end(r, err);
+    *more = n > 0 || r->unsettled_bytes >= SETTLE_BYTES;
+    return true;
+}
+
+static bool step(struct receiver *r, struct err *err)
+{
+    bool more = false;
+
+    if (!r->disk_full && !read_some(r, &more, err))
+        return false;
+    if (!r->in_txn && !settle(r, err))
+        return false;
+    if (r->in_txn)
+        r->unsettled_bytes = 0;
+    if (!feedback_if_due(r, clock_ms(), err))
+        return false;
+    return more || wait_for_input(r, err);
+}
+
+static void stream(struct receiver *r, struct err *err)
+{
+    bool ok = true;
+
+    r->in_txn = false;
+    r->received = r->passed = r->settled = r->told = 0;
+    r->unsettled_bytes = 0;
+    r->settle_by = 0;
+    r->reply_wanted = r->disk_full = false;
+    r->last_feedback = 0;
+    r->last_input = clock_ms();
+    atomic_store(&r->disconnect, false);
+    r->config.sink->ops->connected(r->config.sink);
+    while (ok && !atomic_load(&r->stop) && !atomic_load(&r->disconnect))
+        ok = step(r, err);
+    if (r->in_txn)
+        r->config.sink->ops->rollback(r->config.sink);
+    if (ok) {
+        err_set(err, ERR_CONN, "the server is shutting down");
+        struct err ignored;
+        if (!send_feedback(r, confirmable(r), false, &ignored))
+            log_debug("no last feedback", LOG_ERR(&ignored));
+    }
+    relcache_clear(&r->relations);
+}
+
+static void note_error(struct receiver *r, const struct err *err)
+{
+    pthread_mutex_lock(&r->error_mutex);
+    memcpy(r->last_error, err->msg, sizeof(r->last_error));
+    pthread_mutex_unlock(&r->error_mutex);
+    atomic_fetch_add_explicit(&r->stats.errors, 1, memory_order_relaxed);
+}
+
+static void pause_ms(struct receiver *r, int64_t ms)
+{
+    struct pollfd pfd = {.fd = r->wake_fd, .events = POLLIN};
+    int64_t until = clock_ms() + ms;
+    eventfd_t count;
+
+    for (int64_t now; !atomic_load(&r->stop) && (now = clock_ms()) < until;) {
+        if (poll(&pfd, 1, (int)(until - now)) > 0 && eventfd_read(r->wake_fd, &count) < 0)
+            continue;
+    }
+}
+
+/* One connection, from its making to its end; false when it could not be made. */
+static bool connect_and_stream(struct receiver *r, bool *waiting, struct err *err)
+{
+    if (!session_open(&r->config, &r->stop, &r->session, waiting, err))
+        return false;
+    log_info("streaming", LOG_STR("slot", r->config.slot),
+             LOG_LSN("server_lsn", r->session.server_lsn));
+    atomic_store(&r->stats.catchup_lsn, r->session.server_lsn);
+    set_state(r, RECEIVER_STREAMING);
+    stream(r, err);
+    session_close(&r->session);
+    return true;
+}
+
+void receiver_run(struct receiver *r)
+{
+    int64_t backoff = BACKOFF_FIRST_MS;
+    bool was_waiting = false;
+
+    while (!atomic_load(&r->stop)) {
+        struct err err = {0};
+        bool waiting = false;
+        bool streamed = connect_and_stream(r, &waiting, &err);
+
+        if (atomic_load(&r->stop))
+            break;
+        note_error(r, &err);
+        set_state(r, waiting ? RECEIVER_WAITING : RECEIVER_STARTING);
+        if (!waiting || !was_waiting)
+            log_at(waiting ? LOG_INFO : LOG_WARN,
+                   streamed ? "the replication stream broke" : "could not start replication",
+                   LOG_ERR(&err));
+        was_waiting = waiting;
+        backoff = streamed ? BACKOFF_FIRST_MS : backoff * 2;
+        if (backoff > BACKOFF_MOST_MS)
+            backoff = BACKOFF_MOST_MS;
+        pause_ms(r, waiting ? WAITING_PAUSE_MS : backoff);
+        atomic_fetch_add_explicit(&r->stats.reconnects, 1, memory_order_relaxed);
+    }
+    set_state(r, RECEIVER_STARTING);
+}

@@ -1,0 +1,76 @@
+/*
+ * The replication stream: keeps a connection to the walsender, decodes
+ * pgoutput and gives transactions to a sink. Runs on the stream thread until
+ * it is told to stop; a lost connection is made again with backoff.
+ *
+ *     STARTING -> WAITING -> STREAMING     waiting: another bridge holds the slot
+ *         ^------------------'             any failure: back, with a pause
+ *
+ * Before it streams it makes sure of the publication and the slot, and that
+ * the server's history still contains what this bridge has
+ * (docs/ARCHITECTURE.md, "Before streaming again").
+ *
+ * Feedback goes out on its own clock, from the same thread, which never
+ * blocks for long: flush is min(what the sink needs not again, what every new snapshot sees), so
+ * the slot never moves past what is durable; on an idle server keepalives move it.
+ */
+#ifndef WAL_RECEIVER_H
+#define WAL_RECEIVER_H
+
+#include "change/unseen.h"
+#include "wal/sink.h"
+
+#include <stdatomic.h>
+
+enum receiver_state { RECEIVER_STARTING, RECEIVER_WAITING, RECEIVER_STREAMING, RECEIVER_FAILED };
+
+/* What this bridge holds of the server's history. */
+struct receiver_history {
+    char system_id[32]; /* "" for nothing yet */
+    uint32_t timeline;
+    char slot[64];
+    lsn_t lsn; /* has been received up to here; LSN_NONE when nothing is held */
+};
+
+struct receiver_config {
+    const char *conninfo;
+    const char *slot, *publication; /* [a-z0-9_]{1,63} */
+    struct wal_sink *sink;
+    struct unseen *unseen; /* shared with the snapshot workers */
+    void *owner;           /* passed to the functions below; all called on the stream thread */
+    void (*get_history)(void *owner, struct receiver_history *history);
+    /* Durable when it returns. `reset` with a reason: what is held belongs to another history, or
+     * the slot was lost, so drop it; NULL: the history goes on, maybe under a new timeline. */
+    bool (*set_history)(void *owner, const struct receiver_history *history, const char *reset,
+                        struct err *err);
+};
+
+/* Figures and states for other threads; all relaxed atomics. */
+struct receiver_stats {
+    _Atomic int state; /* enum receiver_state */
+    atomic_uint_fast64_t received_bytes, received_lsn, confirmed_lsn, server_lsn, transactions,
+        changes, reconnects, errors;
+    /* Transactions up to this LSN were there when the connection was made: until the sink's
+     * position has passed it, clients may be ahead of us. */
+    atomic_uint_fast64_t catchup_lsn;
+    atomic_int_fast64_t commit_time_us,
+        receive_time_us; /* of the last commit received, and when it was */
+};
+
+struct receiver;
+
+struct receiver *receiver_new(const struct receiver_config *config, struct err *err) MUST_CHECK;
+void receiver_free(struct receiver *receiver);
+/* Runs until receiver_stop(). */
+void receiver_run(struct receiver *receiver);
+/* Any thread: wakes it, so that it calls settle() soon. Safe in a signal handler. */
+void receiver_wake(struct receiver *receiver);
+/* Any thread: end after a last feedback. */
+void receiver_stop(struct receiver *receiver);
+/* Any thread: the server is shutting down; disconnect, so that it need not wait for us. */
+void receiver_disconnect(struct receiver *receiver);
+const struct receiver_stats *receiver_get_stats(const struct receiver *receiver);
+/* Any thread: the last failure's text. */
+void receiver_last_error(struct receiver *receiver, char text[512]);
+
+#endif

@@ -1,0 +1,285 @@
+#include "wal/session.h"
+#include "base/clock.h"
+#include "base/logging.h"
+#include "pg/publication.h"
+#include "pg/server.h"
+
+#include <libpq-fe.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SLOW_SLOT_MS 5000
+
+struct identity {
+    char system_id[32];
+    uint32_t timeline;
+    lsn_t lsn;
+};
+
+/* A walsender takes simple queries alone. */
+static bool identify(struct pg_conn *conn, struct identity *id, struct err *err)
+{
+    struct pg_result *res = pg_query(conn, "IDENTIFY_SYSTEM", err);
+
+    if (!res) {
+        err_wrap(err, "the server does not take replication commands");
+        return err_hint(err, "is there a connection pooler in between? DATABASE_URL must lead to "
+                             "Postgres itself");
+    }
+    snprintf(id->system_id, sizeof(id->system_id), "%.*s", SLICE_ARG(pg_value(res, 0, 0)));
+    id->timeline = (uint32_t)pg_int(res, 0, 1);
+    bool ok = lsn_parse(pg_value(res, 0, 2), &id->lsn) ||
+              err_set(err, ERR_PROTOCOL, "IDENTIFY_SYSTEM gave no WAL position");
+    pg_result_free(res);
+    return ok;
+}
+
+static bool take_lock(struct pg_conn *conn, const char *slot, bool *waiting, struct err *err)
+{
+    char sql[160];
+
+    snprintf(sql, sizeof(sql), "SELECT pg_try_advisory_lock(hashtext('%s'))", slot);
+    struct pg_result *res = pg_query(conn, sql, err);
+    if (!res)
+        return err_wrap(err, "could not take the advisory lock");
+    *waiting = !pg_bool(res, 0, 0);
+    pg_result_free(res);
+    if (*waiting)
+        return err_set(err, ERR_BUSY, "another bridge follows slot \"%s\"", slot);
+    return true;
+}
+
+/* Slot creation waits for every open writing transaction of the server: say so, and look at `stop`
+ * meanwhile. */
+static bool run_waiting(struct pg_conn *conn, const char *sql, const atomic_bool *stop,
+                        struct err *err)
+{
+    int64_t warn_at = clock_ms() + SLOW_SLOT_MS;
+
+    if (!PQsendQuery(conn, sql))
+        return pg_error(conn, NULL, err);
+    while (PQisBusy(conn)) {
+        struct pollfd pfd = {.fd = PQsocket(conn), .events = POLLIN};
+
+        if (atomic_load(stop)) {
+            pg_cancel(conn);
+            return err_set(err, ERR_STOPPED, "stopping");
+        }
+        if (warn_at && clock_ms() > warn_at) {
+            warn_at = 0;
+            log_warn("creating the replication slot waits for open transactions to end",
+                     LOG_STR("hint", "see pg_stat_activity for old ones, in every database"));
+        }
+        poll(&pfd, 1, 200);
+        if (!PQconsumeInput(conn))
+            return pg_error(conn, NULL, err);
+    }
+    bool ok = true;
+    for (struct pg_result *res; (res = PQgetResult(conn));) {
+        if (PQresultStatus(res) != PGRES_TUPLES_OK && PQresultStatus(res) != PGRES_COMMAND_OK)
+            ok = pg_error(conn, res, err);
+        PQclear(res);
+    }
+    return ok;
+}
+
+static bool create_slot(struct pg_conn *conn, const char *slot, const atomic_bool *stop,
+                        struct err *err)
+{
+    char sql[160];
+
+    snprintf(sql, sizeof(sql), "CREATE_REPLICATION_SLOT \"%s\" LOGICAL pgoutput NOEXPORT_SNAPSHOT",
+             slot);
+    if (!run_waiting(conn, sql, stop, err))
+        return err_wrap(err, "could not create replication slot \"%s\"", slot);
+    log_info("created the replication slot", LOG_STR("slot", slot));
+    return true;
+}
+
+static bool drop_slot(struct pg_conn *conn, const char *slot, struct err *err)
+{
+    char sql[128];
+
+    snprintf(sql, sizeof(sql), "DROP_REPLICATION_SLOT \"%s\"", slot);
+    return pg_run(conn, sql, err) || err_wrap(err, "could not drop replication slot \"%s\"", slot);
+}
+
+/* Why the slot cannot be followed, or NULL. */
+static const char *slot_trouble(const struct slot_status *status, bool publication_created)
+{
+    if (strcmp(status->wal_status, "lost") == 0)
+        return "the server has removed WAL that the slot needed";
+    if (publication_created)
+        return "the publication was gone, so the slot is stuck";
+    return NULL;
+}
+
+static bool check_slot_owner(const struct receiver_config *config, const struct slot_status *status,
+                             bool *waiting, struct err *err)
+{
+    if (strcmp(status->plugin, "pgoutput") != 0 || !status->same_database) {
+        err_set(err, ERR_CONFIG, "slot \"%s\" is not ours: plugin \"%s\", database \"%s\"",
+                config->slot, status->plugin, status->database);
+        return err_hint(err, "choose another TOMBOLO_STREAM_ID, or drop the slot");
+    }
+    *waiting = status->active;
+    if (status->active)
+        return err_set(err, ERR_BUSY, "slot \"%s\" is in use by process %d", config->slot,
+                       status->active_pid);
+    return true;
+}
+
+/* Publication first, then the slot: a slot older than its publication can never get past the gap.
+ * *lost says why what we hold is void, or NULL. */
+static bool prepare_slot(const struct receiver_config *config, struct pg_conn *walsender,
+                         const atomic_bool *stop, const char **lost, bool *waiting, struct err *err)
+{
+    struct slot_status status;
+    bool created = false;
+    struct pg_conn *aux = pg_connect(config->conninfo, "tombolo setup", false, err);
+    bool ok = aux && server_check(aux, config->slot, err) &&
+              publication_ensure(aux, config->publication, &created, err) &&
+              server_slot_status(aux, config->slot, &status, err);
+
+    pg_close(aux);
+    *lost = NULL;
+    if (!ok || (status.exists && !check_slot_owner(config, &status, waiting, err)))
+        return false;
+    if (status.exists) {
+        *lost = slot_trouble(&status, created);
+        if (!*lost)
+            return true;
+        log_warn("replacing the replication slot", LOG_STR("slot", config->slot),
+                 LOG_STR("reason", *lost));
+        if (!drop_slot(walsender, config->slot, err))
+            return false;
+    } else {
+        *lost = "the replication slot was gone";
+    }
+    return create_slot(walsender, config->slot, stop, err);
+}
+
+/* Where the history of timeline `of` ends on the way to `timeline`. Each line: id, switch point,
+ * reason. */
+static bool switch_point(struct pg_conn *conn, uint32_t timeline, uint32_t of, lsn_t *lsn,
+                         bool *found, struct err *err)
+{
+    char sql[64];
+
+    *found = false;
+    snprintf(sql, sizeof(sql), "TIMELINE_HISTORY %u", timeline);
+    struct pg_result *res = pg_query(conn, sql, err);
+    if (!res)
+        return err_wrap(err, "could not read the timeline history");
+    char *text = strndup(pg_value(res, 0, 1).ptr, pg_value(res, 0, 1).len);
+    char *save = NULL;
+    for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+        unsigned id, high, low;
+
+        if (sscanf(line, "%u %X/%X", &id, &high, &low) == 3 && id == of) {
+            *lsn = (lsn_t)high << 32 | low;
+            *found = true;
+        }
+    }
+    free(text);
+    pg_result_free(res);
+    return true;
+}
+
+/* Whether the server's history contains what we hold; *broken says why not, or is NULL. */
+static bool compare_history(struct pg_conn *conn, const struct receiver_history *ours,
+                            const struct identity *server, const char **broken, struct err *err)
+{
+    lsn_t switched;
+    bool found;
+
+    *broken = NULL;
+    if (ours->lsn == LSN_NONE || !ours->system_id[0])
+        return true;
+    if (strcmp(ours->system_id, server->system_id) != 0)
+        *broken = "this is another database system";
+    else if (server->lsn < ours->lsn)
+        *broken = "the server's WAL is behind what was received: it was restored from a copy";
+    else if (server->timeline < ours->timeline)
+        *broken = "the server is on an older timeline";
+    if (*broken || server->timeline == ours->timeline)
+        return true;
+    if (!switch_point(conn, server->timeline, ours->timeline, &switched, &found, err))
+        return false;
+    if (!found || ours->lsn > switched)
+        *broken = "the new timeline does not contain all that was received";
+    return true;
+}
+
+static bool settle_history(const struct receiver_config *config, struct pg_conn *conn,
+                           const struct identity *server, const char *lost, struct err *err)
+{
+    struct receiver_history ours;
+    const char *broken;
+
+    config->get_history(config->owner, &ours);
+    if (!compare_history(conn, &ours, server, &broken, err))
+        return false;
+    bool first = !ours.system_id[0];
+    const char *reset = lost && !first ? lost : broken;
+    struct receiver_history now = {.timeline = server->timeline, .lsn = ours.lsn};
+
+    if (reset)
+        log_warn("everything must be fetched again", LOG_STR("reason", reset));
+    snprintf(now.system_id, sizeof(now.system_id), "%s", server->system_id);
+    snprintf(now.slot, sizeof(now.slot), "%s", config->slot);
+    if (reset)
+        unseen_clear(config->unseen);
+    if (!reset && !first && now.timeline == ours.timeline)
+        return true;
+    return config->set_history(config->owner, &now, reset, err);
+}
+
+static bool start_streaming(struct pg_conn *conn, const struct receiver_config *config,
+                            struct err *err)
+{
+    char sql[512];
+
+    /* 0/0: from the slot's own confirmed position. What we have already is recognised by its commit
+     * LSN. */
+    snprintf(sql, sizeof(sql),
+             "START_REPLICATION SLOT \"%s\" LOGICAL 0/0 (proto_version '1', publication_names "
+             "'\"%s\"', messages 'true')",
+             config->slot, config->publication);
+    struct pg_result *res = PQexec(conn, sql);
+    bool ok = PQresultStatus(res) == PGRES_COPY_BOTH;
+    if (!ok) {
+        pg_error(conn, res, err);
+        err_wrap(err, "could not start replication from slot \"%s\"", config->slot);
+    }
+    PQclear(res);
+    return ok && (PQsetnonblocking(conn, 1) == 0 || pg_error(conn, NULL, err));
+}
+
+bool session_open(const struct receiver_config *config, const atomic_bool *stop,
+                  struct session *session, bool *waiting, struct err *err)
+{
+    struct identity server = {0};
+    const char *lost;
+
+    *waiting = false;
+    session->conn = pg_connect(config->conninfo, "tombolo", true, err);
+    if (!session->conn)
+        return false;
+    bool ok = identify(session->conn, &server, err) &&
+              take_lock(session->conn, config->slot, waiting, err) &&
+              prepare_slot(config, session->conn, stop, &lost, waiting, err) &&
+              settle_history(config, session->conn, &server, lost, err) &&
+              start_streaming(session->conn, config, err);
+    session->server_lsn = server.lsn;
+    if (!ok)
+        session_close(session);
+    return ok;
+}
+
+void session_close(struct session *session)
+{
+    pg_close(session->conn);
+    session->conn = NULL;
+}

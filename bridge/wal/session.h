@@ -1,0 +1,22 @@
+/*
+ * From nothing to a streaming connection: the checks, the lock, the
+ * publication, the slot, the server's history, START_REPLICATION.
+ */
+#ifndef WAL_SESSION_H
+#define WAL_SESSION_H
+
+#include "pg/pg.h"
+#include "wal/receiver.h"
+
+struct session {
+    struct pg_conn *conn; /* in COPY mode */
+    lsn_t server_lsn;     /* where the server's WAL ended when we connected */
+};
+
+/* Opens the session; `stop` is looked at during waits. ERR_BUSY when another bridge holds the lock
+ * or the slot: *waiting then. */
+bool session_open(const struct receiver_config *config, const atomic_bool *stop,
+                  struct session *session, bool *waiting, struct err *err) MUST_CHECK;
+void session_close(struct session *session);
+
+#endif
