@@ -1,0 +1,441 @@
+#include "fanout/fanout.h"
+#include "base/clock.h"
+#include "base/logging.h"
+#include "fanout/projection.h"
+#include "fanout/routes.h"
+#include "shapes/effect.h"
+#include "shapes/index.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#define SWEEP_EVERY_MS 2000
+
+/* A log that the stream feeds. */
+struct subscription {
+    struct log *log;
+    struct shape *shape;
+    struct projection *projection;
+    struct followed_table *followed;
+    bool needs_full;
+    struct subscription *prev, *next;
+};
+
+struct fanout_registration {
+    struct log *log;
+    bool done;
+    lsn_t registered;
+    struct fanout_registration *next;
+};
+
+struct table_end {
+    uint32_t relid;
+    char reason[128];
+    struct table_end *next;
+};
+
+struct fanout {
+    struct shapelog *store;
+    struct shape_index *index;
+    struct routes routes;
+    struct projections projections;
+    struct subscription *subscriptions;
+    struct arena arena; /* one change */
+    struct txn txn;
+    int64_t swept;
+    struct fanout_stats stats;
+
+    pthread_mutex_t mutex; /* guards what other threads ask for */
+    pthread_cond_t answered;
+    struct fanout_registration *asked;
+    struct table_end *table_ends;
+    atomic_bool has_requests;
+};
+
+struct fanout *fanout_new(struct shapelog *store, fanout_resolver *resolver, void *owner)
+{
+    struct fanout *f = xcalloc(1, sizeof(*f));
+    pthread_condattr_t attr;
+
+    f->store = store;
+    f->index = shape_index_new();
+    f->routes = (struct routes){.resolver = resolver, .owner = owner};
+    projections_init(&f->projections, store);
+    pthread_mutex_init(&f->mutex, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&f->answered, &attr);
+    pthread_condattr_destroy(&attr);
+    return f;
+}
+
+const struct fanout_stats *fanout_get_stats(const struct fanout *f)
+{
+    return &f->stats;
+}
+
+/* ---- subscriptions --------------------------------------------------------------------------- */
+
+static void unsubscribe(struct fanout *f, struct subscription *sub)
+{
+    shape_index_remove(f->index, sub->shape, sub);
+    if (sub->prev)
+        sub->prev->next = sub->next;
+    else
+        f->subscriptions = sub->next;
+    if (sub->next)
+        sub->next->prev = sub->prev;
+    projections_put(&f->projections, sub->projection);
+    routes_unfollow(&f->routes, sub->followed);
+    shape_unref(sub->shape);
+    log_unref(sub->log);
+    free(sub);
+}
+
+static void end_now(struct fanout *f, struct subscription *sub, const char *reason)
+{
+    shapelog_end_log(f->store, sub->log, reason);
+    atomic_fetch_add_explicit(&f->stats.ended, 1, memory_order_relaxed);
+    unsubscribe(f, sub);
+}
+
+/* Ends by the transaction at hand; the subscription goes only if that is certain by now. */
+static void end_by_txn(struct fanout *f, struct subscription *sub, const char *reason)
+{
+    if (!log_wants(sub->log, &f->txn))
+        return;
+    log_end_by(f->store, sub->log, &f->txn, reason);
+    if (log_state(sub->log) != LOG_ENDED)
+        return;
+    atomic_fetch_add_explicit(&f->stats.ended, 1, memory_order_relaxed);
+    unsubscribe(f, sub);
+}
+
+static void end_table_now(struct fanout *f, uint32_t relid, const char *reason)
+{
+    struct arena arena = {0};
+    size_t n;
+    void **subs = shape_index_table(f->index, relid, &arena, &n);
+
+    for (size_t i = 0; i < n; i++)
+        end_now(f, subs[i], reason);
+    arena_release(&arena);
+}
+
+static void end_table_by_txn(struct fanout *f, uint32_t relid, const char *reason)
+{
+    struct arena arena = {0};
+    size_t n;
+    void **subs = shape_index_table(f->index, relid, &arena, &n);
+
+    for (size_t i = 0; i < n; i++)
+        end_by_txn(f, subs[i], reason);
+    arena_release(&arena);
+}
+
+void fanout_add(struct fanout *f, struct log *log)
+{
+    struct subscription *sub = xcalloc(1, sizeof(*sub));
+
+    sub->log = log_ref(log);
+    sub->shape = shape_ref(log_shape(log));
+    sub->followed = routes_follow(&f->routes, sub->shape->table);
+    if (!sub->followed) {
+        /* The worker saw another catalogue than the logs before it: those are out of date. */
+        end_table_now(f, sub->shape->table->relid, "the table's definition has changed");
+        sub->followed = routes_follow(&f->routes, sub->shape->table);
+    }
+    sub->projection = projections_get(&f->projections, sub->shape);
+    sub->needs_full = shape_needs_full(sub->shape);
+    sub->next = f->subscriptions;
+    if (sub->next)
+        sub->next->prev = sub;
+    f->subscriptions = sub;
+    shape_index_add(f->index, sub->shape, sub);
+}
+
+/* Logs are ended by other threads too: let go of those. */
+static void sweep(struct fanout *f)
+{
+    for (struct subscription *sub = f->subscriptions, *next; sub; sub = next) {
+        next = sub->next;
+        if (log_state(sub->log) == LOG_ENDED)
+            unsubscribe(f, sub);
+    }
+}
+
+void fanout_free(struct fanout *f)
+{
+    if (!f)
+        return;
+    while (f->subscriptions)
+        unsubscribe(f, f->subscriptions);
+    shape_index_free(f->index);
+    projections_release(&f->projections);
+    routes_release(&f->routes);
+    arena_release(&f->arena);
+    pthread_cond_destroy(&f->answered);
+    pthread_mutex_destroy(&f->mutex);
+    free(f);
+}
+
+/* ---- requests of other threads --------------------------------------------------------------- */
+
+struct fanout_registration *fanout_register_begin(struct fanout *f, struct log *log)
+{
+    struct fanout_registration *reg = xcalloc(1, sizeof(*reg));
+
+    reg->log = log;
+    pthread_mutex_lock(&f->mutex);
+    reg->next = f->asked;
+    f->asked = reg;
+    atomic_store(&f->has_requests, true);
+    pthread_mutex_unlock(&f->mutex);
+    return reg;
+}
+
+static void withdraw(struct fanout *f, struct fanout_registration *reg)
+{
+    for (struct fanout_registration **at = &f->asked; *at; at = &(*at)->next) {
+        if (*at == reg) {
+            *at = reg->next;
+            return;
+        }
+    }
+}
+
+bool fanout_register_wait(struct fanout *f, struct fanout_registration *reg, int timeout_ms,
+                          lsn_t *registered, struct err *err)
+{
+    int64_t deadline = clock_us() + (int64_t)timeout_ms * 1000;
+    struct timespec until = {deadline / 1000000, deadline % 1000000 * 1000};
+    int rc = 0;
+
+    pthread_mutex_lock(&f->mutex);
+    while (!reg->done && rc == 0)
+        rc = pthread_cond_timedwait(&f->answered, &f->mutex, &until);
+    if (!reg->done)
+        withdraw(f, reg);
+    pthread_mutex_unlock(&f->mutex);
+
+    bool done = reg->done;
+    *registered = reg->registered;
+    free(reg);
+    return done || err_set(err, ERR_TIMEOUT, "the replication stream is not there yet");
+}
+
+void fanout_end_table(struct fanout *f, uint32_t relid, const char *reason)
+{
+    struct table_end *end = xcalloc(1, sizeof(*end));
+
+    end->relid = relid;
+    strncpy(end->reason, reason, sizeof(end->reason) - 1);
+    pthread_mutex_lock(&f->mutex);
+    end->next = f->table_ends;
+    f->table_ends = end;
+    atomic_store(&f->has_requests, true);
+    pthread_mutex_unlock(&f->mutex);
+}
+
+/* Takes registrations only when all that the log holds has gone by once more since the connection
+ * was made: only then are the transactions known that a snapshot may still miss. */
+static void serve_requests(struct fanout *f, lsn_t position)
+{
+    lsn_t last = shapelog_last_commit(f->store);
+
+    pthread_mutex_lock(&f->mutex);
+    struct table_end *ends = f->table_ends;
+    struct fanout_registration *regs = position >= last ? f->asked : NULL;
+    f->table_ends = NULL;
+    if (regs)
+        f->asked = NULL;
+    atomic_store(&f->has_requests, f->asked != NULL);
+
+    for (struct table_end *end = ends, *next; end; end = next) {
+        next = end->next;
+        end_table_now(f, end->relid, end->reason);
+        routes_forget(&f->routes, 0);
+        free(end);
+    }
+    for (struct fanout_registration *reg = regs, *next; reg; reg = next) {
+        next = reg->next;
+        reg->registered = position;
+        log_register(reg->log, position);
+        fanout_add(f, reg->log);
+        reg->done = true;
+    }
+    if (regs)
+        pthread_cond_broadcast(&f->answered);
+    pthread_mutex_unlock(&f->mutex);
+}
+
+/* ---- the stream ------------------------------------------------------------------------------ */
+
+void fanout_connected(struct fanout *f)
+{
+    routes_forget(&f->routes, 0);
+}
+
+bool fanout_begin(struct fanout *f, const struct txn *txn, struct err *err)
+{
+    bool known;
+
+    f->txn = *txn;
+    /* A known one goes through all the same: it may end logs that were to end before a crash. Its
+     * appends do nothing. */
+    return shapelog_begin(f->store, txn, &known, err);
+}
+
+bool fanout_relation(struct fanout *f, const struct relation *relation, struct err *err)
+{
+    (void)err;
+    routes_forget(&f->routes, relation->relid);
+    return true;
+}
+
+/* Whether the change lacks the old row that the shape cannot do without. */
+static bool lacks_old(const struct subscription *sub, const struct change *change)
+{
+    return sub->needs_full && change->op != CHANGE_INSERT && (!change->old || change->old_is_key);
+}
+
+/* Asks one subscription what the change is to it. */
+static void ask(struct fanout *f, struct subscription *sub, const struct change *change,
+                struct projection **touched)
+{
+    enum effect_kind kind;
+    struct err err;
+
+    if (!log_wants(sub->log, &f->txn))
+        return;
+    if (lacks_old(sub, change)) {
+        end_by_txn(f, sub, "the table's replica identity is not FULL any more");
+        return;
+    }
+    if (!shape_effect(sub->shape, change, &f->arena, &kind, &err)) {
+        end_by_txn(f, sub, err.msg);
+        return;
+    }
+    if (kind == EFFECT_NONE)
+        return;
+    if (kind != EFFECT_DELETE && kind != EFFECT_UPDATE &&
+        message_lacks(sub->projection->format, change->new)) {
+        end_by_txn(f, sub, "a large value of a row under a new key was not sent");
+        return;
+    }
+    projection_want(sub->projection, kind, sub->log);
+    if (!sub->projection->touched) {
+        sub->projection->touched = true;
+        sub->projection->next_touched = *touched;
+        *touched = sub->projection;
+    }
+}
+
+static bool append_all(struct fanout *f, struct projection *touched, const struct change *change,
+                       uint64_t op, struct err *err)
+{
+    const struct message_place place = {f->txn.commit_lsn, f->txn.xid, op};
+    uint64_t messages = 0, rows_out = 0;
+    bool ok = true;
+
+    for (struct projection *p = touched; p; p = p->next_touched) {
+        p->touched = false;
+        ok = projection_append(&f->projections, p, change, &place, &messages, &rows_out, err) && ok;
+    }
+    atomic_fetch_add_explicit(&f->stats.messages, messages, memory_order_relaxed);
+    atomic_fetch_add_explicit(&f->stats.rows_out, rows_out, memory_order_relaxed);
+    return ok;
+}
+
+static bool take_route(struct fanout *f, const struct route *route, const struct change *change,
+                       uint64_t op, struct err *err)
+{
+    struct projection *touched = NULL;
+    struct change mapped = *change;
+    uint32_t relid = route->to->table->relid;
+    size_t n;
+
+    mapped.relid = relid;
+    mapped.old = route_tuple(route, change->old, NULL, &f->arena);
+    mapped.new =
+        route_tuple(route, change->new, change->old_is_key ? NULL : change->old, &f->arena);
+    void **subs = shape_index_find(f->index, relid, &mapped, &f->arena, &n);
+    for (size_t i = 0; i < n; i++)
+        ask(f, subs[i], &mapped, &touched);
+    return append_all(f, touched, &mapped, op, err);
+}
+
+/* The tables that the relation's rows are for; in the arena, for ending shapes rebuilds the routes.
+ */
+static uint32_t *routed_tables(struct fanout *f, const struct relation_routes *routes)
+{
+    uint32_t *relids = arena_calloc(&f->arena, routes->n, sizeof(*relids));
+
+    for (size_t i = 0; i < routes->n; i++)
+        relids[i] = routes->routes[i].to->table->relid;
+    return relids;
+}
+
+bool fanout_change(struct fanout *f, const struct relation *relation, const struct change *change,
+                   uint64_t op, struct err *err)
+{
+    struct relation_routes *routes;
+
+    if (!routes_of(&f->routes, relation, &routes, err))
+        return false;
+    arena_reset(&f->arena);
+    const size_t n = routes->n;
+    const uint32_t *relids = n ? routed_tables(f, routes) : NULL;
+
+    for (size_t i = 0; i < n; i++) {
+        if (!routes_of(&f->routes, relation, &routes, err))
+            return false;
+        const struct route *route = route_to(routes, relids[i]);
+
+        if (route && !route->matches)
+            end_table_by_txn(f, relids[i], "the table's columns have changed");
+        else if (route && !take_route(f, route, change, op, err))
+            return false;
+    }
+    return true;
+}
+
+bool fanout_truncate(struct fanout *f, const uint32_t *relids, uint32_t n, struct err *err)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        struct relation_routes *routes;
+
+        if (!routes_ancestors(&f->routes, relids[i], &routes, err))
+            return false;
+        end_table_by_txn(f, relids[i], "the table was truncated");
+        for (size_t j = 0; j < routes->nancestors; j++)
+            end_table_by_txn(f, routes->ancestors[j], "a partition was truncated");
+    }
+    return true;
+}
+
+bool fanout_commit(struct fanout *f, const struct txn *txn, struct err *err)
+{
+    return shapelog_commit(f->store, txn, err);
+}
+
+void fanout_rollback(struct fanout *f)
+{
+    shapelog_rollback(f->store);
+}
+
+bool fanout_settle(struct fanout *f, lsn_t position, lsn_t end_lsn, struct err *err)
+{
+    int64_t now = clock_ms();
+
+    if (atomic_load_explicit(&f->has_requests, memory_order_relaxed))
+        serve_requests(f, position);
+    if (now - f->swept >= SWEEP_EVERY_MS) {
+        f->swept = now;
+        sweep(f);
+    }
+    /* After a reconnect the stream goes over what is published already. */
+    if (position <= shapelog_published(f->store))
+        return true;
+    return shapelog_publish(f->store, position, end_lsn, err);
+}

@@ -1,0 +1,53 @@
+/*
+ * A way to write a table's rows: which columns, with old values or without.
+ * All logs that want the same bytes share one, so that a change is encoded
+ * once for all of them; and its lane keeps those bytes together.
+ */
+#ifndef FANOUT_PROJECTION_H
+#define FANOUT_PROJECTION_H
+
+#include "base/hash.h"
+#include "change/message.h"
+#include "shapelog/shapelog.h"
+#include "shapes/effect.h"
+
+#define EFFECT_KINDS (EFFECT_MOVE + 1)
+
+struct log_list {
+    struct log **logs;
+    size_t len, cap;
+};
+
+struct projection {
+    struct slice key; /* in projections' map */
+    unsigned users;
+    struct arena arena;
+    struct message_format *format;
+    struct lane *lane;
+
+    /* of the change at hand: which logs want it as what */
+    struct log_list wanted[EFFECT_KINDS];
+    struct projection *next_touched;
+    bool touched;
+};
+
+struct projections {
+    struct shapelog *store;
+    struct strmap by_key;
+    struct buf message; /* scratch */
+};
+
+void projections_init(struct projections *projections, struct shapelog *store);
+void projections_release(struct projections *projections);
+
+/* The shape's projection, with one more user. */
+struct projection *projections_get(struct projections *projections, const struct shape *shape);
+void projections_put(struct projections *projections, struct projection *projection);
+
+void projection_want(struct projection *projection, enum effect_kind kind, struct log *log);
+/* Encodes and appends the change for all that want it, and forgets them. */
+bool projection_append(struct projections *projections, struct projection *projection,
+                       const struct change *change, const struct message_place *place,
+                       uint64_t *messages, uint64_t *rows_out, struct err *err) MUST_CHECK;
+
+#endif
