@@ -310,10 +310,12 @@ static enum step take(struct http_conn *conn, struct slice in, bool more_there)
 static enum step step_read(struct http_conn *conn)
 {
     struct http_worker *worker = conn->worker;
-    struct slice in = {conn->ahead + conn->ahead_at, conn->ahead_len - conn->ahead_at};
+    struct slice in;
     bool more_there = true;
 
-    if (!conn->ahead) {
+    if (conn->ahead) {
+        in = (struct slice){conn->ahead + conn->ahead_at, conn->ahead_len - conn->ahead_at};
+    } else {
         ssize_t n = recv(conn->fd, worker->scratch, sizeof(worker->scratch), 0);
 
         if (n < 0 && (errno == EAGAIN || errno == EINTR))

@@ -326,10 +326,11 @@ bool http_intake_limit_body(struct http_intake *in, size_t limit)
 static void explain(struct http_intake *in, llhttp_errno_t code)
 {
     const char *reason = llhttp_get_error_reason(&in->parser);
+    bool known_version = in->parser.http_major == 1 && in->parser.http_minor <= 1;
 
     if (in->status)
         return;
-    if (code == HPE_INVALID_VERSION || code == HPE_PAUSED_H2_UPGRADE)
+    if ((code == HPE_INVALID_VERSION && !known_version) || code == HPE_PAUSED_H2_UPGRADE)
         refuse(in, 505, "only http/1.0 and http/1.1 are spoken here");
     else
         refuse(in, 400, reason && reason[0] ? reason : "malformed request");

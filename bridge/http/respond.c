@@ -54,11 +54,11 @@ static void put_request_id(struct http_conn *conn, struct http_headers *h)
 /* The headers that frame the response, and say whether it is the last. */
 static void put_framing(struct http_conn *conn, int status, uint64_t length, struct http_headers *h)
 {
-    if (has_no_body(status))
-        ;
-    else if (length != HTTP_LENGTH_UNKNOWN)
+    bool body = !has_no_body(status);
+
+    if (body && length != HTTP_LENGTH_UNKNOWN)
         http_headers_printf(h, "content-length", "%llu", (unsigned long long)length);
-    else if (!conn->http10)
+    else if (body && !conn->http10)
         http_headers_add(h, "transfer-encoding", "chunked");
     if (conn->last)
         http_headers_add(h, "connection", "close");
