@@ -1,0 +1,65 @@
+#include "replica/answer.h"
+
+#include "base/buf.h"
+#include "replica/replica.h"
+
+#include <stdlib.h>
+#include <yyjson.h>
+
+/* "shapes[0].where" as "shapes[0] (orders).where". */
+static void put_place(struct buf *out, const struct replica *r, const char *place)
+{
+    const char *name = NULL;
+    char *end = NULL;
+
+    if (strncmp(place, "shapes[", 7) == 0)
+        name = replica_shape_name(r, strtoul(place + 7, &end, 10));
+    if (name && *end == ']')
+        buf_printf(out, "%.*s] (%s)%s", (int)(end - place), place, name, end + 1);
+    else
+        buf_put_cstr(out, place);
+}
+
+static void put_errors(struct buf *out, const struct replica *r, yyjson_val *errors)
+{
+    size_t i, n, j, m;
+    yyjson_val *place, *texts, *text;
+
+    yyjson_obj_foreach(errors, i, n, place, texts)
+    {
+        yyjson_arr_foreach(texts, j, m, text)
+        {
+            buf_put_cstr(out, "; ");
+            put_place(out, r, yyjson_get_str(place));
+            buf_printf(out, ": %s", yyjson_is_str(text) ? yyjson_get_str(text) : "?");
+        }
+    }
+}
+
+static bool may_help(long status)
+{
+    return status == 408 || status == 425 || status == 429 || status >= 500;
+}
+
+bool lite_answer_refused(const struct replica *r, long status, struct slice body, struct err *err)
+{
+    yyjson_doc *doc = body.len ? yyjson_read(body.ptr, body.len, 0) : NULL;
+    yyjson_val *root = yyjson_doc_get_root(doc);
+    const char *message = yyjson_get_str(yyjson_obj_get(root, "message"));
+    enum err_code code = may_help(status) ? ERR_CONN : ERR_INPUT;
+    struct buf out;
+
+    buf_init(&out, BUF_NO_LIMIT);
+    buf_put_cstr(&out, message ? message : "no message");
+    put_errors(&out, r, yyjson_obj_get(root, "errors"));
+    err_set(err, code, "the bridge answered %ld: %s", status, buf_cstr(&out));
+    buf_release(&out);
+    yyjson_doc_free(doc);
+    if (status == 401)
+        err_hint(err, "give the bridge's secret with --secret or TOMBOLO_SECRET");
+    else if (status >= 300 && status < 400)
+        err_hint(err, "the address leads elsewhere: give the bridge's own");
+    else if (status == 404)
+        err_hint(err, "is it a Tombolo bridge's address?");
+    return false;
+}

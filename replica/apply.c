@@ -1,0 +1,358 @@
+/*
+ * The stream's events, one function each, and where the transactions end.
+ *
+ * A transaction opens with the first row and commits at a commit line; when the
+ * next commit line is already there it goes on, up to GROUP_ROWS or GROUP_US, so that
+ * catching up does not pay for a transaction each. The position is written last in
+ * it. Opening a shape and a snapshot's rows may commit by themselves as long as no
+ * change waits for its commit line.
+ */
+#include "replica/core.h"
+
+#include "base/clock.h"
+#include "base/logging.h"
+#include "replica/merge.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <yyjson.h>
+
+#define GROUP_ROWS 10000
+#define GROUP_US 50000
+
+bool lite_apply_begin(struct replica *r, struct err *err)
+{
+    if (r->db.in_txn)
+        return true;
+    r->txn_rows = 0;
+    r->txn_started = clock_us();
+    return lite_db_begin(&r->db, err);
+}
+
+struct lite_feed *lite_apply_feed(struct replica *r, yyjson_val *index, struct err *err)
+{
+    if (yyjson_is_uint(index) && yyjson_get_uint(index) < r->nfeeds)
+        return &r->feeds[yyjson_get_uint(index)];
+    err_set(err, ERR_PROTOCOL, "the stream speaks of a shape that was not asked for");
+    return NULL;
+}
+
+static bool read_lsn(yyjson_val *object, uint64_t *lsn, struct err *err)
+{
+    const char *text = yyjson_get_str(yyjson_obj_get(object, "lsn"));
+    char *end;
+
+    if (text && *text >= '0' && *text <= '9') {
+        *lsn = strtoull(text, &end, 10);
+        if (!*end && *lsn <= INT64_MAX)
+            return true;
+    }
+    return err_set(err, ERR_PROTOCOL, "the stream has a position that is not a number");
+}
+
+/* Commits unless changes wait for their commit line. */
+static bool commit_alone(struct replica *r, struct err *err)
+{
+    return r->changes || r->commit_due || lite_db_commit(&r->db, err);
+}
+
+/* ---- refetch ---- */
+
+static bool forget_handle(struct replica *r, struct lite_feed *feed, const char *reason,
+                          struct err *err)
+{
+    struct lite_shape *s = feed->shape;
+
+    lite_table_release(&feed->table);
+    feed->phase = LITE_CLOSED;
+    s->handle = NULL;
+    s->reason = arena_strdup(&r->session, reason);
+    if (s->status == LITE_LIVE)
+        s->status = LITE_REFETCHING;
+    log_info("fetching a shape again", LOG_STR("table", s->local), LOG_STR("reason", reason));
+    return lite_apply_begin(r, err) && lite_shape_save(&r->db, s, err);
+}
+
+bool lite_apply_refetch(struct replica *r, struct lite_feed *feed, const char *reason,
+                        struct err *err)
+{
+    feed->skip = true;
+    r->reconnect = true;
+    if (!forget_handle(r, feed, reason, err))
+        return false;
+    if (r->changes || r->commit_due)
+        return true; /* the commit line will end the stream */
+    return lite_db_commit(&r->db, err) &&
+           err_set(err, ERR_CHANGED, "table \"%s\" is fetched again: %s", feed->shape->local,
+                   reason);
+}
+
+static bool on_refetch(struct replica *r, yyjson_val *event, struct err *err)
+{
+    struct lite_feed *feed = lite_apply_feed(r, yyjson_obj_get(event, "shape"), err);
+    const char *reason = yyjson_get_str(yyjson_obj_get(event, "reason"));
+
+    if (!feed)
+        return false;
+    return feed->skip || (forget_handle(r, feed, reason ? reason : "the bridge says so", err) &&
+                          commit_alone(r, err));
+}
+
+/* ---- open ---- */
+
+static bool read_open(struct replica *r, struct lite_feed *feed, yyjson_val *event, struct err *err)
+{
+    yyjson_val *schema = yyjson_obj_get(event, "schema");
+    const char *handle = yyjson_get_str(yyjson_obj_get(event, "handle"));
+    char *json = yyjson_val_write(schema, 0, NULL);
+
+    feed->schema_json = json ? arena_strdup(&r->session, json) : NULL;
+    free(json);
+    if (!handle || !feed->schema_json)
+        return err_set(err, ERR_PROTOCOL, "a shape was opened without handle or schema");
+    feed->handle = arena_strdup(&r->session, handle);
+    if (!lite_schema_parse(schema, &r->session, &feed->schema, err))
+        return false;
+    if (feed->schema.nkey == 0 && !lite_schema_rowid(&feed->schema))
+        return err_set(err, ERR_UNSUPPORTED,
+                       "it has no primary key, and columns rowid, _rowid_ and oid");
+    return true;
+}
+
+/* Whether the table that is there has the columns that the bridge now tells. */
+static bool compare_schema(struct replica *r, struct lite_feed *feed, struct err *err)
+{
+    struct lite_schema stored;
+
+    feed->same = false;
+    if (!feed->shape->schema_json)
+        return true;
+    if (!lite_schema_read(slice_of(feed->shape->schema_json), &r->session, &stored, err))
+        return false;
+    feed->same = lite_schema_same(&stored, &feed->schema);
+    return true;
+}
+
+static bool go_on(struct replica *r, struct lite_feed *feed, struct err *err)
+{
+    if (!feed->shape->handle || feed->shape->status != LITE_LIVE)
+        return err_set(err, ERR_PROTOCOL, "the bridge goes on with a shape that is not here");
+    if (!feed->same)
+        return lite_apply_refetch(r, feed, "its columns have changed", err);
+    feed->shape->handle = feed->handle;
+    lite_table_init(&feed->table, &r->db, &feed->schema, feed->shape->local);
+    feed->phase = LITE_STREAMING;
+    return true;
+}
+
+static bool make_side(struct replica *r, struct lite_feed *feed, const char *name, struct err *err)
+{
+    const struct lite_shape *s = feed->shape;
+
+    if (!s->schema_json) {
+        if (!lite_merge_adoptable(&r->db, s->local, &feed->schema, err))
+            return false;
+        feed->same = true;
+    }
+    return lite_db_exec(&r->db, err, "DROP TABLE IF EXISTS \"%w\"", name) &&
+           lite_db_exec(&r->db, err, "%s", lite_schema_ddl(&feed->schema, name, &r->session));
+}
+
+/* Nobody relies on the table: it is made, or emptied of a fetch that did not end. */
+static bool make_table(struct replica *r, struct lite_feed *feed, struct err *err)
+{
+    struct lite_shape *s = feed->shape;
+
+    if (!lite_db_exec(&r->db, err, "DROP TABLE IF EXISTS \"%w%w\"", LITE_SIDE_PREFIX, s->local))
+        return false;
+    if (feed->same)
+        return lite_db_exec(&r->db, err, "DELETE FROM \"%w\"", s->local);
+    if (s->schema_json && !lite_db_exec(&r->db, err, "DROP TABLE IF EXISTS \"%w\"", s->local))
+        return false;
+    s->schema_json = feed->schema_json;
+    return lite_db_exec(&r->db, err, "%s", lite_schema_ddl(&feed->schema, s->local, &r->session)) &&
+           lite_columns_save(&r->db, s->local, &feed->schema, err);
+}
+
+static bool begin_snapshot(struct replica *r, struct lite_feed *feed, struct err *err)
+{
+    struct lite_shape *s = feed->shape;
+    const char *name = s->local;
+
+    feed->side = s->status != LITE_FETCHING;
+    if (feed->side) {
+        name = arena_printf(&r->session, "%s%s", LITE_SIDE_PREFIX, s->local);
+        s->status = LITE_REFETCHING;
+    }
+    s->handle = NULL; /* until all rows are there, a crash begins anew */
+    if (!lite_apply_begin(r, err) ||
+        !(feed->side ? make_side(r, feed, name, err) : make_table(r, feed, err)) ||
+        !lite_shape_save(&r->db, s, err) || !commit_alone(r, err))
+        return false;
+    lite_table_init(&feed->table, &r->db, &feed->schema, name);
+    feed->phase = LITE_SNAPSHOT;
+    feed->shuffled = false;
+    return true;
+}
+
+static bool on_open(struct replica *r, yyjson_val *event, struct err *err)
+{
+    struct lite_feed *feed = lite_apply_feed(r, yyjson_obj_get(event, "shape"), err);
+
+    if (!feed)
+        return false;
+    if (feed->skip)
+        return true;
+    lite_table_release(&feed->table);
+    feed->phase = LITE_CLOSED;
+    bool snapshot = yyjson_get_bool(yyjson_obj_get(event, "snapshot"));
+    if (read_open(r, feed, event, err) && compare_schema(r, feed, err) &&
+        (snapshot ? begin_snapshot(r, feed, err) : go_on(r, feed, err)))
+        return true;
+    return err_wrap(err, "shape of table \"%s\"", feed->shape->local);
+}
+
+static bool on_snapshot_end(struct replica *r, yyjson_val *event, struct err *err)
+{
+    struct lite_feed *feed = lite_apply_feed(r, yyjson_obj_get(event, "shape"), err);
+
+    if (!feed)
+        return false;
+    if (feed->skip)
+        return true;
+    if (feed->phase != LITE_SNAPSHOT)
+        return err_set(err, ERR_PROTOCOL, "table \"%s\": the end of a snapshot that did not begin",
+                       feed->shape->local);
+    feed->phase = LITE_COMPLETE;
+    return true;
+}
+
+/* ---- commit ---- */
+
+/* The shape's rows are complete: what is at the side becomes the table. */
+static bool complete(struct replica *r, struct lite_feed *feed, struct err *err)
+{
+    struct lite_shape *s = feed->shape;
+
+    if (feed->side) {
+        lite_table_release(&feed->table);
+        if (!lite_merge(&r->db, s->local, &feed->schema, feed->same, err))
+            return false;
+        lite_table_init(&feed->table, &r->db, &feed->schema, s->local);
+    }
+    s->status = LITE_LIVE;
+    s->handle = feed->handle;
+    s->schema_json = feed->schema_json;
+    s->reason = NULL;
+    feed->phase = LITE_STREAMING;
+    feed->side = false;
+    feed->same = true;
+    r->changes = true;
+    return lite_columns_save(&r->db, s->local, &feed->schema, err) &&
+           lite_shape_save(&r->db, s, err);
+}
+
+bool lite_apply_flush(struct replica *r, struct err *err)
+{
+    r->state.applied_at = clock_unix_us();
+    if (!lite_apply_begin(r, err) || !lite_state_save(&r->db, &r->state, err))
+        return false;
+    for (size_t i = 0; i < r->nfeeds; i++) {
+        if (r->feeds[i].phase == LITE_STREAMING &&
+            !lite_offset_save(&r->db, r->feeds[i].shape, err))
+            return false;
+    }
+    if (!lite_unique_restore(&r->db, err) || !lite_db_commit(&r->db, err))
+        return false;
+    r->commit_due = false;
+    r->progress.commits++;
+    lite_db_tidy(&r->db);
+    return true;
+}
+
+static bool read_position(struct replica *r, yyjson_val *event, struct err *err)
+{
+    uint64_t lsn = 0;
+
+    if (!read_lsn(event, &lsn, err))
+        return false;
+    r->state.position = lsn;
+    r->state.consistent = yyjson_get_bool(yyjson_obj_get(event, "consistent"));
+    for (size_t i = 0; i < r->nfeeds; i++) {
+        if (r->feeds[i].phase == LITE_STREAMING)
+            r->feeds[i].shape->offset = lsn;
+        else
+            r->state.consistent = false;
+    }
+    return true;
+}
+
+static bool group_is_full(const struct replica *r)
+{
+    return r->txn_rows >= GROUP_ROWS || clock_us() - r->txn_started >= GROUP_US;
+}
+
+static bool on_commit(struct replica *r, yyjson_val *event, struct err *err)
+{
+    const char *at = yyjson_get_str(yyjson_obj_get(event, "at"));
+
+    for (size_t i = 0; i < r->nfeeds; i++) {
+        if (r->feeds[i].phase == LITE_COMPLETE &&
+            (!lite_apply_begin(r, err) || !complete(r, &r->feeds[i], err)))
+            return false;
+    }
+    if (!read_position(r, event, err))
+        return false;
+    if (at)
+        r->state.at = strtoll(at, NULL, 10);
+    r->changes = false;
+    r->commit_due = true;
+    if (!r->reconnect && r->db.in_txn && !group_is_full(r) && lite_stream_more_commits(r))
+        return true;
+    if (!lite_apply_flush(r, err))
+        return false;
+    return !r->reconnect || err_set(err, ERR_CHANGED, "a table is fetched again");
+}
+
+/* Nothing but the position moves, and only where nothing waits for a commit line. */
+static bool on_keepalive(struct replica *r, yyjson_val *event, struct err *err)
+{
+    for (size_t i = 0; i < r->nfeeds; i++) {
+        if (r->feeds[i].phase != LITE_STREAMING)
+            return true;
+    }
+    if (r->changes)
+        return true;
+    return read_position(r, event, err) && lite_apply_flush(r, err);
+}
+
+static bool on_error(struct replica *r, yyjson_val *event, struct err *err)
+{
+    const char *message = yyjson_get_str(yyjson_obj_get(event, "message"));
+    yyjson_val *shape = yyjson_obj_get(event, "shape");
+    bool retry = yyjson_get_bool(yyjson_obj_get(event, "retry"));
+
+    err_set(err, retry ? ERR_CONN : ERR_PG, "%s", message ? message : "the bridge gave up");
+    if (yyjson_is_uint(shape) && yyjson_get_uint(shape) < r->nfeeds)
+        err_wrap(err, "table \"%s\"", r->feeds[yyjson_get_uint(shape)].shape->local);
+    return err_wrap(err, "bridge");
+}
+
+static const struct {
+    const char *name;
+    bool (*apply)(struct replica *, yyjson_val *, struct err *);
+} events[] = {
+    {"commit", on_commit},   {"keepalive", on_keepalive},       {"open", on_open},
+    {"refetch", on_refetch}, {"snapshot_end", on_snapshot_end}, {"error", on_error},
+};
+
+bool lite_apply_line(struct replica *r, yyjson_val *line, struct err *err)
+{
+    for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
+        yyjson_val *event = yyjson_obj_get(line, events[i].name);
+
+        if (event)
+            return events[i].apply(r, event, err);
+    }
+    return true; /* a newer bridge may say more than we know */
+}

@@ -1,0 +1,100 @@
+/*
+ * A replica's insides. Bytes become lines in stream.c, lines become events in
+ * apply.c, runs of messages become rows in rows.c.
+ *
+ * A feed is a shape in the present stream:
+ *
+ *     CLOSED --open--> SNAPSHOT --snapshot_end--> COMPLETE --commit--> LIVE
+ *        |                 ^                                            |
+ *        |                 +------------ open (snapshot) ---------------+
+ *        +--open (no snapshot)--------------------------------> LIVE
+ *
+ * and any of them goes back to CLOSED at a refetch, the bridge's or our own. While
+ * SNAPSHOT and COMPLETE, rows go to the table itself when nobody relies on it
+ * (status fetching), to the side table otherwise.
+ */
+#ifndef REPLICA_CORE_H
+#define REPLICA_CORE_H
+
+#include "replica/replica.h"
+#include "replica/state.h"
+#include "replica/table.h"
+
+struct yyjson_alc;
+struct yyjson_doc;
+struct yyjson_val;
+
+enum lite_phase { LITE_CLOSED, LITE_SNAPSHOT, LITE_COMPLETE, LITE_STREAMING };
+
+struct lite_feed {
+    struct lite_shape *shape;
+    enum lite_phase phase;
+    bool side;     /* rows go to the side table */
+    bool same;     /* the table that is there has this schema's columns */
+    bool skip;     /* to be fetched again: what still comes is not applied */
+    bool shuffled; /* the snapshot's rows do not come in the key's order */
+    const char *handle;
+    const char *schema_json;
+    struct lite_schema schema;
+    struct lite_table table;
+};
+
+struct lite_row {
+    int64_t number;    /* the first key column, where it is an integer */
+    struct slice text; /* else */
+    size_t seq;        /* place of arrival */
+    struct yyjson_val *value;
+};
+
+/* Rows of one feed's snapshot that wait to be sorted, with the texts they stand in. */
+struct lite_batch {
+    struct lite_feed *feed;
+    struct lite_row *rows;
+    size_t n, cap;
+    struct yyjson_doc **docs;
+    char **texts;
+    size_t ndocs, docs_cap;
+    size_t bytes;
+};
+
+struct replica {
+    struct lite_db db;
+    struct lite_state state;
+    struct arena session; /* from one request to the next */
+    struct lite_shape *shapes;
+    struct lite_feed *feeds; /* one a shape, in the request's order */
+    size_t nfeeds;
+    struct buf in;  /* bytes not applied */
+    size_t scanned; /* of them, known to hold no newline */
+    struct yyjson_alc *alc;
+    struct lite_batch batch;
+    bool streaming;  /* between a request and its end or failure */
+    bool changes;    /* the open transaction holds changes since the last commit line */
+    bool commit_due; /* the open transaction stands at a commit line */
+    bool reconnect;  /* a shape is to be fetched again, which needs a new request */
+    size_t txn_rows;
+    int64_t txn_started;
+    struct replica_progress progress;
+};
+
+/* apply.c. `line` is a whole line's object. */
+bool lite_apply_line(struct replica *r, struct yyjson_val *line, struct err *err) MUST_CHECK;
+/* Stores the position and commits. */
+bool lite_apply_flush(struct replica *r, struct err *err) MUST_CHECK;
+bool lite_apply_begin(struct replica *r, struct err *err) MUST_CHECK;
+/* The shape's rows cannot be trusted any more: to be fetched from the beginning. */
+bool lite_apply_refetch(struct replica *r, struct lite_feed *feed, const char *reason,
+                        struct err *err) MUST_CHECK;
+/* Whether commit lines may share a transaction: stream.c looks ahead. */
+bool lite_stream_more_commits(const struct replica *r);
+/* The feed that a line speaks of, or NULL with an error. */
+struct lite_feed *lite_apply_feed(struct replica *r, struct yyjson_val *index, struct err *err);
+
+/* rows.c. The batch keeps `*doc` and `*text` when it sets them to NULL. */
+bool lite_rows_apply(struct replica *r, struct lite_feed *feed, struct yyjson_val *messages,
+                     struct yyjson_doc **doc, char **text, struct err *err) MUST_CHECK;
+bool lite_rows_flush(struct replica *r, struct err *err) MUST_CHECK;
+void lite_rows_drop(struct replica *r);
+void lite_rows_release(struct replica *r);
+
+#endif

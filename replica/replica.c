@@ -1,0 +1,180 @@
+/*
+ * The replica's life: opening, which shapes, a request. The stream's way
+ * through it begins in stream.c.
+ */
+#include "replica/core.h"
+
+#include "replica/json.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <strings.h>
+#include <yyjson.h>
+
+#define LINE_LIMIT ((size_t)64 << 20)
+#define PIECE ((size_t)1 << 20)
+
+struct replica *replica_open(const char *path, struct err *err)
+{
+    struct replica *r = xcalloc(1, sizeof(*r));
+
+    if (!lite_db_open(&r->db, path, err)) {
+        free(r);
+        return NULL;
+    }
+    buf_init(&r->in, LINE_LIMIT + PIECE);
+    r->alc = yyjson_alc_dyn_new();
+    if (!r->alc)
+        abort();
+    if (!lite_state_open(&r->db, &r->state, err)) {
+        err_wrap(err, "%s", path);
+        replica_close(r);
+        return NULL;
+    }
+    return r;
+}
+
+static void close_feeds(struct replica *r)
+{
+    lite_rows_drop(r);
+    for (size_t i = 0; i < r->nfeeds; i++)
+        lite_table_release(&r->feeds[i].table);
+    r->nfeeds = 0;
+    r->feeds = NULL;
+    r->shapes = NULL;
+}
+
+void replica_close(struct replica *r)
+{
+    if (!r)
+        return;
+    lite_rows_release(r);
+    close_feeds(r);
+    lite_db_rollback(&r->db);
+    lite_state_close(&r->db);
+    lite_db_close(&r->db);
+    yyjson_alc_dyn_free(r->alc);
+    buf_release(&r->in);
+    arena_release(&r->session);
+    free(r);
+}
+
+const char *replica_id(const struct replica *r)
+{
+    return r->state.replica;
+}
+
+/* Forgets the stream that was, and reads the shapes as they are stored. */
+static bool begin_session(struct replica *r, struct err *err)
+{
+    size_t n;
+
+    r->streaming = false;
+    lite_db_rollback(&r->db);
+    close_feeds(r);
+    buf_clear(&r->in);
+    r->scanned = 0;
+    r->changes = r->commit_due = r->reconnect = r->db.relaxed = false;
+    arena_reset(&r->session);
+    if (!lite_shapes_load(&r->db, &r->session, &r->shapes, &n, err))
+        return false;
+    r->feeds = arena_calloc(&r->session, n, sizeof(*r->feeds));
+    r->nfeeds = n;
+    for (size_t i = 0; i < n; i++)
+        r->feeds[i].shape = &r->shapes[i];
+    return true;
+}
+
+/* ---- the request ---- */
+
+/* A name as the bridge reads it: folded when bare, so quoted where folding would change it. */
+static void put_name(struct buf *out, const char *name)
+{
+    bool bare = *name && strspn(name, "abcdefghijklmnopqrstuvwxyz_0123456789") == strlen(name) &&
+                !(*name >= '0' && *name <= '9');
+
+    if (!bare)
+        buf_put_u8(out, '"');
+    for (const char *p = name; *p; p++) {
+        buf_put_u8(out, (uint8_t)*p);
+        if (*p == '"')
+            buf_put_u8(out, '"');
+    }
+    if (!bare)
+        buf_put_u8(out, '"');
+}
+
+static void put_shape(struct buf *body, const struct lite_shape *s)
+{
+    struct buf name;
+
+    buf_init(&name, BUF_NO_LIMIT);
+    put_name(&name, s->schema);
+    buf_put_u8(&name, '.');
+    put_name(&name, s->table);
+    buf_put_cstr(body, "{\"table\":");
+    lite_json_string(body, buf_slice(&name));
+    buf_release(&name);
+    if (s->where) {
+        buf_put_cstr(body, ",\"where\":");
+        lite_json_string(body, slice_of(s->where));
+    }
+    if (s->params)
+        buf_printf(body, ",\"params\":%s", s->params);
+    if (s->columns)
+        buf_printf(body, ",\"columns\":%s", s->columns);
+    if (s->handle && s->status == LITE_LIVE) {
+        buf_put_cstr(body, ",\"handle\":");
+        lite_json_string(body, slice_of(s->handle));
+        buf_printf(body, ",\"offset\":\"%" PRIu64 "_inf\"", s->offset);
+    }
+    buf_put_u8(body, '}');
+}
+
+bool replica_request(struct replica *r, bool live, struct buf *body, struct err *err)
+{
+    if (!begin_session(r, err))
+        return false;
+    if (r->nfeeds == 0)
+        return err_set(err, ERR_INPUT, "the replica has no shapes");
+    buf_clear(body);
+    buf_put_cstr(body, "{\"shapes\":[");
+    for (size_t i = 0; i < r->nfeeds; i++) {
+        if (i > 0)
+            buf_put_u8(body, ',');
+        put_shape(body, r->feeds[i].shape);
+    }
+    buf_printf(body, "],\"live\":%s}", live ? "true" : "false");
+    if (body->failed)
+        return err_set(err, ERR_LIMIT, "the request is too long");
+    r->streaming = true;
+    return true;
+}
+
+bool replica_end(struct replica *r, struct err *err)
+{
+    size_t open = 0;
+
+    for (size_t i = 0; i < r->nfeeds; i++)
+        open += r->feeds[i].phase == LITE_STREAMING;
+    bool whole = r->streaming && open == r->nfeeds && !r->changes && r->in.len == 0;
+    r->streaming = false;
+    lite_rows_drop(r);
+    lite_db_rollback(&r->db);
+    return whole || err_set(err, ERR_CONN, "the stream ended before the file was up to date");
+}
+
+void replica_progress(const struct replica *r, struct replica_progress *out)
+{
+    *out = r->progress;
+    out->position = r->state.position;
+    out->consistent = r->state.consistent;
+    out->fetching = 0;
+    for (size_t i = 0; i < r->nfeeds; i++)
+        out->fetching += r->feeds[i].shape->status != LITE_LIVE;
+}
+
+const char *replica_shape_name(const struct replica *r, size_t index)
+{
+    return index < r->nfeeds ? r->feeds[index].shape->local : NULL;
+}

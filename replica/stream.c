@@ -1,0 +1,149 @@
+/*
+ * From bytes to lines. What has come is kept until its line is whole; yyjson
+ * parses the line where it stands, or a copy where rows must wait for others to
+ * be sorted with them.
+ */
+#include "replica/core.h"
+
+#include "base/clock.h"
+
+#include <stdlib.h>
+#include <yyjson.h>
+
+#define LINE_LIMIT ((size_t)64 << 20)
+#define PADDING YYJSON_PADDING_SIZE
+
+static const char commit_line[] = "\n{\"commit\"";
+
+/* In the bytes behind the present line (which still starts `in`). */
+bool lite_stream_more_commits(const struct replica *r)
+{
+    const char *p = r->in.ptr + r->scanned, *end = r->in.ptr + r->in.len;
+
+    p = memmem(p, (size_t)(end - p), commit_line, sizeof(commit_line) - 1);
+    return p && memchr(p + 1, '\n', (size_t)(end - p - 1));
+}
+
+/* {"shape":N,"messages":[...]}, the line that nearly all are. */
+static bool apply_messages(struct replica *r, yyjson_val *root, yyjson_val *messages,
+                           yyjson_doc **doc, char **text, struct err *err)
+{
+    struct lite_feed *feed = lite_apply_feed(r, yyjson_obj_get(root, "shape"), err);
+
+    return feed && lite_rows_apply(r, feed, messages, doc, text, err);
+}
+
+static bool apply_doc(struct replica *r, yyjson_doc **doc, char **text, struct err *err)
+{
+    yyjson_val *root = yyjson_doc_get_root(*doc);
+    yyjson_val *messages = yyjson_obj_get(root, "messages");
+
+    if (!yyjson_is_obj(root))
+        return err_set(err, ERR_PROTOCOL, "a line of the stream is not an object");
+    if (messages)
+        return apply_messages(r, root, messages, doc, text, err);
+    return lite_rows_flush(r, err) && lite_apply_line(r, root, err);
+}
+
+/* `line` has PADDING bytes behind it that may be written. */
+static bool parse_line(struct replica *r, char *line, size_t len, char **text, struct err *err)
+{
+    yyjson_read_err why;
+    char saved[PADDING];
+
+    memcpy(saved, line + len, PADDING);
+    memset(line + len, 0, PADDING);
+    yyjson_doc *doc = yyjson_read_opts(line, len, YYJSON_READ_INSITU, r->alc, &why);
+    memcpy(line + len, saved, PADDING);
+    if (!doc) {
+        if (why.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION)
+            abort();
+        return err_set(err, ERR_PROTOCOL, "a line of the stream is not JSON: %s at byte %zu",
+                       why.msg, why.pos);
+    }
+    bool ok = apply_doc(r, &doc, text, err);
+    yyjson_doc_free(doc);
+    return ok;
+}
+
+static bool rows_wait(const struct replica *r)
+{
+    for (size_t i = 0; i < r->nfeeds; i++) {
+        if (r->feeds[i].phase == LITE_SNAPSHOT && r->feeds[i].shuffled)
+            return true;
+    }
+    return false;
+}
+
+static bool take_line(struct replica *r, char *line, size_t len, struct err *err)
+{
+    char *text = NULL;
+
+    if (len == 0 || (len == 1 && *line == '\r'))
+        return true;
+    if (!rows_wait(r))
+        return parse_line(r, line, len, &text, err);
+    text = xmalloc(len + PADDING);
+    memcpy(text, line, len);
+    memset(text + len, 0, PADDING);
+    bool ok = parse_line(r, text, len, &text, err);
+    free(text);
+    return ok;
+}
+
+static bool take_lines(struct replica *r, struct err *err)
+{
+    size_t done = 0;
+    bool ok = true;
+
+    while (ok) {
+        size_t from = done > r->scanned ? done : r->scanned;
+        char *newline = memchr(r->in.ptr + from, '\n', r->in.len - from);
+
+        if (!newline) {
+            r->scanned = r->in.len;
+            break;
+        }
+        size_t end = (size_t)(newline - r->in.ptr);
+        r->scanned = end; /* at the newline: where lite_stream_more_commits() looks on */
+        ok = take_line(r, r->in.ptr + done, end - done, err);
+        done = end + 1;
+        r->scanned = done;
+    }
+    buf_consume(&r->in, done);
+    r->scanned -= done < r->scanned ? done : r->scanned;
+    return ok;
+}
+
+static bool take_bytes(struct replica *r, const void *bytes, size_t n, struct err *err)
+{
+    buf_put(&r->in, bytes, n);
+    if (!buf_room(&r->in, PADDING) || !take_lines(r, err)) {
+        if (r->in.failed)
+            err_set(err, ERR_LIMIT, "a line of the stream is longer than %zu MB", LINE_LIMIT >> 20);
+        return false;
+    }
+    return true;
+}
+
+bool replica_feed(struct replica *r, const void *bytes, size_t n, struct err *err)
+{
+    const char *p = bytes;
+
+    if (!r->streaming)
+        return err_set(err, ERR_STOPPED, "the stream has ended");
+    /* In pieces, so that the limit is one of a line and not of what the caller brings. */
+    while (n > 0) {
+        size_t piece = n < ((size_t)1 << 20) ? n : (size_t)1 << 20;
+
+        if (!take_bytes(r, p, piece, err)) {
+            r->streaming = false;
+            lite_rows_drop(r);
+            lite_db_rollback(&r->db);
+            return false;
+        }
+        p += piece;
+        n -= piece;
+    }
+    return true;
+}
