@@ -20,5 +20,11 @@ elseif(CMAKE_BUILD_TYPE STREQUAL "Release" OR CMAKE_BUILD_TYPE STREQUAL "RelWith
   target_link_options(compiler INTERFACE -Wl,-z,relro,-z,now)
 endif()
 
+# The rooms too, not the targets alone: libFuzzer sees only what is instrumented.
+if(TOMBOLO_FUZZ)
+  target_compile_options(compiler INTERFACE -fsanitize=fuzzer-no-link)
+  target_link_options(compiler INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
 find_package(Threads REQUIRED)
 target_link_libraries(compiler INTERFACE Threads::Threads)
