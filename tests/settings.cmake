@@ -1,6 +1,7 @@
 if(TOMBOLO_BRIDGE)
   unit(config USES settings base)
   fuzz(config_ini USES settings base)
+  unit(metrics USES metrics base)
 
   # docs/CONFIG.md is generated: `cmake --build <dir> --target config_md` writes it.
   add_executable(config_doc ${CMAKE_SOURCE_DIR}/bridge/settings/tool/config_doc.c)
