@@ -14,6 +14,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -44,7 +45,8 @@ static bool split_address(const char *address, struct host_port *out, struct err
     size_t n = colon ? (size_t)(colon - address) : 0;
 
     if (!colon || strlen(colon + 1) == 0 || strlen(colon + 1) >= sizeof(out->port) ||
-        strspn(colon + 1, "0123456789") != strlen(colon + 1))
+        strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
+        strtoul(colon + 1, NULL, 10) > UINT16_MAX)
         return bad_address(address, err);
     if (n >= 2 && host[0] == '[' && host[n - 1] == ']') {
         host++;
