@@ -1,0 +1,36 @@
+/*
+ * What the endpoints need of the rest of the bridge, as functions: http/ knows
+ * the shape log, but neither Postgres nor the stream. All may be called on any
+ * thread and do not block.
+ */
+#ifndef HTTP_SERVICE_H
+#define HTTP_SERVICE_H
+
+#include "shapelog/answer.h"
+
+enum service_status {
+    SERVICE_STARTING, /* not streaming yet, or not any more */
+    SERVICE_WAITING,  /* another bridge holds the slot */
+    SERVICE_ACTIVE,
+};
+
+/* `lsn`: when the stream has passed it, it has passed all that was committed before the fence was asked for. */
+typedef void service_fenced(void *arg, bool ok, lsn_t lsn);
+
+struct service {
+    struct shapelog *store;
+    void *owner; /* the first argument of the functions */
+    enum service_status (*status)(void *owner);
+    /* Where the server's WAL ended when the stream was connected: before the log has been published up to there, a client may be ahead of it.
+     * 0 while not connected. */
+    lsn_t (*catchup)(void *owner);
+    void (*request_shape)(void *owner, const struct shape_request *request,
+                          shape_answered *answered, void *arg);
+    void (*fence)(void *owner, service_fenced *fenced, void *arg);
+
+    size_t max_shapes; /* of one /v1/sync */
+    int64_t keepalive_ms;
+    const char *secret; /* "" : none is needed */
+};
+
+#endif

@@ -1,0 +1,20 @@
+/*
+ * What becomes of a request for a shape: said by whoever makes logs
+ * (snapshot/) to whoever serves them (http/).
+ */
+#ifndef SHAPELOG_ANSWER_H
+#define SHAPELOG_ANSWER_H
+
+#include "shapelog/shapelog.h"
+
+struct shape_answer {
+    struct log *log;   /* a reference for the receiver, or NULL with err */
+    const char *field; /* where the request is wrong ("table", "where", "columns", "params"), or NULL when it is not
+                          the request's fault */
+    struct err err;
+};
+
+/* Called exactly once a request, on any thread, as soon as the log is there: its rows may still be coming. */
+typedef void shape_answered(void *arg, struct shape_answer *answer);
+
+#endif

@@ -1,0 +1,65 @@
+/*
+ * Workers that turn a request into a log: they look the table up, type the
+ * shape, find its log or make one, and copy its first rows. Each has an
+ * ordinary connection of its own and blocks on it.
+ *
+ * The handoff between snapshot and stream (docs/ARCHITECTURE.md) happens here:
+ *
+ *   1. the table is in the publication, and everyone who was writing to it then has ended
+ *   2. the log is registered with the stream: P is the commit LSN of the last transaction before
+ * that
+ *   3. in REPEATABLE READ: pg_current_snapshot(), and after it L = pg_current_wal_insert_lsn()
+ *   4. if the snapshot misses a transaction decoded before P, go back to 3
+ *   5. the log is told both (log_set_snapshot()), and the rows are copied
+ *   6. a message into the WAL, so that the stream passes L on an idle server too
+ */
+#ifndef SNAPSHOT_POOL_H
+#define SNAPSHOT_POOL_H
+
+#include "change/unseen.h"
+#include "shapelog/answer.h"
+
+#include <stdatomic.h>
+
+struct snapshot_pool;
+
+/* What the pool needs of the stream; `owner` is passed through. Called on the workers' threads. */
+struct snapshot_stream {
+    void *owner;
+    /* Registers the log between two transactions; waits at most timeout_ms. */
+    bool (*register_log)(void *owner, struct log *log, int timeout_ms, lsn_t *registered,
+                         struct err *err);
+};
+
+struct snapshot_config {
+    const char *conninfo, *publication;
+    struct shapelog *store;
+    struct unseen *unseen;
+    struct snapshot_stream stream;
+    int workers;
+    int lock_timeout_ms; /* for replica identity, and for writers to end */
+    int register_timeout_ms;
+    uint64_t max_logs; /* 0: no limit */
+};
+
+struct snapshot_stats {
+    atomic_uint_fast64_t snapshots, failures, rows;
+};
+
+struct snapshot_pool *snapshot_pool_new(const struct snapshot_config *config,
+                                        struct err *err) MUST_CHECK;
+/* Cancels what runs, answers what waits with ERR_STOPPED, joins the workers. */
+void snapshot_pool_free(struct snapshot_pool *pool);
+const struct snapshot_stats *snapshot_pool_stats(const struct snapshot_pool *pool);
+
+/* Copies the request, answers it on a worker's thread (or on this one when the pool is stopping or full). Any thread;
+ * does not block. */
+void snapshot_pool_request(struct snapshot_pool *pool, const struct shape_request *request,
+                           shape_answered *done, void *arg);
+
+/* Any thread: the table's publication and identity need not be looked at again (a recovered log
+ * follows it), or must be. */
+void snapshot_pool_trust(struct snapshot_pool *pool, uint32_t relid, bool full);
+void snapshot_pool_distrust(struct snapshot_pool *pool, uint32_t relid);
+
+#endif
