@@ -21,19 +21,12 @@
 
 _Static_assert(sizeof(struct http_conn) <= 400, "a parked connection is to cost little");
 
-enum step {
-    STEP_ON,    /* go on with the next step */
-    STEP_YIELD, /* go on, after the others had their turn */
-    STEP_REST,  /* wait for an event, a wake-up or the deadline */
-    STEP_GONE,  /* the connection has been freed */
-};
-
-static void set_deadline(struct http_conn *conn, int64_t after_ms)
+void http_conn_set_deadline(struct http_conn *conn, int64_t after_ms)
 {
     http_loop_timer_set(conn->worker->loop, &conn->timer, after_ms);
 }
 
-static void clear_deadline(struct http_conn *conn)
+void http_conn_clear_deadline(struct http_conn *conn)
 {
     http_loop_timer_clear(conn->worker->loop, &conn->timer);
 }
@@ -61,21 +54,16 @@ void http_conn_set_state(struct http_conn *conn, enum http_conn_state state)
     conn->state = (uint8_t)state;
 }
 
-static void count(_Atomic uint64_t *counter)
-{
-    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
-}
-
 /* ---- the end ---- */
 
-static void drop_ahead(struct http_conn *conn)
+void http_conn_drop_ahead(struct http_conn *conn)
 {
     free(conn->ahead);
     conn->ahead = NULL;
     conn->ahead_at = conn->ahead_len = 0;
 }
 
-static void drop_intake(struct http_conn *conn)
+void http_conn_drop_intake(struct http_conn *conn)
 {
     if (conn->intake)
         http_worker_return_intake(conn->worker, conn->intake);
@@ -107,18 +95,18 @@ static void drop_request(struct http_conn *conn)
     conn->request_id = NULL;
     conn->route = NULL;
     conn->worker->slots[conn->slot].generation++;
-    drop_intake(conn);
+    http_conn_drop_intake(conn);
     drop_out(conn);
 }
 
-static void conn_free(struct http_conn *conn)
+void http_conn_free(struct http_conn *conn)
 {
     struct http_worker *worker = conn->worker;
 
     if (conn->state == HTTP_CONN_PARKED)
         atomic_fetch_sub_explicit(&worker->metrics->parked, 1, memory_order_relaxed);
     drop_request(conn);
-    drop_ahead(conn);
+    http_conn_drop_ahead(conn);
     http_loop_timer_remove(worker->loop, &conn->timer);
     http_task_cancel(&conn->task);
     http_loop_unwatch(worker->loop, &conn->watch, conn->fd);
@@ -138,222 +126,42 @@ void http_conn_cut(struct http_conn *conn)
     struct linger reset = {.l_onoff = 1, .l_linger = 0};
 
     if (conn->state == HTTP_CONN_SENDING)
-        count(&conn->worker->metrics->aborted);
+        http_count(&conn->worker->metrics->aborted);
     /* A reset, not an orderly end: a body that ends with the connection must not look complete. */
     setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
-    conn_free(conn);
+    http_conn_free(conn);
 }
 
-static enum step gone(struct http_conn *conn)
+static enum http_step gone(struct http_conn *conn)
 {
-    conn_free(conn);
-    return STEP_GONE;
+    http_conn_free(conn);
+    return HTTP_STEP_GONE;
 }
 
-static enum step cut(struct http_conn *conn)
+static enum http_step cut(struct http_conn *conn)
 {
     http_conn_cut(conn);
-    return STEP_GONE;
-}
-
-/* ---- reading ---- */
-
-/* What was read behind the request waits here: the next request of a pipeline. */
-static void keep_ahead(struct http_conn *conn, struct slice in, size_t used)
-{
-    if (conn->ahead) {
-        conn->ahead_at += (uint32_t)used;
-        if (conn->ahead_at == conn->ahead_len)
-            drop_ahead(conn);
-    } else if (used < in.len) {
-        conn->ahead_len = (uint32_t)(in.len - used);
-        conn->ahead = memcpy(xmalloc(conn->ahead_len), in.ptr + used, conn->ahead_len);
-    }
-}
-
-/* What the answer depends on, from a head as far as it was understood. */
-static void note_request(struct http_conn *conn)
-{
-    const struct http_intake *in = conn->intake;
-
-    conn->http10 = in->head_done && in->request.minor == 0;
-    conn->head_only = in->head_done && in->request.method == HTTP_M_HEAD;
-    conn->keep_alive = in->head_done && in->keep_alive;
-    conn->last = false;
-    conn->cut = false;
-    conn->chunked = false;
-    conn->left = HTTP_LENGTH_UNKNOWN;
-}
-
-static void refuse(struct http_conn *conn, int status, const char *reason)
-{
-    count(&conn->worker->metrics->bad_requests);
-    log_debug("http request refused", LOG_INT("status", status), LOG_STR("reason", reason));
-    note_request(conn);
-    conn->last = true;
-    clear_deadline(conn);
-    http_conn_set_state(conn, HTTP_CONN_HANDLING);
-    http_respond_text(conn, status, NULL, slice_of(reason));
-    drop_intake(conn);
-    drop_ahead(conn);
-}
-
-static const struct http_route *find_route(struct http_conn *conn, uint32_t *allowed)
-{
-    const struct http_request *r = &conn->intake->request;
-
-    return http_route_find(&conn->place->listen->routes, r->path, r->method, allowed);
-}
-
-/* Best effort: a client that is told nothing sends its body after a while anyway. */
-static bool send_continue(struct http_conn *conn)
-{
-    static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
-    ssize_t n = send(conn->fd, text, sizeof(text) - 1, MSG_NOSIGNAL);
-
-    count(&conn->worker->metrics->responses[1]);
-    return n == (ssize_t)sizeof(text) - 1 || (n < 0 && errno == EAGAIN);
-}
-
-static enum step head_complete(struct http_conn *conn)
-{
-    /* The body of a request that no route takes is read so that the connection can go on. */
-    static const size_t unrouted_limit = (size_t)64 * 1024;
-    struct http_intake *in = conn->intake;
-    uint32_t allowed;
-    const struct http_route *route = find_route(conn, &allowed);
-
-    if (!http_intake_limit_body(in, route ? route->body_limit : unrouted_limit)) {
-        refuse(conn, in->status, in->reason);
-        return STEP_ON;
-    }
-    set_deadline(conn, conn->worker->config->body_ms);
-    if (in->wants_continue && !conn->ahead && !send_continue(conn))
-        return cut(conn);
-    return STEP_ON;
-}
-
-static void answer_unrouted(struct http_conn *conn, uint32_t allowed)
-{
-    struct http_headers headers;
-    char allow[HTTP_ALLOW_SIZE];
-
-    if (!allowed) {
-        http_respond_text(conn, 404, NULL, SLICE("Not found"));
-        return;
-    }
-    http_methods_print(allowed, allow);
-    http_headers_init(&headers);
-    http_headers_add(&headers, "allow", allow);
-    http_respond_text(conn, 405, &headers, SLICE("Method not allowed"));
-}
-
-/* Of an answer that comes later: the request's headers will be gone. */
-static void keep_request_id(struct http_conn *conn)
-{
-    struct slice id;
-
-    if (http_request_header(&conn->intake->request, "x-request-id", &id) &&
-        http_request_id_valid(id)) {
-        conn->request_id = memcpy(xcalloc(id.len + 1, 1), id.ptr, id.len);
-    }
-}
-
-static bool authorised(struct http_conn *conn, const struct http_request *request)
-{
-    const struct http_config *config = conn->worker->config;
-
-    if (!conn->route->needs_secret || !config->authorise ||
-        config->authorise(config->hook_arg, conn, request))
-        return true;
-    if (conn->state == HTTP_CONN_HANDLING)
-        http_respond_text(conn, 401, NULL, SLICE("Unauthorized"));
-    return false;
-}
-
-static void handle(struct http_conn *conn)
-{
-    struct http_request *request = &conn->intake->request;
-    uint32_t allowed;
-
-    note_request(conn);
-    clear_deadline(conn);
-    http_conn_set_state(conn, HTTP_CONN_HANDLING);
-    conn->route = request->route = find_route(conn, &allowed);
-    if (!conn->route)
-        answer_unrouted(conn, allowed);
-    else if (authorised(conn, request))
-        conn->route->handle(conn, request);
-    if (conn->state == HTTP_CONN_HANDLING)
-        keep_request_id(conn);
-    drop_intake(conn);
-}
-
-static enum step take(struct http_conn *conn, struct slice in, bool more_there)
-{
-    size_t used;
-    enum http_intake_result result = http_intake_feed(conn->intake, in.ptr, in.len, &used);
-
-    if (result == HTTP_INTAKE_BAD) {
-        refuse(conn, conn->intake->status, conn->intake->reason);
-        return STEP_ON;
-    }
-    keep_ahead(conn, in, used);
-    if (result == HTTP_INTAKE_HEAD)
-        return head_complete(conn);
-    if (result == HTTP_INTAKE_MORE)
-        return more_there ? STEP_ON : STEP_REST;
-    handle(conn);
-    return conn->state == HTTP_CONN_HANDLING ? STEP_REST : STEP_ON;
-}
-
-static enum step step_read(struct http_conn *conn)
-{
-    struct http_worker *worker = conn->worker;
-    struct slice in;
-    bool more_there = true;
-
-    if (conn->ahead) {
-        in = (struct slice){conn->ahead + conn->ahead_at, conn->ahead_len - conn->ahead_at};
-    } else {
-        ssize_t n = recv(conn->fd, worker->scratch, sizeof(worker->scratch), 0);
-
-        if (n < 0 && (errno == EAGAIN || errno == EINTR))
-            return STEP_REST;
-        if (n <= 0)
-            return gone(conn);
-        in = (struct slice){worker->scratch, (size_t)n};
-        more_there = (size_t)n == sizeof(worker->scratch);
-    }
-    if (conn->state == HTTP_CONN_IDLE) {
-        http_conn_set_state(conn, HTTP_CONN_READING);
-        conn->intake = http_worker_intake(worker);
-        /* The first request's deadline runs since the connection is there. */
-        if (!conn->fresh)
-            set_deadline(conn, worker->config->head_ms);
-        conn->fresh = false;
-    }
-    return take(conn, in, more_there);
+    return HTTP_STEP_GONE;
 }
 
 /* ---- sending ---- */
 
-static enum step finish(struct http_conn *conn)
+static enum http_step finish(struct http_conn *conn)
 {
     drop_request(conn);
     if (!conn->last && conn->keep_alive && !conn->worker->stopping) {
         http_conn_set_state(conn, HTTP_CONN_IDLE);
-        set_deadline(conn, conn->worker->config->idle_ms);
-        return conn->ahead ? STEP_ON : STEP_REST;
+        http_conn_set_deadline(conn, conn->worker->config->idle_ms);
+        return conn->ahead ? HTTP_STEP_ON : HTTP_STEP_REST;
     }
-    drop_ahead(conn);
+    http_conn_drop_ahead(conn);
     http_conn_set_state(conn, HTTP_CONN_LINGER);
-    set_deadline(conn, conn->worker->config->linger_ms);
+    http_conn_set_deadline(conn, conn->worker->config->linger_ms);
     shutdown(conn->fd, SHUT_WR);
-    return STEP_ON;
+    return HTTP_STEP_ON;
 }
 
-static enum step park(struct http_conn *conn)
+static enum http_step park(struct http_conn *conn)
 {
     /* Nobody would notice that this client has gone: its side is shut already. */
     if (conn->half_closed)
@@ -361,10 +169,10 @@ static enum step park(struct http_conn *conn)
     drop_out(conn);
     http_conn_set_state(conn, HTTP_CONN_PARKED);
     if (conn->wake_after > 0)
-        set_deadline(conn, conn->wake_after);
+        http_conn_set_deadline(conn, conn->wake_after);
     else
-        clear_deadline(conn);
-    return STEP_REST;
+        http_conn_clear_deadline(conn);
+    return HTTP_STEP_REST;
 }
 
 static enum http_flush flush(struct http_conn *conn)
@@ -376,12 +184,12 @@ static enum http_flush flush(struct http_conn *conn)
 
     atomic_fetch_add_explicit(&worker->metrics->bytes_sent, sent, memory_order_relaxed);
     if (sent || (blocked && !conn->blocked))
-        set_deadline(conn, worker->config->send_ms);
+        http_conn_set_deadline(conn, worker->config->send_ms);
     conn->blocked = blocked;
     return result;
 }
 
-static enum step step_send(struct http_conn *conn)
+static enum http_step step_send(struct http_conn *conn)
 {
     if (conn->pull_now)
         http_conn_pull(conn);
@@ -389,9 +197,9 @@ static enum step step_send(struct http_conn *conn)
         return cut(conn);
     switch (flush(conn)) {
     case HTTP_FLUSH_BLOCKED:
-        return STEP_REST;
+        return HTTP_STEP_REST;
     case HTTP_FLUSH_PAUSED:
-        return STEP_YIELD;
+        return HTTP_STEP_YIELD;
     case HTTP_FLUSH_FAILED:
         if (errno == ENODATA)
             log_error("a file is shorter than what was to be sent of it");
@@ -404,43 +212,43 @@ static enum step step_send(struct http_conn *conn)
     if (conn->waits && !conn->woken)
         return park(conn);
     conn->pull_now = true;
-    return STEP_ON;
+    return HTTP_STEP_ON;
 }
 
-static enum step step_parked(struct http_conn *conn)
+static enum http_step step_parked(struct http_conn *conn)
 {
     if (!conn->woken)
-        return STEP_REST;
+        return HTTP_STEP_REST;
     http_conn_set_state(conn, HTTP_CONN_SENDING);
     conn->out = http_worker_out(conn->worker);
     conn->pull_now = true;
-    return STEP_ON;
+    return HTTP_STEP_ON;
 }
 
 /* Reads away what the client still sends: closing with input unread would reset the connection,
  * and the client might never see the response. */
-static enum step step_linger(struct http_conn *conn)
+static enum http_step step_linger(struct http_conn *conn)
 {
     struct http_worker *worker = conn->worker;
     ssize_t n = recv(conn->fd, worker->scratch, sizeof(worker->scratch), 0);
 
     if (n > 0)
-        return STEP_ON;
+        return HTTP_STEP_ON;
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return STEP_REST;
+        return HTTP_STEP_REST;
     return gone(conn);
 }
 
 /* ---- what the loop calls ---- */
 
-static enum step step(struct http_conn *conn)
+static enum http_step step(struct http_conn *conn)
 {
     switch ((enum http_conn_state)conn->state) {
     case HTTP_CONN_IDLE:
     case HTTP_CONN_READING:
-        return step_read(conn);
+        return http_conn_read(conn);
     case HTTP_CONN_HANDLING:
-        return STEP_REST;
+        return HTTP_STEP_REST;
     case HTTP_CONN_SENDING:
         return step_send(conn);
     case HTTP_CONN_PARKED:
@@ -448,7 +256,7 @@ static enum step step(struct http_conn *conn)
     case HTTP_CONN_LINGER:
         return step_linger(conn);
     }
-    return STEP_REST;
+    return HTTP_STEP_REST;
 }
 
 static uint32_t events_needed(const struct http_conn *conn)
@@ -484,15 +292,15 @@ static void adjust_events(struct http_conn *conn, bool input_came)
 
 static void run(struct http_conn *conn)
 {
-    enum step s = STEP_ON;
+    enum http_step s = HTTP_STEP_ON;
 
     conn->running = true;
-    for (int i = 0; i < STEPS_A_TURN && s == STEP_ON; i++)
+    for (int i = 0; i < STEPS_A_TURN && s == HTTP_STEP_ON; i++)
         s = step(conn);
-    if (s == STEP_GONE)
+    if (s == HTTP_STEP_GONE)
         return;
     conn->running = false;
-    if (s != STEP_REST)
+    if (s != HTTP_STEP_REST)
         http_loop_soon(conn->worker->loop, &conn->task);
     adjust_events(conn, false);
 }
@@ -503,13 +311,13 @@ static void on_task(struct http_task *task)
 }
 
 /* The client has shut its sending side, or has gone: only the latter is likely while it waits. */
-static enum step client_shut(struct http_conn *conn)
+static enum http_step client_shut(struct http_conn *conn)
 {
     if (conn->state == HTTP_CONN_HANDLING || conn->state == HTTP_CONN_PARKED)
         return gone(conn);
     if (conn->state == HTTP_CONN_SENDING)
         conn->half_closed = true;
-    return STEP_ON;
+    return HTTP_STEP_ON;
 }
 
 static void on_ready(struct http_watch *watch, uint32_t events)
@@ -518,11 +326,11 @@ static void on_ready(struct http_watch *watch, uint32_t events)
 
     if (events & (EPOLLERR | EPOLLHUP)) {
         if (conn->state == HTTP_CONN_SENDING)
-            count(&conn->worker->metrics->aborted);
-        conn_free(conn);
+            http_count(&conn->worker->metrics->aborted);
+        http_conn_free(conn);
         return;
     }
-    if ((events & EPOLLRDHUP) && client_shut(conn) == STEP_GONE)
+    if ((events & EPOLLRDHUP) && client_shut(conn) == HTTP_STEP_GONE)
         return;
     if (events & events_needed(conn) & (EPOLLIN | EPOLLOUT))
         run(conn);
@@ -532,12 +340,12 @@ static void on_ready(struct http_watch *watch, uint32_t events)
 
 static void read_too_slow(struct http_conn *conn)
 {
-    count(&conn->worker->metrics->timeouts);
+    http_count(&conn->worker->metrics->timeouts);
     if (!conn->intake->head_done && conn->intake->target.len == 0) {
-        conn_free(conn);
+        http_conn_free(conn);
         return;
     }
-    refuse(conn, 408, "the request took too long");
+    http_conn_refuse(conn, 408, "the request took too long");
     run(conn);
 }
 
@@ -551,7 +359,7 @@ static void on_timer(struct http_timer *timer)
         read_too_slow(conn);
         break;
     case HTTP_CONN_SENDING:
-        count(&conn->worker->metrics->timeouts);
+        http_count(&conn->worker->metrics->timeouts);
         http_conn_cut(conn);
         break;
     case HTTP_CONN_PARKED:
@@ -560,7 +368,7 @@ static void on_timer(struct http_timer *timer)
         break;
     case HTTP_CONN_IDLE:
     case HTTP_CONN_LINGER:
-        conn_free(conn);
+        http_conn_free(conn);
         break;
     case HTTP_CONN_HANDLING:
         break;
@@ -596,16 +404,16 @@ struct http_conn *http_conn_open(struct http_worker *worker, struct http_place *
         conn->next->link = &conn->next;
     worker->conns = conn;
     worker->nconns++;
-    count(&worker->metrics->accepted);
-    count(&worker->metrics->open);
-    set_deadline(conn, worker->config->head_ms);
+    http_count(&worker->metrics->accepted);
+    http_count(&worker->metrics->open);
+    http_conn_set_deadline(conn, worker->config->head_ms);
     return conn;
 }
 
 void http_conn_stop(struct http_conn *conn)
 {
     if (conn->state == HTTP_CONN_IDLE)
-        conn_free(conn);
+        http_conn_free(conn);
     else if (conn->source)
         http_conn_wake(conn);
 }

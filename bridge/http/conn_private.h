@@ -1,6 +1,6 @@
 /*
- * A connection's insides, shared by conn.c (what happens) and respond.c (what
- * an endpoint asks for). Private to the core.
+ * A connection's insides, shared by conn.c (what happens), receive.c
+ * (requests) and respond.c (what an endpoint asks for). Private to the core.
  *
  *                     first byte            complete
  *        +--> IDLE ---------------> READING ---------> HANDLING   the handler has been called;
@@ -28,6 +28,8 @@
 #include "http/conn.h"
 #include "http/intake.h"
 
+#include <stdatomic.h>
+
 struct http_worker;
 struct http_place;
 
@@ -38,6 +40,13 @@ enum http_conn_state {
     HTTP_CONN_SENDING,
     HTTP_CONN_PARKED,
     HTTP_CONN_LINGER,
+};
+
+enum http_step {
+    HTTP_STEP_ON,    /* go on with the next step */
+    HTTP_STEP_YIELD, /* go on, after the others had their turn */
+    HTTP_STEP_REST,  /* wait for an event, a wake-up or the deadline */
+    HTTP_STEP_GONE,  /* the connection has been freed */
 };
 
 struct http_conn {
@@ -87,6 +96,18 @@ void http_conn_cut(struct http_conn *conn);
 /* The server stops: idle connections go, waiting sources are pulled. May free the connection. */
 void http_conn_stop(struct http_conn *conn);
 
+/* Frees everything; the connection ends in order, if its output did. */
+void http_conn_free(struct http_conn *conn);
+
+/* receive.c: reads and takes what has come (IDLE, READING). */
+enum http_step http_conn_read(struct http_conn *conn);
+/* Answers with `reason` instead of calling a handler, and ends (READING). */
+void http_conn_refuse(struct http_conn *conn, int status, const char *reason);
+
+void http_conn_set_deadline(struct http_conn *conn, int64_t after_ms);
+void http_conn_clear_deadline(struct http_conn *conn);
+void http_conn_drop_ahead(struct http_conn *conn);
+void http_conn_drop_intake(struct http_conn *conn);
 void http_conn_set_state(struct http_conn *conn, enum http_conn_state state);
 /* Goes on with the connection soon, unless it is being run already. */
 void http_conn_go_on(struct http_conn *conn);
@@ -96,6 +117,10 @@ void http_respond_text(struct http_conn *conn, int status, struct http_headers *
                        struct slice text);
 /* Whether a client's x-request-id is echoed: 1 to 200 visible characters. */
 bool http_request_id_valid(struct slice id);
+static inline void http_count(_Atomic uint64_t *counter)
+{
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
 /* Asks the source, and frames what it gives. */
 void http_conn_pull(struct http_conn *conn);
 

@@ -97,6 +97,24 @@ static void test_a_client_that_shuts_its_side_gets_its_answers(void **state)
     site_stop(&site);
 }
 
+static void test_a_refusal_reaches_a_client_that_is_still_sending(void **state)
+{
+    static char body[64 * 1024];
+    struct site site;
+
+    (void)state;
+    open_site(&site);
+    site.config.linger_ms = PATIENCE_MS;
+    site_start(&site);
+    int fd = dial(site.port);
+    say(fd, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 8388608\r\n\r\n");
+    for (int i = 0; i < 128; i++)
+        assert_int_equal(send(fd, body, sizeof(body), MSG_NOSIGNAL), sizeof(body));
+    shutdown(fd, SHUT_WR);
+    expect_answers(fd, "413 body too large|");
+    site_stop(&site);
+}
+
 static void test_above_the_limit_connections_wait_for_their_turn(void **state)
 {
     struct site site;
@@ -271,6 +289,7 @@ int main(void)
         cmocka_unit_test(test_heads_and_bodies_that_drip_end_at_their_deadlines),
         cmocka_unit_test(test_an_idle_connection_is_closed_in_order),
         cmocka_unit_test(test_a_client_that_shuts_its_side_gets_its_answers),
+        cmocka_unit_test(test_a_refusal_reaches_a_client_that_is_still_sending),
         cmocka_unit_test(test_above_the_limit_connections_wait_for_their_turn),
         cmocka_unit_test(test_out_of_descriptors_is_a_pause_not_the_end),
         cmocka_unit_test(test_a_stop_lets_running_responses_end),
