@@ -128,7 +128,7 @@ bool lite_array_to_json(enum lite_kind kind, struct slice literal, struct arena 
     s.out = &out;
     s.element = arena_alloc(arena, literal.len + 1);
     buf_init(&out, BUF_NO_LIMIT);
-    bool ok = literal.len && scan_array(&s, 1) && s.p == s.end && !out.failed;
+    bool ok = kind != LITE_BOX && scan_array(&s, 1) && s.p == s.end && !out.failed;
     made = ok ? arena_copy(arena, buf_slice(&out)) : (struct slice){0};
     buf_release(&out);
     if (!ok || !lite_array_from_json(kind, made, arena, &back) || !slice_eq(back, literal))

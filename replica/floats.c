@@ -10,6 +10,7 @@
  */
 #include "replica/types.h"
 
+#include <float.h>
 #include <locale.h>
 #include <math.h>
 #include <pthread.h>
@@ -84,9 +85,11 @@ static bool reads_back(const struct decimal *d, double v, bool single)
 
 static void shortest(double v, bool single, struct decimal *d)
 {
-    int most = single ? 9 : 17;
+    int most = single ? 9 : 17, first = single ? 6 : 15;
 
-    for (int n = single ? 6 : 15; n < most; n++) {
+    if (v < (single ? (double)FLT_MIN : DBL_MIN))
+        first = 1; /* subnormal: fewer digits are exact */
+    for (int n = first; n < most; n++) {
         round_to(v, n, d);
         if (reads_back(d, v, single))
             return;

@@ -23,6 +23,7 @@ static const struct {
     {"numeric", LITE_NUMERIC, false},
     {"citext", LITE_CITEXT, false},
     {"bytea", LITE_BYTEA, false},
+    {"box", LITE_BOX, false},
     {"geometry", LITE_EWKB, false},
     {"geography", LITE_EWKB, false},
     {"timestamp", LITE_TIMESTAMP, false},

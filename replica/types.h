@@ -35,6 +35,7 @@ enum lite_kind {
     LITE_NUMERIC, /* text; in arrays a number */
     LITE_CITEXT,
     LITE_BYTEA,
+    LITE_BOX, /* text; its arrays are delimited by semicolons and stay literals */
     LITE_EWKB,
     LITE_TIMESTAMP,
     LITE_TIMESTAMPTZ,

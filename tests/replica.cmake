@@ -1,0 +1,6 @@
+unit(replica_types USES replica)
+unit(replica_shape USES replica)
+unit(replica_stream USES replica package_sqlite)
+unit(replica_merge USES replica package_sqlite)
+unit(replica_crash USES replica package_sqlite)
+fuzz(replica_stream USES replica)
