@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import psycopg2
+import psycopg2.extensions
 import pytest
 from harness import Postgres, Process, Proxy, wait_for
 from harness.process import environment, runs
@@ -55,6 +56,19 @@ def test_committed_rows_outlive_kill_9_again_and_again(own_postgres):
         open_transaction.close()
     assert own_postgres.sql("SELECT id FROM t ORDER BY id") == [(n,) for n in range(5)]
     assert own_postgres.process.log_contains("was not properly shut down", times=5)
+
+
+def test_kill_9_ends_a_backend_that_looks_at_nothing(own_postgres):
+    """A busy backend does not notice that its postmaster is gone, and would stop the next start."""
+    busy = psycopg2.connect(own_postgres.conninfo, async_=True)
+    wait_for(lambda: busy.poll() == psycopg2.extensions.POLL_OK, 10, "a connection")
+    busy.cursor().execute("SELECT sum(a * b) FROM generate_series(1, 100000) a, "
+                          "generate_series(1, 100000) b")
+    wait_for(lambda: own_postgres.sql("SELECT 1 FROM pg_stat_activity WHERE query LIKE '%sum(a * b)%' "
+                                      "AND state = 'active' AND pid <> pg_backend_pid()"),
+             10, "the backend to be busy")
+    own_postgres.kill9()
+    assert own_postgres.start().sql("SELECT 1") == [(1,)]
 
 
 def test_two_servers_live_side_by_side(pg_version):
