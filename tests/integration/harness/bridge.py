@@ -29,17 +29,20 @@ class Bridge:
     """A bridge beside `postgres` (a Postgres or a Database), with its state in `data_dir`.
 
     `settings` are given as environment: stream_id="b" is TOMBOLO_STREAM_ID=b. Without a
-    `secret` it is told to be insecure. `url`: how the replicas reach it.
+    `secret` it is told to be insecure. /metrics has a listener of its own. `url`: how the
+    replicas reach it.
     """
 
     def __init__(self, postgres, binary=None, data_dir=None, **settings):
         self.postgres = postgres
-        self.binary = binary or program()
-        self.data_dir = Path(data_dir)
+        self.binary = Path(binary or program()).resolve()
+        self.data_dir = Path(data_dir).resolve()
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         if "secret" not in settings:
             settings.setdefault("insecure", "true")
+        self.metrics_port = free_port()
+        settings.setdefault("metrics_listen", f"127.0.0.1:{self.metrics_port}")
         self.settings = {f"TOMBOLO_{name.upper()}": value for name, value in settings.items()}
         self.process = Process("bridge", self.data_dir.with_name(self.data_dir.name + ".log"))
 
@@ -78,8 +81,9 @@ class Bridge:
     def log_contains(self, text, times=None):
         return self.process.log_contains(text, times)
 
-    def get(self, path, timeout=10.0, **headers):
-        return self._ask(urllib.request.Request(self.url + path, headers=headers), timeout)
+    def get(self, path, timeout=10.0, port=None, **headers):
+        url = f"http://127.0.0.1:{port or self.port}{path}"
+        return self._ask(urllib.request.Request(url, headers=headers), timeout)
 
     def post(self, path, body, timeout=10.0, **headers):
         """`body`: bytes as they are, anything else as JSON."""
@@ -105,5 +109,5 @@ class Bridge:
 
     def metrics(self):
         """/metrics as {"name": value, 'name{label="x"}': value}."""
-        text = self.get("/metrics").body.decode()
+        text = self.get("/metrics", port=self.metrics_port).body.decode()
         return {name + labels: float(value) for name, labels, value in METRIC.findall(text)}

@@ -54,13 +54,14 @@ def environment(**settings):
 
 
 class Process:
-    """One program, perhaps started several times; all its runs write to one log file."""
+    """One program, perhaps started several times; all its runs write to one log file, in whose
+    folder they run: a tombolo.ini of the person who runs the tests changes nothing."""
 
     started = []  # whatever ran since the list was last cleared; conftest.py looks at it
 
     def __init__(self, name, log_path):
         self.name = name
-        self.log_path = Path(log_path)
+        self.log_path = Path(log_path).resolve()
         self._child = None
 
     def start(self, argv, env, user=None, death_signal="KILL", stdout=None):
@@ -70,7 +71,7 @@ class Process:
         with open(self.log_path, "ab") as log:
             self._child = _spawner.submit(
                 subprocess.Popen, as_user(user, argv, death_signal), env=env,
-                stdin=subprocess.DEVNULL, stdout=stdout or log, stderr=log,
+                cwd=self.log_path.parent, stdin=subprocess.DEVNULL, stdout=stdout or log, stderr=log,
                 start_new_session=True).result()
         if self not in Process.started:
             Process.started.append(self)

@@ -16,9 +16,9 @@ class Replica:
     """
 
     def __init__(self, bridge, db_path, shapes, url=None, binary=None, **settings):
-        self.binary = binary or bridge.binary
+        self.binary = Path(binary or bridge.binary).resolve()
         self.url = url or bridge.url
-        self.db_path = Path(db_path)
+        self.db_path = Path(db_path).resolve()
         self.shapes = list(shapes)
         self.settings = {f"TOMBOLO_{name.upper()}": value for name, value in settings.items()}
         self.process = Process(self.db_path.stem, self.db_path.with_suffix(".log"))
