@@ -9,12 +9,13 @@
 
 struct shape_answer {
     struct log *log;   /* a reference for the receiver, or NULL with err */
-    const char *field; /* where the request is wrong ("table", "where", "columns", "params"), or NULL when it is not
-                          the request's fault */
+    const char *field; /* where the request is wrong ("table", "where", "columns", "params"), or
+                          NULL when it is not the request's fault */
     struct err err;
 };
 
-/* Called exactly once a request, on any thread, as soon as the log is there: its rows may still be coming. */
+/* Called exactly once a request, on any thread, as soon as the log is there: its rows may still be
+ * coming. */
 typedef void shape_answered(void *arg, struct shape_answer *answer);
 
 #endif

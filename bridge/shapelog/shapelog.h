@@ -4,10 +4,11 @@
  *
  * On disk, in the data folder:
  *
- *     tombolo.db                 SQLite: which logs there are, their shapes, snapshots, the stream
- * they belong to segments/<number>.seg      changes of all shapes, in the order they arrived, a
- * checksum a block, a commit mark a transaction snapshots/<log id>.snap    the first rows of one
- * shape; never changed once complete
+ *     tombolo.db                 SQLite: which logs there are, their shapes, their snapshots, the
+ *                                stream they belong to, how far the rest is synced
+ *     segments/<number>.seg      changes of all shapes, in the order they arrived; checksums a
+ *                                block, a commit mark a transaction
+ *     snapshots/<log id>.snap    the first rows of one shape; never changed once complete
  *
  * In memory each log has its extents: where in the segments its messages lie, in commit order.
  * Messages of one extent, and of one snapshot block, are joined by ",", so that an extent is sent
@@ -38,7 +39,8 @@ struct log;
 
 struct shapelog_config {
     const char *dir;       /* made when missing */
-    uint64_t segment_size; /* a segment is sealed when it reaches this; 0: 64 MiB */
+    uint64_t segment_size; /* a segment is sealed when it reaches this; 0: 16 MiB: what a reader
+                              checks in one go after a restart. At most 1 GiB */
     int sync_interval_ms;  /* 0: 100 */
     size_t chunk_size;     /* a chunk of a snapshot or of the log closes when it reaches this; 0:
                               10485760 */
@@ -52,6 +54,12 @@ struct shapelog_config {
 struct shapelog *shapelog_open(const struct shapelog_config *config, struct err *err) MUST_CHECK;
 /* Syncs and closes; every reference to a log must have been given back. */
 void shapelog_close(struct shapelog *store);
+
+/* Copies what live logs still need out of sealed segments that are mostly dead, and deletes these.
+ * Handles, offsets, runs and bytes stay the same; readers keep what they have. The syncer does it
+ * by itself when more than half of what is sealed is dead and that is more than four segments.
+ * *worked: there was something to do, and may be more. Any thread. */
+bool shapelog_compact(struct shapelog *store, bool *worked, struct err *err) MUST_CHECK;
 
 /* Which stream the data belongs to; all zero in a new store. */
 struct shapelog_source {
@@ -137,6 +145,8 @@ void log_end_by(struct shapelog *store, struct log *log, const struct txn *txn, 
 /* L, or 0 while it is not known: the log agrees with Postgres at published positions from L on.
  * Any. */
 lsn_t log_limit(struct log *log);
+/* The snapshot (its xip in the arena); false while it is not known. Any. */
+bool log_snapshot(struct log *log, struct arena *arena, struct snapshot *snapshot);
 
 /* ---- writing a snapshot (one worker) --------------------------------------------------------- */
 
@@ -144,7 +154,8 @@ struct snapshot_writer;
 
 struct snapshot_writer *snapshot_writer_new(struct shapelog *store, struct log *log,
                                             struct err *err) MUST_CHECK;
-/* Adds one row's message. Readers follow while it is written. */
+/* Adds one row's message. Readers follow while it is written. When it fails with ERR_DISK_FULL the
+ * row was not added, and the call may be tried again. */
 bool snapshot_writer_put(struct snapshot_writer *writer, struct slice message,
                          struct err *err) MUST_CHECK;
 /* Completes: syncs the file, records the log in the catalogue, COPYING -> LIVE. Frees the writer
@@ -166,12 +177,13 @@ void shapelog_lane_free(struct shapelog *store, struct lane *lane);
 bool shapelog_begin(struct shapelog *store, const struct txn *txn, bool *known,
                     struct err *err) MUST_CHECK;
 /* Appends one message, whose offset is (commit_lsn, op), for the logs. `op` does not fall within a
- * log. The bytes are copied. */
+ * log. The bytes are copied. When it fails with ERR_DISK_FULL the message was not appended, and
+ * the call may be tried again; the same holds for shapelog_begin() and shapelog_commit(). */
 bool shapelog_append(struct shapelog *store, struct lane *lane, struct slice message, uint64_t op,
                      struct log *const *logs, size_t nlogs, struct err *err) MUST_CHECK;
 /* Ends the transaction with its commit mark. Not yet to be read: shapelog_publish(). */
 bool shapelog_commit(struct shapelog *store, const struct txn *txn, struct err *err) MUST_CHECK;
-/* The connection broke inside a transaction: voids it. */
+/* The connection broke inside a transaction: voids it. No effect outside one. */
 void shapelog_rollback(struct shapelog *store);
 /* Outside a transaction: writes out what is buffered, makes everything up to `position` readable,
  * wakes the waiters of every log touched, and notes that the stream has passed `end_lsn`. Call it
@@ -196,14 +208,17 @@ struct log_run {
     bool last; /* ends what the log has of this transaction */
 };
 
-/* The next runs with `after` < commit LSN <= `upto`, at most `max` of them, whole transactions
- * unless one alone is larger than `max` runs: then *more_of is its commit LSN and `skip` of the
- * next call is the number of its runs already had. Returns how many; 0 means there are none. False
- * when what is needed is damaged: the log has been ended. */
+/* Where a reader is: it has had all transactions up to `after`, and `skip` runs of the next. */
 struct log_cursor {
     lsn_t after;
-    size_t skip; /* runs of the transaction behind `after` that were had */
+    size_t skip;
 };
+/* The next runs with a commit LSN above the cursor's and at or below `upto` (and published), at
+ * most `max` of them: whole transactions, unless one alone has more than `max` runs. The cursor is
+ * moved behind what was returned; *n is 0 and the cursor as it was when there is nothing. Bounds of
+ * runs never change while the log lives in this process. False when the log has ended, also on this
+ * call because what it needs is damaged (ERR_NOT_FOUND, ERR_CORRUPT), or when a file could not be
+ * read now (ERR_IO). */
 bool log_read(struct shapelog *store, struct log *log, struct log_cursor *cursor, lsn_t upto,
               struct log_run *runs, size_t max, size_t *n, struct err *err) MUST_CHECK;
 void log_runs_release(struct log_run *runs, size_t n);
@@ -216,7 +231,7 @@ lsn_t log_first(struct log *log);
 /* A stretch of the snapshot: whole messages joined by ",". */
 struct snapshot_block {
     struct log *log; /* borrowed */
-    int fd;          /* valid while the log is referenced */
+    int fd;          /* valid until snapshot_block_release(), at most while the log is referenced */
     uint64_t offset;
     uint32_t len, rows;
     bool ends_chunk;
@@ -226,6 +241,11 @@ enum snapshot_read { SNAPSHOT_BLOCK, SNAPSHOT_WAIT, SNAPSHOT_END, SNAPSHOT_GONE 
  * no more. GONE: the log has ended or the file is damaged. */
 enum snapshot_read log_snapshot_block(struct shapelog *store, struct log *log, uint32_t index,
                                       struct snapshot_block *block);
+/* Says that the block's fd is not used any more: above some thousand open files it is closed then.
+ * Call it once for each SNAPSHOT_BLOCK. */
+void snapshot_block_release(struct snapshot_block *block);
+/* Index of the first block of chunk number `chunk`; false when that is not known (yet). */
+bool log_snapshot_chunk(struct shapelog *store, struct log *log, uint32_t chunk, uint32_t *index);
 
 /* ---- waiting --------------------------------------------------------------------------------- */
 
@@ -235,9 +255,11 @@ struct log_listener {
     /* Called on the stream's or a worker's thread after news was queued: must only wake the loop
      * (an eventfd). */
     void (*wake)(struct log_listener *listener);
+    unsigned slot; /* the store's */
 };
 bool shapelog_listen(struct shapelog *store, struct log_listener *listener,
                      struct err *err) MUST_CHECK;
+/* It watches nothing any more. */
 void shapelog_unlisten(struct shapelog *store, struct log_listener *listener);
 /* The listener wants to hear of this log from now on, until unwatched. To miss nothing, look again
  * after watching. On the loop. */
@@ -248,6 +270,10 @@ void log_unwatch(struct shapelog *store, struct log *log, struct log_listener *l
 struct log *log_listener_next(struct shapelog *store, struct log_listener *listener);
 
 /* ---- figures --------------------------------------------------------------------------------- */
+
+/* Bytes of the snapshot, and of the messages that followed it: for the policy that starts a new
+ * generation of a log which has become much larger than its snapshot. Any. */
+void log_get_size(struct log *log, uint64_t *snapshot_bytes, uint64_t *log_bytes);
 
 struct shapelog_stats {
     uint64_t logs, segments, segment_bytes, snapshot_bytes, extents, memory_bytes;

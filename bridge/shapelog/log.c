@@ -1,0 +1,276 @@
+/*
+ * One log: its life, and the handoff from the snapshot of its rows to the stream of its changes.
+ *
+ *     PENDING -> COPYING -> LIVE        a new one: shapelog_create(), log_set_snapshot(),
+ *                                       snapshot_writer_finish()
+ *     LOADED -> LIVE                    one found at the start: log_bind()
+ *     any -> ENDED                      shapelog_end_log()
+ *
+ * Transactions that the snapshot holds already are left out when the log is read: extents keep
+ * their xid, so nothing is rewritten when the snapshot becomes known.
+ */
+#include "shapelog/store.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct log *log_new(struct shapelog *store, uint64_t id, struct slice handle, enum log_state state)
+{
+    struct log *log = xcalloc(1, sizeof(*log) + handle.len + 1);
+
+    atomic_init(&log->refs, 1);
+    atomic_init(&log->state, state);
+    log->id = id;
+    log->store = store;
+    log->handle_len = (uint16_t)handle.len;
+    memcpy(log->handle, handle.ptr, handle.len);
+    return log;
+}
+
+struct log *log_ref(struct log *log)
+{
+    atomic_fetch_add_explicit(&log->refs, 1, memory_order_relaxed);
+    return log;
+}
+
+static void release_ends(struct log *log)
+{
+    while (log->ends) {
+        struct log_end *end = log->ends;
+
+        log->ends = end->next;
+        free(end);
+    }
+}
+
+void log_unref(struct log *log)
+{
+    if (!log || atomic_fetch_sub_explicit(&log->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    struct shape *shape = atomic_load(&log->shape);
+
+    snapshot_file_forget(log);
+    extents_release(&log->extents);
+    snapshot_release(log->snapshot);
+    release_ends(log);
+    free(log->reason);
+    if (shape)
+        shape_unref(shape);
+    free(log);
+}
+
+uint64_t log_id(const struct log *log)
+{
+    return log->id;
+}
+
+struct slice log_handle(const struct log *log)
+{
+    return (struct slice){log->handle, log->handle_len};
+}
+
+struct shape *log_shape(const struct log *log)
+{
+    return atomic_load_explicit(&log->shape, memory_order_acquire);
+}
+
+enum log_state log_state(const struct log *log)
+{
+    return log_state_of(log);
+}
+
+void log_reason(struct log *log, char reason[256])
+{
+    pthread_mutex_lock(log_stripe(log));
+    snprintf(reason, 256, "%s", log->reason ? log->reason : "");
+    pthread_mutex_unlock(log_stripe(log));
+}
+
+bool log_definition(struct log *log, struct arena *arena, struct shape_request *request,
+                    struct table **table, struct err *err)
+{
+    return catalog_definition(log->store->catalog, log->id, arena, request, table, err);
+}
+
+/* ---- snapshots as values --------------------------------------------------------------------- */
+
+struct snapshot *snapshot_clone(const struct snapshot *snapshot)
+{
+    struct snapshot *copy = xmalloc(sizeof(*copy) + snapshot->nxip * sizeof(*snapshot->xip));
+
+    *copy = *snapshot;
+    copy->xip = (uint64_t *)(copy + 1);
+    if (snapshot->nxip)
+        memcpy(copy->xip, snapshot->xip, snapshot->nxip * sizeof(*snapshot->xip));
+    return copy;
+}
+
+void snapshot_release(struct snapshot *snapshot)
+{
+    free(snapshot);
+}
+
+/* ---- the handoff ----------------------------------------------------------------------------- */
+
+bool log_shows(const struct log *log, lsn_t commit_lsn, uint32_t xid)
+{
+    if (commit_lsn <= log->registered)
+        return false;
+    return !log->snapshot || commit_lsn >= log->limit || !snapshot_sees(log->snapshot, xid);
+}
+
+void log_register(struct log *log, lsn_t registered)
+{
+    pthread_mutex_lock(log_stripe(log));
+    log->registered = registered;
+    pthread_mutex_unlock(log_stripe(log));
+}
+
+bool log_wants(struct log *log, const struct txn *txn)
+{
+    pthread_mutex_lock(log_stripe(log));
+    bool wants = log_shows(log, txn->commit_lsn, txn->xid);
+
+    pthread_mutex_unlock(log_stripe(log));
+    return wants;
+}
+
+/* Takes the first of the waiting ends that holds, now that the snapshot is known. */
+static struct log_end *take_end(struct log *log)
+{
+    struct log_end *taken = NULL;
+
+    for (struct log_end **at = &log->ends; *at && !taken; at = &(*at)->next) {
+        if (log_shows(log, (*at)->commit_lsn, (*at)->xid)) {
+            taken = *at;
+            *at = taken->next;
+            break;
+        }
+    }
+    release_ends(log);
+    return taken;
+}
+
+void log_set_snapshot(struct log *log, const struct snapshot *snapshot, lsn_t limit)
+{
+    struct log_end *end = NULL;
+
+    pthread_mutex_lock(log_stripe(log));
+    bool pending = log_state_of(log) == LOG_PENDING;
+
+    if (pending) {
+        log->snapshot = snapshot_clone(snapshot);
+        log->limit = limit;
+        atomic_store_explicit(&log->state, LOG_COPYING, memory_order_release);
+        end = take_end(log);
+    }
+    pthread_mutex_unlock(log_stripe(log));
+    if (end)
+        shapelog_end_log(log->store, log, end->reason);
+    else if (pending)
+        wait_notify(log);
+    free(end);
+}
+
+static void add_end(struct log *log, const struct txn *txn, const char *reason)
+{
+    size_t len = strlen(reason) + 1;
+    struct log_end *end = xmalloc(sizeof(*end) + len);
+
+    *end = (struct log_end){log->ends, txn->commit_lsn, txn->xid};
+    memcpy(end->reason, reason, len);
+    log->ends = end;
+}
+
+void log_end_by(struct shapelog *store, struct log *log, const struct txn *txn, const char *reason)
+{
+    pthread_mutex_lock(log_stripe(log));
+    bool ends = log_shows(log, txn->commit_lsn, txn->xid);
+
+    if (ends && log_state_of(log) == LOG_PENDING) {
+        add_end(log, txn, reason);
+        ends = false;
+    }
+    pthread_mutex_unlock(log_stripe(log));
+    if (ends)
+        shapelog_end_log(store, log, reason);
+}
+
+lsn_t log_limit(struct log *log)
+{
+    pthread_mutex_lock(log_stripe(log));
+    lsn_t limit = log->limit;
+
+    pthread_mutex_unlock(log_stripe(log));
+    return limit;
+}
+
+bool log_snapshot(struct log *log, struct arena *arena, struct snapshot *snapshot)
+{
+    pthread_mutex_lock(log_stripe(log));
+    bool known = log->snapshot != NULL;
+
+    if (known) {
+        *snapshot = *log->snapshot;
+        snapshot->xip = arena_calloc(arena, snapshot->nxip, sizeof(*snapshot->xip));
+        if (snapshot->nxip)
+            memcpy(snapshot->xip, log->snapshot->xip, snapshot->nxip * sizeof(*snapshot->xip));
+    }
+    pthread_mutex_unlock(log_stripe(log));
+    return known;
+}
+
+lsn_t log_first(struct log *log)
+{
+    pthread_mutex_lock(log_stripe(log));
+    lsn_t first = log->registered;
+
+    pthread_mutex_unlock(log_stripe(log));
+    return first;
+}
+
+void log_get_size(struct log *log, uint64_t *snapshot_bytes, uint64_t *log_bytes)
+{
+    pthread_mutex_lock(&log->store->snapshots);
+    *snapshot_bytes = log->snapshot_bytes;
+    pthread_mutex_unlock(&log->store->snapshots);
+    pthread_mutex_lock(log_stripe(log));
+    *log_bytes = log->log_bytes;
+    pthread_mutex_unlock(log_stripe(log));
+}
+
+/* ---- extents --------------------------------------------------------------------------------- */
+
+bool log_add_extent(struct log *log, const struct extent *extent)
+{
+    pthread_mutex_lock(log_stripe(log));
+    bool there = log_state_of(log) != LOG_ENDED;
+
+    if (there) {
+        extents_add(&log->extents, extent);
+        log->log_bytes += extent->len;
+    }
+    pthread_mutex_unlock(log_stripe(log));
+    return there;
+}
+
+void log_drop_txn(struct shapelog *store, struct log *log, lsn_t commit_lsn)
+{
+    pthread_mutex_lock(log_stripe(log));
+    while (log->extents.len > 0) {
+        const struct extent *e = extents_at(&log->extents, log->extents.len - 1);
+
+        if (e->commit_lsn != commit_lsn)
+            break;
+        struct segment *segment = store_segment(store, e->segment);
+        if (segment) {
+            atomic_fetch_sub(&segment->live_bytes, (int64_t)e->len);
+            atomic_fetch_sub(&segment->live_refs, 1);
+            segment_unref(segment);
+        }
+        log->log_bytes -= e->len;
+        extents_pop(&log->extents);
+    }
+    pthread_mutex_unlock(log_stripe(log));
+}

@@ -1,0 +1,581 @@
+/*
+ * The store: opening and closing it, the registry of its logs, its segments, its figures.
+ */
+#include "shapelog/store.h"
+#include "base/clock.h"
+#include "base/logging.h"
+#include "shapelog/io.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#define DEFAULT_SEGMENT_SIZE ((uint64_t)16 << 20)
+#define MAX_SEGMENT_SIZE ((uint64_t)1 << 30)
+#define DEFAULT_SYNC_INTERVAL_MS 100
+#define DEFAULT_CHUNK_SIZE ((size_t)10485760)
+#define ID_RESERVE 4096u
+
+void buf_must(const struct buf *buf)
+{
+    if (!buf->failed)
+        return;
+    fprintf(stderr, "out of memory: a buffer of the shape log has %zu bytes\n", buf->len);
+    abort();
+}
+
+void logs_push(struct logs *logs, struct log *log)
+{
+    if (logs->len == logs->cap) {
+        logs->cap = logs->cap ? logs->cap * 2 : 64;
+        logs->items = xrealloc(logs->items, logs->cap * sizeof(struct log *));
+    }
+    logs->items[logs->len++] = log;
+}
+
+void numbers_push(struct numbers *numbers, uint64_t n)
+{
+    if (numbers->len == numbers->cap) {
+        numbers->cap = numbers->cap ? numbers->cap * 2 : 16;
+        numbers->items = xrealloc(numbers->items, numbers->cap * sizeof(*numbers->items));
+    }
+    numbers->items[numbers->len++] = n;
+}
+
+void segments_push(struct segments *segments, struct segment *segment)
+{
+    if (segments->len == segments->cap) {
+        segments->cap = segments->cap ? segments->cap * 2 : 16;
+        segments->items = xrealloc(segments->items, segments->cap * sizeof(struct segment *));
+    }
+    segments->items[segments->len++] = segment;
+}
+
+void segments_release(struct segments *segments)
+{
+    for (size_t i = 0; i < segments->len; i++)
+        segment_unref(segments->items[i]);
+    free(segments->items);
+    *segments = (struct segments){0};
+}
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+static struct shapelog *store_new(const struct shapelog_config *config)
+{
+    struct shapelog *store = xcalloc(1, sizeof(*store));
+    uint64_t size = config->segment_size ? config->segment_size : DEFAULT_SEGMENT_SIZE;
+
+    store->dir = xstrdup(config->dir);
+    store->segment_size = size < MAX_SEGMENT_SIZE ? size : MAX_SEGMENT_SIZE;
+    store->sync_interval_ms =
+        config->sync_interval_ms ? config->sync_interval_ms : DEFAULT_SYNC_INTERVAL_MS;
+    store->chunk_size = config->chunk_size ? config->chunk_size : DEFAULT_CHUNK_SIZE;
+    store->lock_fd = -1;
+    atomic_init(&store->next_segment, 1);
+    pthread_mutex_init(&store->registry, NULL);
+    for (size_t i = 0; i < STRIPES; i++)
+        pthread_mutex_init(&store->stripes[i], NULL);
+    pthread_mutex_init(&store->segments_lock, NULL);
+    pthread_mutex_init(&store->snapshots, NULL);
+    pthread_mutex_init(&store->times.lock, NULL);
+    pthread_mutex_init(&store->cycle, NULL);
+    pthread_mutex_init(&store->live, NULL);
+    pthread_mutex_init(&store->sync_lock, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&store->sync_wanted, &attr);
+    pthread_condattr_destroy(&attr);
+    for (size_t i = 0; i < LISTENERS; i++)
+        pthread_mutex_init(&store->listeners[i].lock, NULL);
+    appender_init(&store->appender);
+    return store;
+}
+
+static bool make_folders(const struct shapelog *store, struct err *err)
+{
+    static const char *const names[] = {"", "/segments", "/snapshots"};
+    struct buf path;
+    bool ok = true;
+
+    buf_init(&path, BUF_NO_LIMIT);
+    for (size_t i = 0; ok && i < sizeof(names) / sizeof(names[0]); i++) {
+        buf_clear(&path);
+        buf_printf(&path, "%s%s", store->dir, names[i]);
+        ok = io_mkdir(buf_cstr(&path), err);
+    }
+    buf_release(&path);
+    return ok;
+}
+
+static bool lock_folder(struct shapelog *store, struct err *err)
+{
+    struct buf path;
+
+    buf_init(&path, BUF_NO_LIMIT);
+    buf_printf(&path, "%s/lock", store->dir);
+    store->lock_fd = open(buf_cstr(&path), O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+    buf_release(&path);
+    if (store->lock_fd < 0)
+        return err_errno(err, ERR_IO, "could not open the lock of \"%s\"", store->dir);
+    if (flock(store->lock_fd, LOCK_EX | LOCK_NB) == 0)
+        return true;
+    if (errno != EWOULDBLOCK)
+        return err_errno(err, ERR_IO, "could not lock \"%s\"", store->dir);
+    err_set(err, ERR_BUSY, "the data folder \"%s\" is in use by another process", store->dir);
+    return err_hint(err, "stop the other bridge, or give this one a folder of its own");
+}
+
+static void store_free(struct shapelog *store)
+{
+    appender_release(store);
+    for (size_t i = 0; i < store->nlogs; i++) {
+        if (store->logs[i].log)
+            log_unref(store->logs[i].log);
+    }
+    free(store->logs);
+    strmap_release(&store->by_handle);
+    strmap_release(&store->by_identity);
+    size_t at = 0;
+    struct u64map_slot *slot;
+    while ((slot = u64map_next(&store->segments, &at)))
+        segment_unref(slot->value);
+    u64map_release(&store->segments);
+    segments_release(&store->sync.written);
+    segments_release(&store->sync.made);
+    segments_release(&store->sync.sealed);
+    free(store->sync.ended.items);
+    for (size_t i = 0; i < LISTENERS; i++) {
+        while (store->listeners[i].len > 0)
+            log_unref(log_listener_next(store, store->listeners[i].listener));
+        free(store->listeners[i].queue);
+        pthread_mutex_destroy(&store->listeners[i].lock);
+    }
+    catalog_close(store->catalog);
+    if (store->lock_fd >= 0)
+        close(store->lock_fd);
+    for (size_t i = 0; i < STRIPES; i++)
+        pthread_mutex_destroy(&store->stripes[i]);
+    pthread_cond_destroy(&store->sync_wanted);
+    free(store->dir);
+    free(store);
+}
+
+struct shapelog *shapelog_open(const struct shapelog_config *config, struct err *err)
+{
+    struct shapelog *store = store_new(config);
+
+    if (make_folders(store, err) && lock_folder(store, err) &&
+        (store->catalog = catalog_open(store->dir, err)) && store_recover(store, err) &&
+        syncer_start(store, err))
+        return store;
+    err_wrap(err, "shape log in \"%s\"", store->dir);
+    store_free(store);
+    return NULL;
+}
+
+void shapelog_close(struct shapelog *store)
+{
+    if (!store)
+        return;
+    shapelog_rollback(store);
+    syncer_stop(store);
+    store_free(store);
+}
+
+/* ---- the registry ---------------------------------------------------------------------------- */
+
+static struct log_entry *find_entry(struct shapelog *store, uint64_t id, bool or_next)
+{
+    size_t lo = 0, hi = store->nlogs;
+
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+
+        if (store->logs[mid].id < id)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    if (lo == store->nlogs || (!or_next && store->logs[lo].id != id))
+        return NULL;
+    return &store->logs[lo];
+}
+
+struct log *registry_by_id(struct shapelog *store, uint64_t id)
+{
+    struct log_entry *entry = find_entry(store, id, false);
+
+    return entry ? entry->log : NULL;
+}
+
+void registry_add(struct shapelog *store, struct log *log)
+{
+    struct shape *shape = atomic_load(&log->shape);
+
+    assert(store->nlogs == 0 || store->logs[store->nlogs - 1].id < log->id);
+    if (store->nlogs == store->logs_cap) {
+        store->logs_cap = store->logs_cap ? store->logs_cap * 2 : 64;
+        store->logs = xrealloc(store->logs, store->logs_cap * sizeof(*store->logs));
+    }
+    store->logs[store->nlogs++] = (struct log_entry){log->id, log};
+    strmap_set(&store->by_handle, log_handle(log), log);
+    if (shape)
+        strmap_set(&store->by_identity, shape->identity, log);
+}
+
+/* Leaves a hole; holes are closed when they are the half. */
+static void remove_entry(struct shapelog *store, uint64_t id)
+{
+    size_t kept = 0;
+
+    find_entry(store, id, false)->log = NULL;
+    if (++store->logs_gone * 2 <= store->nlogs)
+        return;
+    for (size_t i = 0; i < store->nlogs; i++) {
+        if (store->logs[i].log)
+            store->logs[kept++] = store->logs[i];
+    }
+    store->nlogs = kept;
+    store->logs_gone = 0;
+}
+
+static void unregister(struct shapelog *store, struct log *log)
+{
+    struct shape *shape = atomic_load(&log->shape);
+
+    remove_entry(store, log->id);
+    strmap_remove(&store->by_handle, log_handle(log));
+    if (shape && strmap_get(&store->by_identity, shape->identity) == log)
+        strmap_remove(&store->by_identity, shape->identity);
+}
+
+static struct log *find(struct shapelog *store, const struct strmap *map, struct slice key)
+{
+    pthread_mutex_lock(&store->registry);
+    struct log *log = strmap_get(map, key);
+
+    if (log)
+        log_ref(log);
+    pthread_mutex_unlock(&store->registry);
+    return log;
+}
+
+struct log *shapelog_find(struct shapelog *store, struct slice handle)
+{
+    return find(store, &store->by_handle, handle);
+}
+
+struct log *shapelog_find_identity(struct shapelog *store, struct slice identity)
+{
+    return find(store, &store->by_identity, identity);
+}
+
+struct log *shapelog_next(struct shapelog *store, uint64_t *at)
+{
+    struct log *log = NULL;
+
+    pthread_mutex_lock(&store->registry);
+    struct log_entry *entry = find_entry(store, *at + 1, true);
+    while (entry && entry < store->logs + store->nlogs && !entry->log)
+        entry++;
+    if (entry && entry < store->logs + store->nlogs) {
+        log = log_ref(entry->log);
+        *at = entry->id;
+    }
+    pthread_mutex_unlock(&store->registry);
+    return log;
+}
+
+/* ---- making and ending logs ------------------------------------------------------------------ */
+
+/* Ids must never be used again, also by what a crash makes forget: so they are taken from a stock
+ * that the catalogue knows to be used. Holding the registry. */
+static bool take_id(struct shapelog *store, uint64_t *id, struct err *err)
+{
+    if (store->next_id >= store->reserved_id) {
+        if (!catalog_reserve_ids(store->catalog, store->next_id + ID_RESERVE, err))
+            return false;
+        store->reserved_id = store->next_id + ID_RESERVE;
+    }
+    *id = store->next_id++;
+    return true;
+}
+
+static struct log *create(struct shapelog *store, struct shape *shape, struct err *err)
+{
+    char text[48];
+    uint64_t id;
+
+    if (!take_id(store, &id, err))
+        return NULL;
+    int64_t us = clock_unix_us();
+    if (us <= store->last_handle_us)
+        us = store->last_handle_us + 1;
+    store->last_handle_us = us;
+    snprintf(text, sizeof(text), "%llu-%lld", (unsigned long long)hash_bytes(shape->identity),
+             (long long)us);
+    struct log *log = log_new(store, id, slice_of(text), LOG_PENDING);
+
+    atomic_store(&log->shape, shape_ref(shape));
+    registry_add(store, log);
+    return log;
+}
+
+struct log *shapelog_create(struct shapelog *store, struct shape *shape, bool *made,
+                            struct err *err)
+{
+    *made = false;
+    pthread_mutex_lock(&store->registry);
+    struct log *log = strmap_get(&store->by_identity, shape->identity);
+
+    if (!log) {
+        log = create(store, shape, err);
+        *made = log != NULL;
+    }
+    if (log)
+        log_ref(log);
+    pthread_mutex_unlock(&store->registry);
+    return log;
+}
+
+void log_bind(struct log *log, struct shape *shape)
+{
+    struct shapelog *store = log->store;
+
+    pthread_mutex_lock(&store->registry);
+    pthread_mutex_lock(log_stripe(log));
+    if (log_state_of(log) == LOG_LOADED) {
+        atomic_store(&log->shape, shape_ref(shape));
+        atomic_store(&log->state, LOG_LIVE);
+        if (!strmap_get(&store->by_identity, shape->identity))
+            strmap_set(&store->by_identity, shape->identity, log);
+    }
+    pthread_mutex_unlock(log_stripe(log));
+    pthread_mutex_unlock(&store->registry);
+}
+
+/* Takes the extents off their segments' accounts. */
+static void release_extents(struct shapelog *store, struct extents *extents)
+{
+    pthread_mutex_lock(&store->segments_lock);
+    struct segment *segment = NULL;
+    for (uint32_t i = 0; i < extents->len; i++) {
+        const struct extent *e = extents_at(extents, i);
+
+        if (!segment || segment->number != e->segment)
+            segment = u64map_get(&store->segments, e->segment);
+        if (!segment)
+            continue;
+        atomic_fetch_sub(&segment->live_bytes, (int64_t)e->len);
+        atomic_fetch_sub(&segment->live_refs, 1);
+    }
+    pthread_mutex_unlock(&store->segments_lock);
+    extents_release(extents);
+}
+
+static bool mark_ended(struct log *log, const char *reason, struct extents *extents)
+{
+    pthread_mutex_lock(log_stripe(log));
+    bool ends = log_state_of(log) != LOG_ENDED;
+
+    if (ends) {
+        log->reason = xstrdup(reason);
+        *extents = log->extents;
+        log->extents = (struct extents){0};
+        log->log_bytes = 0;
+        atomic_store_explicit(&log->state, LOG_ENDED, memory_order_release);
+        /* Here, so that whoever finds that the log needs a segment no more also finds its row among
+         * those to delete. */
+        pthread_mutex_lock(&log->store->sync_lock);
+        numbers_push(&log->store->sync.ended, log->id);
+        pthread_mutex_unlock(&log->store->sync_lock);
+    }
+    pthread_mutex_unlock(log_stripe(log));
+    return ends;
+}
+
+void shapelog_end_log(struct shapelog *store, struct log *log, const char *reason)
+{
+    struct extents extents;
+
+    pthread_mutex_lock(&store->registry);
+    bool ends = mark_ended(log, reason, &extents);
+    if (ends)
+        unregister(store, log);
+    pthread_mutex_unlock(&store->registry);
+    if (!ends)
+        return;
+    release_extents(store, &extents);
+    syncer_wake(store);
+    wait_notify(log);
+    log_debug("a log has ended", LOG_STR("log", log->handle), LOG_STR("reason", reason));
+    log_unref(log); /* the registry's */
+}
+
+/* ---- segments -------------------------------------------------------------------------------- */
+
+struct segment *store_segment(struct shapelog *store, uint32_t number)
+{
+    pthread_mutex_lock(&store->segments_lock);
+    struct segment *segment = u64map_get(&store->segments, number);
+
+    if (segment)
+        segment_ref(segment);
+    pthread_mutex_unlock(&store->segments_lock);
+    return segment;
+}
+
+void store_add_segment(struct shapelog *store, struct segment *segment)
+{
+    pthread_mutex_lock(&store->segments_lock);
+    u64map_set(&store->segments, segment->number, segment);
+    pthread_mutex_unlock(&store->segments_lock);
+}
+
+void store_drop_segment(struct shapelog *store, struct segment *segment)
+{
+    pthread_mutex_lock(&store->segments_lock);
+    bool there = u64map_get(&store->segments, segment->number) == segment;
+
+    if (there)
+        u64map_remove(&store->segments, segment->number);
+    pthread_mutex_unlock(&store->segments_lock);
+    if (!there)
+        return;
+    unlink(segment->path);
+    segment_unref(segment);
+}
+
+static bool uses_segment(struct log *log, uint32_t number)
+{
+    bool uses = false;
+
+    pthread_mutex_lock(log_stripe(log));
+    for (uint32_t i = 0; !uses && i < log->extents.len; i++)
+        uses = extents_at(&log->extents, i)->segment == number;
+    pthread_mutex_unlock(log_stripe(log));
+    return uses;
+}
+
+void store_segment_damaged(struct shapelog *store, const struct segment *segment,
+                           const struct err *why)
+{
+    uint64_t at = 0, ended = 0;
+    struct log *log;
+
+    while ((log = shapelog_next(store, &at))) {
+        if (uses_segment(log, segment->number)) {
+            shapelog_end_log(store, log, "a part of the log is damaged");
+            ended++;
+        }
+        log_unref(log);
+    }
+    log_error("a segment is damaged: the logs that need it have ended",
+              LOG_UINT("segment", segment->number), LOG_UINT("logs", ended), LOG_ERR(why));
+}
+
+/* ---- what it knows --------------------------------------------------------------------------- */
+
+void shapelog_get_source(struct shapelog *store, struct shapelog_source *source)
+{
+    pthread_mutex_lock(&store->registry);
+    *source = store->source;
+    pthread_mutex_unlock(&store->registry);
+}
+
+bool shapelog_set_source(struct shapelog *store, const struct shapelog_source *source,
+                         struct err *err)
+{
+    if (!catalog_set_source(store->catalog, source, err))
+        return false;
+    pthread_mutex_lock(&store->registry);
+    store->source = *source;
+    pthread_mutex_unlock(&store->registry);
+    return true;
+}
+
+lsn_t shapelog_last_commit(struct shapelog *store)
+{
+    return atomic_load_explicit(&store->last_commit, memory_order_acquire);
+}
+
+lsn_t shapelog_durable(struct shapelog *store)
+{
+    return atomic_load_explicit(&store->durable, memory_order_acquire);
+}
+
+lsn_t shapelog_published(struct shapelog *store)
+{
+    return atomic_load_explicit(&store->published, memory_order_acquire);
+}
+
+void times_add(struct times *times, lsn_t lsn, int64_t us)
+{
+    pthread_mutex_lock(&times->lock);
+    times->ring[times->n % TIMES].lsn = lsn;
+    times->ring[times->n % TIMES].us = us;
+    times->n++;
+    pthread_mutex_unlock(&times->lock);
+}
+
+int64_t shapelog_commit_time(struct shapelog *store, lsn_t commit_lsn)
+{
+    struct times *times = &store->times;
+    int64_t us = 0;
+
+    pthread_mutex_lock(&times->lock);
+    uint64_t lo = times->n > TIMES ? times->n - TIMES : 0, hi = times->n;
+    while (lo < hi) {
+        uint64_t mid = lo + (hi - lo) / 2;
+
+        if (times->ring[mid % TIMES].lsn < commit_lsn)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    if (lo < times->n && times->ring[lo % TIMES].lsn == commit_lsn)
+        us = times->ring[lo % TIMES].us;
+    pthread_mutex_unlock(&times->lock);
+    return us;
+}
+
+static void add_log_stats(struct log *log, struct shapelog_stats *stats)
+{
+    pthread_mutex_lock(&log->store->snapshots);
+    stats->snapshot_bytes += log->snapshot_bytes;
+    pthread_mutex_unlock(&log->store->snapshots);
+    pthread_mutex_lock(log_stripe(log));
+    stats->logs++;
+    stats->extents += log->extents.len;
+    stats->memory_bytes += sizeof(*log) + log->handle_len + 1u + extents_memory(&log->extents);
+    pthread_mutex_unlock(log_stripe(log));
+}
+
+void shapelog_get_stats(struct shapelog *store, struct shapelog_stats *stats)
+{
+    uint64_t at = 0;
+    struct u64map_slot *slot;
+    struct log *log;
+
+    *stats = (struct shapelog_stats){0};
+    while ((log = shapelog_next(store, &at))) {
+        add_log_stats(log, stats);
+        log_unref(log);
+    }
+    pthread_mutex_lock(&store->segments_lock);
+    size_t i = 0;
+    while ((slot = u64map_next(&store->segments, &i))) {
+        struct segment *segment = slot->value;
+
+        stats->segments++;
+        stats->segment_bytes += atomic_load(&segment->size);
+        stats->memory_bytes += sizeof(*segment);
+    }
+    pthread_mutex_unlock(&store->segments_lock);
+}

@@ -1,0 +1,326 @@
+/*
+ * The store from inside: what the files of this folder share. The public contract is in
+ * shapelog/shapelog.h; in reading order the files are
+ *
+ *     io, block, segment, extents   bytes
+ *     catalog                       what is in tombolo.db
+ *     store, log                    the logs there are, their life
+ *     append, read                  the stream's side, the readers' side
+ *     snapshot_file                 first rows
+ *     syncer, compact               what happens behind the stream's back
+ *     recover                       the start
+ *     wait                          who wants to hear of news
+ *
+ * Locks, in the order in which they may be taken: cycle (a syncer's cycle, compaction, reset), live
+ * (a log becomes LIVE in the catalogue), the catalogue's own, snapshots, registry, a log's stripe,
+ * segments_lock, sync_lock, a listener's. No two stripes at a time.
+ */
+#ifndef SHAPELOG_STORE_H
+#define SHAPELOG_STORE_H
+
+#include "base/hash.h"
+#include "shapelog/catalog.h"
+#include "shapelog/extents.h"
+#include "shapelog/segment.h"
+#include "shapelog/shapelog.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define STRIPES 64u
+#define LISTENERS 64u
+#define MESSAGE_MAX ((size_t)1 << 30)
+
+/* ---- a log ----------------------------------------------------------------------------------- */
+
+/* A transaction that ends the log unless its snapshot sees it. */
+struct log_end {
+    struct log_end *next;
+    lsn_t commit_lsn;
+    uint32_t xid;
+    char reason[];
+};
+
+struct snapshot_file;
+
+struct log {
+    atomic_uint refs;
+    atomic_int state; /* enum log_state; moves under the stripe */
+    uint64_t id;
+    struct shapelog *store;
+    _Atomic(struct shape *) shape; /* a reference; NULL while LOADED */
+    atomic_uint_fast64_t watchers; /* a bit a listener */
+    atomic_uint_fast64_t queued;   /* likewise: it is in that listener's queue */
+
+    /* Under the stripe. */
+    struct extents extents;
+    lsn_t registered; /* P; LSN_NONE: not registered */
+    lsn_t limit;      /* L; LSN_NONE: not known */
+    struct snapshot *snapshot;
+    struct log_end *ends;
+    char *reason;
+    uint64_t log_bytes;
+
+    /* Under the lock `snapshots`. */
+    struct snapshot_file *file;
+    uint64_t snapshot_bytes; /* on disk, when it is complete */
+
+    /* The stream's alone. */
+    uint64_t txn;        /* the appender's number of the last transaction that touched it */
+    uint64_t open_block; /* where its last message went: that lane's filling, ... */
+    uint32_t open_ref;   /* ... and its ref in there */
+    bool touched;        /* since the last publish */
+
+    uint16_t handle_len;
+    char handle[];
+};
+
+static inline enum log_state log_state_of(const struct log *log)
+{
+    return (enum log_state)atomic_load_explicit(&log->state, memory_order_acquire);
+}
+
+/* ---- appending ------------------------------------------------------------------------------- */
+
+/* One log's messages in a lane's data. */
+struct ref {
+    struct log *log; /* referenced by the transaction's list of touched logs */
+    uint32_t start, end;
+    uint32_t first_op, last_op;
+};
+
+/* What a lane fills; lanes borrow them, so that an idle lane has none. */
+struct filling {
+    struct filling *next; /* in the pool */
+    struct buf data;
+    struct ref *refs;
+    size_t nrefs, cap;
+};
+
+struct lane {
+    struct filling *filling; /* NULL: nothing in it */
+    uint64_t block;          /* number of this filling, never the same again */
+};
+
+struct logs {
+    struct log **items;
+    size_t len, cap;
+};
+
+/* The segment that is written to. */
+struct tail {
+    struct segment *segment; /* NULL: none yet */
+    struct buf bytes;        /* not yet in the file, ... */
+    uint64_t written;        /* ... whose end is here */
+    struct footer footer;
+    bool sealing; /* the footer is among the bytes */
+};
+
+/* What rollback goes back to. */
+struct tail_mark {
+    uint32_t segment;
+    uint64_t end;
+    size_t footer_len;
+    uint32_t footer_blocks;
+    struct block_head footer_last;
+};
+
+struct appender {
+    bool open, known;
+    struct txn txn;
+    uint64_t number;  /* of the transaction, in this process */
+    uint32_t attempt; /* block_head.txn */
+    uint64_t blocks;  /* numbers fillings */
+    bool any;         /* a block was written for it */
+    struct tail tail;
+    struct tail_mark mark;
+    struct lane **dirty;
+    size_t ndirty, dirty_cap;
+    size_t held; /* bytes in the dirty lanes */
+    struct filling *pool;
+    size_t npool;
+    struct logs in_txn;  /* touched by the open transaction, referenced */
+    struct logs touched; /* by transactions not yet published, referenced */
+};
+
+/* ---- what is to be synced -------------------------------------------------------------------- */
+
+struct numbers {
+    uint64_t *items;
+    size_t len, cap;
+};
+
+struct segments {
+    struct segment **items;
+    size_t len, cap;
+};
+
+/* Under sync_lock. */
+struct sync_state {
+    struct catalog_mark mark; /* where the next sync gets to: set by shapelog_publish() */
+    bool dirty;               /* written since the last one was captured */
+    struct segments written;  /* with bytes that may not be on disk, referenced */
+    struct segments made;     /* not yet in the catalogue, referenced */
+    struct segments sealed;   /* whose logs are not yet in the catalogue, referenced */
+    struct numbers ended;     /* logs to delete from the catalogue */
+    bool busy;                /* what was captured is not yet on disk */
+    bool stop;
+};
+
+/* ---- the store ------------------------------------------------------------------------------- */
+
+struct listener_slot {
+    pthread_mutex_t lock;
+    struct log_listener *listener; /* NULL: free */
+    struct log **queue;            /* referenced; a ring */
+    size_t head, len, cap;
+};
+
+struct log_entry {
+    uint64_t id;
+    struct log *log; /* NULL: gone */
+};
+
+/* Recent commits, for their times. */
+#define TIMES 4096u
+struct times {
+    pthread_mutex_t lock;
+    struct {
+        lsn_t lsn;
+        int64_t us;
+    } ring[TIMES];
+    uint64_t n; /* ever added */
+};
+
+struct shapelog {
+    char *dir;
+    uint64_t segment_size;
+    int sync_interval_ms;
+    size_t chunk_size;
+    int lock_fd;
+    struct catalog *catalog;
+
+    _Atomic lsn_t published, durable, last_commit;
+
+    /* Of the logs that have not ended; it holds a reference to each. */
+    pthread_mutex_t registry;
+    struct log_entry *logs; /* by id */
+    size_t nlogs, logs_cap, logs_gone;
+    struct strmap by_handle, by_identity;
+    uint64_t next_id, reserved_id;
+    int64_t last_handle_us;
+    struct shapelog_source source;
+
+    pthread_mutex_t stripes[STRIPES];
+
+    pthread_mutex_t segments_lock;
+    struct u64map segments; /* number -> struct segment, a reference each */
+    atomic_uint next_segment;
+
+    pthread_mutex_t snapshots;
+    atomic_uint snapshots_open; /* descriptors */
+
+    struct appender appender; /* the stream's */
+    struct times times;
+
+    pthread_mutex_t cycle, live;
+    pthread_mutex_t sync_lock;
+    pthread_cond_t sync_wanted;
+    struct sync_state sync;
+    pthread_t syncer;
+    bool syncer_runs, sync_failed;
+    uint32_t durable_segment; /* segments below it hold whole, durable transactions: under cycle */
+
+    struct listener_slot listeners[LISTENERS];
+};
+
+/* ---- store.c --------------------------------------------------------------------------------- */
+
+/* The lock of what the log has "under the stripe". */
+static inline pthread_mutex_t *log_stripe(const struct log *log)
+{
+    return &log->store->stripes[log->id % STRIPES];
+}
+
+struct log *log_new(struct shapelog *store, uint64_t id, struct slice handle, enum log_state state);
+/* Puts the log into the registry, which takes over the reference. Holding the registry. */
+void registry_add(struct shapelog *store, struct log *log);
+/* The log with this id, not referenced, or NULL. Holding the registry, or while no other thread is
+ * there. */
+struct log *registry_by_id(struct shapelog *store, uint64_t id);
+
+void logs_push(struct logs *logs, struct log *log);
+void numbers_push(struct numbers *numbers, uint64_t n);
+void segments_push(struct segments *segments, struct segment *segment);
+/* Gives back the references and the memory. */
+void segments_release(struct segments *segments);
+
+/* The segment, referenced, or NULL. Any. */
+struct segment *store_segment(struct shapelog *store, uint32_t number);
+/* Adds it, taking over the reference. */
+void store_add_segment(struct shapelog *store, struct segment *segment);
+/* Takes it out and unlinks its file; readers go on. */
+void store_drop_segment(struct shapelog *store, struct segment *segment);
+/* Ends every log that has extents in the damaged segment. Any. */
+void store_segment_damaged(struct shapelog *store, const struct segment *segment,
+                           const struct err *why);
+/* Ends the process when a buffer could not grow. */
+void buf_must(const struct buf *buf);
+
+/* ---- log.c ----------------------------------------------------------------------------------- */
+
+/* Whether readers are shown this transaction. Holding the stripe. */
+bool log_shows(const struct log *log, lsn_t commit_lsn, uint32_t xid);
+/* Adds what the log has of a transaction; false when it has ended. Takes the stripe. */
+bool log_add_extent(struct log *log, const struct extent *extent);
+/* Takes back what it has of this transaction. */
+void log_drop_txn(struct shapelog *store, struct log *log, lsn_t commit_lsn);
+void snapshot_release(struct snapshot *snapshot);
+struct snapshot *snapshot_clone(const struct snapshot *snapshot);
+
+/* ---- append.c -------------------------------------------------------------------------------- */
+
+void appender_init(struct appender *appender);
+void appender_release(struct shapelog *store);
+
+/* ---- snapshot_file.c ------------------------------------------------------------------------- */
+
+void snapshot_path(const struct shapelog *store, uint64_t id, struct buf *path);
+/* The log goes: closes its snapshot and, when it had ended or never was LIVE, deletes it. */
+void snapshot_file_forget(struct log *log);
+
+/* ---- syncer.c, compact.c --------------------------------------------------------------------- */
+
+bool syncer_start(struct shapelog *store, struct err *err) MUST_CHECK;
+/* Syncs once more and ends the thread. */
+void syncer_stop(struct shapelog *store);
+/* There is something to do: a cycle begins within the interval. */
+void syncer_wake(struct shapelog *store);
+/* Takes the logs that are to be deleted from the catalogue. Holding `live`. */
+struct numbers syncer_take_ended(struct shapelog *store);
+/* Gives them back, when they could not be. */
+void syncer_return_ended(struct shapelog *store, struct numbers *ended);
+void times_add(struct times *times, lsn_t lsn, int64_t us);
+/* Deletes sealed segments that nothing refers to any more, with the rows of ended logs. Holding
+ * cycle. */
+bool compact_drop_dead(struct shapelog *store, struct err *err) MUST_CHECK;
+/* Whether so much is dead that copying the rest pays. Holding cycle. */
+bool compact_pays(struct shapelog *store);
+/* One pass; *worked says whether there was anything to do. Holding cycle. */
+bool compact_pass(struct shapelog *store, bool *worked, struct err *err) MUST_CHECK;
+/* The logs that a footer's body names, each once, as varints of differences: for the catalogue. */
+bool footer_logs(struct slice body, struct buf *out);
+
+/* ---- recover.c ------------------------------------------------------------------------------- */
+
+bool store_recover(struct shapelog *store, struct err *err) MUST_CHECK;
+
+/* ---- wait.c ---------------------------------------------------------------------------------- */
+
+/* Queues the log with everyone who watches it. The bits returned must be given to wait_wake(). */
+uint64_t wait_queue(struct log *log);
+void wait_wake(struct shapelog *store, uint64_t listeners);
+/* Both. */
+void wait_notify(struct log *log);
+
+#endif
