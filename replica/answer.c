@@ -25,8 +25,12 @@ static void put_errors(struct buf *out, const struct replica *r, yyjson_val *err
     size_t i, n, j, m;
     yyjson_val *place, *texts, *text;
 
+    if (!yyjson_is_obj(errors))
+        return;
     yyjson_obj_foreach(errors, i, n, place, texts)
     {
+        if (!yyjson_is_arr(texts))
+            continue;
         yyjson_arr_foreach(texts, j, m, text)
         {
             buf_put_cstr(out, "; ");

@@ -23,6 +23,8 @@ static bool fill_cells(struct lite_table *t, yyjson_val *value, size_t *nfilled)
     size_t i, n, at = 0;
     yyjson_val *name, *v;
 
+    if (!yyjson_is_obj(value))
+        return false;
     for (size_t c = 0; c < s->ncolumns; c++)
         t->cells[c].present = false;
     *nfilled = 0;
@@ -41,7 +43,7 @@ static bool fill_cells(struct lite_table *t, yyjson_val *value, size_t *nfilled)
         ++*nfilled;
         at++;
     }
-    return yyjson_is_obj(value);
+    return true;
 }
 
 /* The key's cells are there and none of them is NULL. */

@@ -16,7 +16,7 @@
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MOST_MS 30000
 #define RETRY_AFTER_MOST_S 3600
-#define ONCE_FAILURES 8
+#define ONCE_ATTEMPTS 8
 /* A malformed stream may be a proxy's doing; but not for ever. */
 #define PROTOCOL_FAILURES 4
 #define ANSWER_LIMIT ((size_t)64 << 10)
@@ -198,7 +198,9 @@ static int backoff_ms(const struct fetch *f)
 
 static bool hopeless(const struct fetch *f, const struct err *err)
 {
-    if (f->options->once && f->failures >= ONCE_FAILURES)
+    unsigned attempts = f->options->attempts ? f->options->attempts : ONCE_ATTEMPTS;
+
+    if (f->options->once && f->failures + 1 >= attempts)
         return true;
     if (err->code == ERR_PROTOCOL)
         return f->failures >= PROTOCOL_FAILURES;

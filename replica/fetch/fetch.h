@@ -23,7 +23,8 @@
 struct fetch_options {
     const char *url;             /* the bridge: http://host:port, with or without /v1/sync */
     const char *secret;          /* sent as a bearer token; NULL: none */
-    bool once;                   /* end when up to date; give up after 8 failures in a row */
+    bool once;                   /* end when up to date */
+    unsigned attempts;           /* how often `once` fails in a row before it gives up; 0: 8 */
     int stop_fd;                 /* readable: end; -1 for none */
     void (*on_bytes)(void *arg); /* after bytes were applied; may be NULL */
     void *arg;
