@@ -42,7 +42,7 @@ struct table_column {
     int16_t ndims;            /* pg_attribute.attndims */
     int16_t pk_index;         /* place in the primary key from 0, or -1 */
     bool not_null;
-    bool generated;
+    bool generated;      /* and not sent by the stream */
     bool in_identity;    /* sent as part of an old key by the replica identity */
     bool collation_is_c; /* orders as bytes do (C, POSIX, C.UTF-8); false without a collation */
     bool ctype_is_c;     /* upper() and lower() touch ASCII alone (C, POSIX) */
@@ -54,6 +54,10 @@ struct table {
     struct arena arena;
     uint32_t relid;
     struct slice nspname, relname;
+    /* Where its rows lie: "relid:filenode" of it or of each of its leaf partitions, parted by ";".
+     * Rows that come or go without an event (a rewrite, a partition attached or detached) change
+     * it. */
+    struct slice storage;
     char relkind; /* 'r', or 'p' for a partitioned one */
     enum replident replident;
     uint16_t ncols;

@@ -4,7 +4,7 @@
 #include "command.h"
 
 #ifdef TOMBOLO_BRIDGE
-#include "bridge/serve.h"
+#include "serve/serve.h"
 #endif
 
 #include <stddef.h>

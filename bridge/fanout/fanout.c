@@ -28,12 +28,6 @@ struct fanout_registration {
     struct fanout_registration *next;
 };
 
-struct table_end {
-    uint32_t relid;
-    char reason[128];
-    struct table_end *next;
-};
-
 struct fanout {
     struct shapelog *store;
     struct shape_index *index;
@@ -48,8 +42,7 @@ struct fanout {
     pthread_mutex_t mutex; /* guards what other threads ask for */
     pthread_cond_t answered;
     struct fanout_registration *asked;
-    struct table_end *table_ends;
-    atomic_bool has_requests;
+    atomic_bool has_requests, forget_partitions;
 };
 
 struct fanout *fanout_new(struct shapelog *store, fanout_resolver *resolver, void *owner)
@@ -224,17 +217,9 @@ bool fanout_register_wait(struct fanout *f, struct fanout_registration *reg, int
     return done || err_set(err, ERR_TIMEOUT, "the replication stream is not there yet");
 }
 
-void fanout_end_table(struct fanout *f, uint32_t relid, const char *reason)
+void fanout_forget_partitions(struct fanout *f)
 {
-    struct table_end *end = xcalloc(1, sizeof(*end));
-
-    end->relid = relid;
-    strncpy(end->reason, reason, sizeof(end->reason) - 1);
-    pthread_mutex_lock(&f->mutex);
-    end->next = f->table_ends;
-    f->table_ends = end;
-    atomic_store(&f->has_requests, true);
-    pthread_mutex_unlock(&f->mutex);
+    atomic_store(&f->forget_partitions, true);
 }
 
 /* Takes registrations only when all that the log holds has gone by once more since the connection
@@ -244,19 +229,11 @@ static void serve_requests(struct fanout *f, lsn_t position)
     lsn_t last = shapelog_last_commit(f->store);
 
     pthread_mutex_lock(&f->mutex);
-    struct table_end *ends = f->table_ends;
     struct fanout_registration *regs = position >= last ? f->asked : NULL;
-    f->table_ends = NULL;
     if (regs)
         f->asked = NULL;
     atomic_store(&f->has_requests, f->asked != NULL);
 
-    for (struct table_end *end = ends, *next; end; end = next) {
-        next = end->next;
-        end_table_now(f, end->relid, end->reason);
-        routes_forget(&f->routes, 0);
-        free(end);
-    }
     for (struct fanout_registration *reg = regs, *next; reg; reg = next) {
         next = reg->next;
         reg->registered = position;
@@ -428,6 +405,8 @@ bool fanout_settle(struct fanout *f, lsn_t position, lsn_t end_lsn, struct err *
 {
     int64_t now = clock_ms();
 
+    if (atomic_exchange_explicit(&f->forget_partitions, false, memory_order_relaxed))
+        routes_forget(&f->routes, 0);
     if (atomic_load_explicit(&f->has_requests, memory_order_relaxed))
         serve_requests(f, position);
     if (now - f->swept >= SWEEP_EVERY_MS) {

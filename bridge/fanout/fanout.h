@@ -3,7 +3,7 @@
  * shapes that each change is for, encodes it once a projection and appends it
  * to their logs.
  *
- * Everything but fanout_register(), fanout_end_table() and the figures
+ * Everything but fanout_register_*(), fanout_forget_partitions() and the figures
  * belongs to the stream thread.
  */
 #ifndef FANOUT_FANOUT_H
@@ -60,8 +60,7 @@ struct fanout_registration *fanout_register_begin(struct fanout *fanout, struct 
 bool fanout_register_wait(struct fanout *fanout, struct fanout_registration *registration,
                           int timeout_ms, lsn_t *registered, struct err *err) MUST_CHECK;
 
-/* Any thread: the catalogue says that the table is another now; its logs end, and what is known of
- * its partitions is forgotten. */
-void fanout_end_table(struct fanout *fanout, uint32_t relid, const char *reason);
+/* Any thread: partitions have come or gone; what is known of them is looked up again. */
+void fanout_forget_partitions(struct fanout *fanout);
 
 #endif

@@ -14,15 +14,16 @@ enum service_status {
     SERVICE_ACTIVE,
 };
 
-/* `lsn`: when the stream has passed it, it has passed all that was committed before the fence was asked for. */
+/* `lsn`: when the stream has passed it, it has passed all that was committed before the fence was
+ * asked for. */
 typedef void service_fenced(void *arg, bool ok, lsn_t lsn);
 
 struct service {
     struct shapelog *store;
     void *owner; /* the first argument of the functions */
     enum service_status (*status)(void *owner);
-    /* Where the server's WAL ended when the stream was connected: before the log has been published up to there, a client may be ahead of it.
-     * 0 while not connected. */
+    /* Where the server's WAL ended when the stream was connected: before the log has been published
+     * up to there, a client may be ahead of it. 0 while not connected. */
     lsn_t (*catchup)(void *owner);
     void (*request_shape)(void *owner, const struct shape_request *request,
                           shape_answered *answered, void *arg);

@@ -3,7 +3,8 @@
 
 #include <stdlib.h>
 
-/* The watchers of one log. `cursor` is the next to be told while news is given out: who is removed meanwhile moves it on. */
+/* The watchers of one log. `cursor` is the next to be told while news is given out: who is removed
+ * meanwhile moves it on. */
 struct watched {
     struct log *log;
     struct watcher *first;
@@ -56,7 +57,7 @@ static void on_signal(struct http_loop *loop, void *arg)
 bool watchers_init(struct watchers *ws, struct http_loop *loop, struct shapelog *store,
                    struct err *err)
 {
-    *ws = (struct watchers){.listener = {wake_loop}, .loop = loop, .store = store};
+    *ws = (struct watchers){.listener = {.wake = wake_loop}, .loop = loop, .store = store};
     http_loop_on_signal(loop, on_signal, ws);
     return shapelog_listen(store, &ws->listener, err);
 }

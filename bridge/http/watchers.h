@@ -13,7 +13,8 @@
 #include "shapelog/shapelog.h"
 
 struct watcher {
-    /* The log was published to, its snapshot grew, or its state changed. May add and remove watchers. */
+    /* The log was published to, its snapshot grew, or its state changed. May add and remove
+     * watchers. */
     void (*news)(struct watcher *watcher);
     struct watched *watched; /* NULL: not watching */
     struct watcher *prev, *next;

@@ -28,7 +28,9 @@ static const char columns_sql[] =
     "       r.basetypid, r.basetypmod, bt.typname,"
     "       CASE WHEN bt.typcategory = 'A' AND bt.typelem <> 0 THEN bt.typelem ELSE 0 END,"
     "       coalesce(et.typname, ''), a.attndims, coalesce(pk.pk_index, -1), a.attnotnull,"
-    "       a.attgenerated <> '', c.relreplident = 'f' OR ident.attnum IS NOT NULL,"
+    "       a.attgenerated <> '' AND (a.attgenerated <> 's' OR "
+    "current_setting('server_version_num')::int < 180000), c.relreplident = 'f' OR ident.attnum IS "
+    "NOT NULL,"
     /* A provider of Postgres's own ("b", from 17 on) orders by code point whatever its locale's
        name. */
     "       a.attcollation <> 0 AND (loc.provider = 'b' OR loc.provider = 'c' AND loc.collate IN"
@@ -129,7 +131,7 @@ static bool read_columns(struct pg_conn *conn, struct table *table, struct err *
     return true;
 }
 
-/* From a row of (oid, nspname, relname, relkind, relreplident). */
+/* From a row of TABLE_SQL. */
 static struct table *read_table(struct pg_conn *conn, const struct pg_result *res, struct err *err)
 {
     struct table *table = table_new();
@@ -139,6 +141,7 @@ static struct table *read_table(struct pg_conn *conn, const struct pg_result *re
     table->relname = arena_copy(&table->arena, pg_value(res, 0, 2));
     table->relkind = pg_value(res, 0, 3).ptr[0];
     table->replident = (enum replident)pg_value(res, 0, 4).ptr[0];
+    table->storage = arena_copy(&table->arena, pg_value(res, 0, 5));
     if (!read_columns(conn, table, err)) {
         table_unref(table);
         return NULL;
@@ -147,7 +150,10 @@ static struct table *read_table(struct pg_conn *conn, const struct pg_result *re
 }
 
 #define TABLE_SQL                                                                                  \
-    "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relreplident"                                \
+    "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relreplident,"                               \
+    "       (SELECT coalesce(string_agg(l.oid || ':' || l.relfilenode, ';' ORDER BY l.oid), '')"   \
+    "          FROM pg_class l WHERE l.relkind = 'r' AND (l.oid = c.oid OR l.oid IN"               \
+    "               (SELECT relid FROM pg_partition_tree(c.oid::regclass) WHERE isleaf)))"         \
     "  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"                              \
     " WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p'"                                    \
     "   AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0"          \

@@ -177,7 +177,7 @@ static bool same_table(const struct job_context *ctx, const struct table *table,
 
     if (!now)
         return false;
-    bool same = table_same(now, table);
+    bool same = table_same(now, table) && slice_eq(now->storage, table->storage);
     table_unref(now);
     return same || err_set(err, ERR_CHANGED, "the table's definition has changed");
 }

@@ -1,0 +1,370 @@
+#include "http/sync.h"
+#include "base/logging.h"
+#include "change/json.h"
+#include "http/sync_session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* One answer on its way from a worker's thread to the session's loop. The session may have gone by
+ * then. */
+struct resolution {
+    struct http_ref ref;
+    struct sync_session *session;
+    size_t shape;
+    struct shape_answer answer;
+};
+
+struct fence_answer {
+    struct http_ref ref;
+    struct sync_session *session;
+    bool ok;
+    lsn_t lsn;
+};
+
+/* ---- answers that are no stream -------------------------------------------------------------- */
+
+static void respond_json(struct http_conn *conn, int status, const char *retry_after,
+                         struct buf *body)
+{
+    struct http_headers h;
+
+    http_headers_init(&h);
+    http_headers_add(&h, "content-type", "application/json; charset=utf-8");
+    http_headers_add(&h, "cache-control", "no-store");
+    if (retry_after)
+        http_headers_add(&h, "retry-after", retry_after);
+    http_respond(conn, status, &h, buf_slice(body));
+    buf_release(body);
+}
+
+static void respond_invalid(struct http_conn *conn, const struct sync_invalid *invalid)
+{
+    struct buf body;
+
+    buf_init(&body, BUF_NO_LIMIT);
+    sync_invalid_put(invalid, &body);
+    respond_json(conn, 400, NULL, &body);
+}
+
+static void respond_unavailable(struct http_conn *conn, const char *text)
+{
+    struct buf body;
+
+    buf_init(&body, BUF_NO_LIMIT);
+    buf_put_cstr(&body, "{\"message\":");
+    json_put_string(&body, slice_of(text));
+    buf_put_u8(&body, '}');
+    respond_json(conn, 503, "1", &body);
+}
+
+/* ---- from the request to logs ---------------------------------------------------------------- */
+
+void sync_session_free(struct sync_session *session)
+{
+    for (size_t i = 0; i < session->nshapes; i++) {
+        struct sync_shape *s = &session->shapes[i];
+
+        watchers_remove(&session->loop->watchers, &s->watcher);
+        log_runs_release(s->runs + s->first, s->nruns - s->first);
+        if (s->log)
+            log_unref(s->log);
+    }
+    if (session->streaming)
+        session->loop->clients--;
+    arena_release(&session->arena);
+    free(session);
+}
+
+static void release_user(void *user)
+{
+    struct sync_session *session = user;
+
+    /* Once it streams it is the source's. */
+    if (!session->streaming)
+        sync_session_free(session);
+}
+
+static bool same_text(struct slice a, struct slice b)
+{
+    return !a.len == !b.len && slice_eq(a, b);
+}
+
+/* Asked in the same words: then the handle's log is the one that was asked for, without looking
+ * into the catalogue. */
+static bool same_request(const struct shape_request *a, const struct shape_request *b)
+{
+    if (!same_text(a->table, b->table) || !same_text(a->where, b->where) ||
+        !same_text(a->columns, b->columns) || a->params.n != b->params.n ||
+        a->replica != b->replica || a->changes_only != b->changes_only ||
+        a->keyed_by_identity != b->keyed_by_identity)
+        return false;
+    for (size_t i = 0; i < a->params.n; i++) {
+        if (!same_text(a->params.values[i], b->params.values[i]))
+            return false;
+    }
+    return true;
+}
+
+static struct log *find_by_handle(const struct sync_session *session,
+                                  const struct sync_shape_request *request)
+{
+    struct log *log =
+        request->handle.len ? shapelog_find(session->service->store, request->handle) : NULL;
+
+    if (log && log_shape(log) && same_request(&log_shape(log)->request, &request->shape))
+        return log;
+    if (log)
+        log_unref(log);
+    return NULL;
+}
+
+/* News of a log before the stream has begun: maybe it can begin now. */
+static void begin_if_ready(struct sync_session *session);
+
+static void on_news(struct watcher *watcher)
+{
+    struct sync_shape *s =
+        (struct sync_shape *)(void *)((char *)watcher - offsetof(struct sync_shape, watcher));
+
+    if (s->session->streaming)
+        http_conn_wake(s->session->conn);
+    else
+        begin_if_ready(s->session);
+}
+
+static bool may_resume(const struct sync_shape *s)
+{
+    const struct sync_shape_request *r = s->request;
+
+    return r->resumes && !s->refetched && slice_eq(log_handle(s->log), r->handle) &&
+           r->after >= log_first(s->log) &&
+           r->after <= shapelog_published(s->session->service->store);
+}
+
+/* The shape has its log: from where does it go? Takes the reference. */
+static void take_log(struct sync_session *session, size_t i, struct log *log)
+{
+    struct sync_shape *s = &session->shapes[i];
+
+    s->log = log;
+    s->phase = SYNC_OPEN;
+    s->block = 0;
+    s->cursor = (struct log_cursor){0};
+    watchers_add(&session->loop->watchers, log, &s->watcher);
+    if (may_resume(s))
+        s->cursor.after = s->request->after;
+    else if (s->request->resumes && !s->refetched)
+        s->refetch = "the handle is not known any more";
+}
+
+static void note_failure(struct sync_session *session, size_t i, const struct shape_answer *answer)
+{
+    if (session->failed)
+        return;
+    session->failed = true;
+    session->invalid.err = answer->err;
+    session->invalid.field[0] = '\0';
+    if (answer->field)
+        snprintf(session->invalid.field, sizeof(session->invalid.field), "shapes[%zu].%s", i,
+                 answer->field);
+}
+
+static void on_resolved(void *arg)
+{
+    struct resolution *r = arg;
+    struct sync_session *session = http_ref_conn(r->ref) ? r->session : NULL;
+
+    if (session && r->answer.log)
+        take_log(session, r->shape, log_ref(r->answer.log));
+    else if (session)
+        note_failure(session, r->shape, &r->answer);
+    if (session) {
+        session->resolving--;
+        if (session->streaming)
+            http_conn_wake(session->conn);
+        else
+            begin_if_ready(session);
+    }
+    if (r->answer.log)
+        log_unref(r->answer.log);
+    free(r);
+}
+
+/* On a worker's thread. */
+static void answered(void *arg, struct shape_answer *answer)
+{
+    struct resolution *r = arg;
+
+    r->answer = *answer;
+    http_loop_post(r->ref.loop, on_resolved, r);
+}
+
+void sync_resolve(struct sync_session *session, size_t i)
+{
+    struct sync_shape *s = &session->shapes[i];
+    struct log *log = s->refetched ? NULL : find_by_handle(session, s->request);
+
+    if (log) {
+        take_log(session, i, log);
+        return;
+    }
+    struct resolution *r = xcalloc(1, sizeof(*r));
+    *r = (struct resolution){.ref = session->ref, .session = session, .shape = i};
+    s->phase = SYNC_RESOLVING;
+    session->resolving++;
+    session->service->request_shape(session->service->owner, &s->request->shape, answered, r);
+}
+
+/* ---- the fence ------------------------------------------------------------------------------- */
+
+static void on_fenced(void *arg)
+{
+    struct fence_answer *a = arg;
+
+    if (http_ref_conn(a->ref)) {
+        a->session->fenced = a->ok;
+        a->session->fence_asked = a->ok; /* ask again later when it failed */
+        a->session->fence = a->lsn;
+        if (a->session->streaming)
+            http_conn_wake(a->session->conn);
+    }
+    free(a);
+}
+
+static void fenced(void *arg, bool ok, lsn_t lsn)
+{
+    struct fence_answer *a = arg;
+
+    a->ok = ok;
+    a->lsn = lsn;
+    http_loop_post(a->ref.loop, on_fenced, a);
+}
+
+static void ask_fence(struct sync_session *session)
+{
+    struct fence_answer *a = xcalloc(1, sizeof(*a));
+
+    *a = (struct fence_answer){.ref = session->ref, .session = session};
+    session->fence_asked = true;
+    session->service->fence(session->service->owner, fenced, a);
+}
+
+/* ---- from logs to the stream ----------------------------------------------------------------- */
+
+/* A log that ended before it had rows: why, for the client. */
+static bool find_dead_log(struct sync_session *session, char reason[256])
+{
+    for (size_t i = 0; i < session->nshapes; i++) {
+        if (log_state(session->shapes[i].log) == LOG_ENDED) {
+            log_reason(session->shapes[i].log, reason);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool all_begun(const struct sync_session *session)
+{
+    for (size_t i = 0; i < session->nshapes; i++) {
+        if (log_state(session->shapes[i].log) == LOG_PENDING)
+            return false;
+    }
+    return true;
+}
+
+static void begin_if_ready(struct sync_session *session)
+{
+    char reason[256];
+
+    if (session->resolving || session->answered)
+        return;
+    if (session->failed) {
+        session->answered = true;
+        if (session->invalid.field[0])
+            respond_invalid(session->conn, &session->invalid);
+        else
+            respond_unavailable(session->conn,
+                                session->invalid.err.code == ERR_CONN
+                                    ? "Cannot connect to the database to verify the shape. Please "
+                                      "try again later."
+                                    : session->invalid.err.msg);
+    } else if (find_dead_log(session, reason)) {
+        session->answered = true;
+        respond_unavailable(session->conn, reason[0] ? reason : "the shape could not be made");
+    } else if (all_begun(session)) {
+        sync_stream_start(session);
+    }
+}
+
+static bool replica_id_ok(struct slice id)
+{
+    for (size_t i = 0; i < id.len; i++) {
+        char c = id.ptr[i];
+
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+              strchr("._:-", c)))
+            return false;
+    }
+    return id.len >= 1 && id.len <= 128;
+}
+
+/* Not ready, or maybe behind what a client has: say when to come again. */
+static const char *not_ready(const struct service *service)
+{
+    switch (service->status(service->owner)) {
+    case SERVICE_STARTING:
+        return "the bridge is connecting to Postgres";
+    case SERVICE_WAITING:
+        return "another bridge follows this database";
+    case SERVICE_ACTIVE:
+        break;
+    }
+    lsn_t catchup = service->catchup(service->owner);
+    if (catchup && shapelog_published(service->store) + 1 < catchup)
+        return "the bridge is catching up with Postgres";
+    return NULL;
+}
+
+void sync_post(struct http_conn *conn, const struct http_request *request)
+{
+    struct endpoint_loop *loop = http_loop_user(http_conn_loop(conn));
+    struct sync_session *session = xcalloc(1, sizeof(*session));
+    struct slice replica;
+    const char *unready;
+
+    session->source.ops = &sync_source_ops;
+    session->service = loop->service;
+    session->loop = loop;
+    session->conn = conn;
+    session->ref = http_conn_ref(conn);
+    http_conn_set_user(conn, session, release_user);
+    if (!http_request_param(request, "replica", &replica) || !replica_id_ok(replica)) {
+        snprintf(session->invalid.field, sizeof(session->invalid.field), "replica");
+        err_set(&session->invalid.err, ERR_INPUT,
+                "must be 1 to 128 of A-Z a-z 0-9 . _ : - in the query string");
+        respond_invalid(conn, &session->invalid);
+        return;
+    }
+    if (!sync_request_parse(request->body, session->service->max_shapes, &session->arena,
+                            &session->request, &session->invalid)) {
+        respond_invalid(conn, &session->invalid);
+        return;
+    }
+    if ((unready = not_ready(session->service))) {
+        respond_unavailable(conn, unready);
+        return;
+    }
+    session->nshapes = session->request.nshapes;
+    session->shapes = arena_calloc(&session->arena, session->nshapes, sizeof(*session->shapes));
+    for (size_t i = 0; i < session->nshapes; i++) {
+        session->shapes[i].session = session;
+        session->shapes[i].request = &session->request.shapes[i];
+        session->shapes[i].watcher.news = on_news;
+    }
+    if (!session->request.live)
+        ask_fence(session);
+    for (size_t i = 0; i < session->nshapes; i++)
+        sync_resolve(session, i);
+    begin_if_ready(session);
+}

@@ -1,0 +1,38 @@
+/*
+ * The body of POST /v1/sync (docs/PROTOCOL.md), read and checked.
+ */
+#ifndef HTTP_SYNC_REQUEST_H
+#define HTTP_SYNC_REQUEST_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "shapes/shape.h"
+
+struct sync_shape_request {
+    struct shape_request shape;
+    struct slice handle; /* empty: none */
+    bool resumes;        /* a handle and an offset behind its snapshot were given */
+    lsn_t after;         /* then: everything behind this position */
+};
+
+struct sync_request {
+    struct sync_shape_request *shapes;
+    size_t nshapes;
+    bool live;
+};
+
+/* What is wrong, as the errors object wants it: {"<field>":["<text>"]}. */
+struct sync_invalid {
+    char field[64]; /* "shapes[3].offset" */
+    struct err err;
+};
+
+/* Everything lies in the arena; `body` is not needed afterwards. */
+bool sync_request_parse(struct slice body, size_t max_shapes, struct arena *arena,
+                        struct sync_request *request, struct sync_invalid *invalid) MUST_CHECK;
+
+/* `{"message":"Invalid request","errors":{"<field>":["<text>"]}}` */
+void sync_invalid_put(const struct sync_invalid *invalid, struct buf *out);
+
+#endif

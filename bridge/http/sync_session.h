@@ -1,0 +1,73 @@
+/*
+ * One /v1/sync stream, private to sync.c and sync_stream.c. Lives on its
+ * connection's loop: first as the connection's user data, then as the source of the response.
+ */
+#ifndef HTTP_SYNC_SESSION_H
+#define HTTP_SYNC_SESSION_H
+
+#include "http/sync.h"
+#include "http/sync_request.h"
+
+#define SYNC_RUNS 16
+
+enum sync_phase {
+    SYNC_RESOLVING, /* waiting for its log */
+    SYNC_OPEN,      /* its open line is next */
+    SYNC_SNAPSHOT,  /* rows are being sent */
+    SYNC_CATCHUP,   /* its changes up to the session's position */
+    SYNC_LIVE,      /* in step with the session */
+};
+
+struct sync_session;
+
+struct sync_shape {
+    struct sync_session *session;
+    struct sync_shape_request *request;
+    enum sync_phase phase;
+    struct log *log;
+    struct watcher watcher;
+    uint32_t block;      /* of the snapshot, to be sent next */
+    bool refetched;      /* its handle ended under way: a refetch line has been sent */
+    const char *refetch; /* why a refetch line comes before its open line, or NULL */
+    struct log_cursor cursor;
+    struct log_run runs[SYNC_RUNS]; /* read, not yet sent: [first, nruns) */
+    size_t first, nruns;
+    char reason[256];
+};
+
+struct sync_session {
+    struct http_source source; /* first */
+    const struct service *service;
+    struct endpoint_loop *loop;
+    struct http_conn *conn;
+    struct http_ref ref;
+    struct arena arena;
+    struct sync_request request;
+    struct sync_shape *shapes;
+    size_t nshapes, resolving;
+    bool streaming;              /* the response has begun */
+    bool answered;               /* an error was answered instead */
+    struct sync_invalid invalid; /* the first error while resolving */
+    bool failed;
+
+    lsn_t position;       /* all live shapes have been sent up to here; 0: none is live yet */
+    lsn_t commit;         /* lines of this commit were sent and its commit line was not; 0: none */
+    bool said_consistent; /* the last commit or keepalive line was consistent */
+    lsn_t said;           /* position of the last commit or keepalive line */
+    int64_t said_at;      /* loop time of the last line */
+    bool live_turn;
+    bool joined; /* a shape has caught up: a commit line is due */
+    bool fence_asked, fenced;
+    lsn_t fence;
+};
+
+/* sync.c: asks for a shape's log; the answer sets its phase to SYNC_OPEN, or ends the stream. */
+void sync_resolve(struct sync_session *session, size_t i);
+/* sync.c */
+void sync_session_free(struct sync_session *session);
+
+/* sync_stream.c */
+void sync_stream_start(struct sync_session *session);
+extern const struct http_source_ops sync_source_ops;
+
+#endif

@@ -1,0 +1,555 @@
+/*
+ * The stream of /v1/sync. pull() puts lines as long as there is room:
+ *
+ *     live shapes    merged by commit LSN up to the published position, a commit line behind each
+ *                    commit that touches any of them
+ *     other shapes   one step each: open line, snapshot blocks, then what happened since its
+ * snapshot up to the session's position; then they are live, and a commit line says so
+ *
+ * So at each commit line all live shapes stand at one position, and a shape
+ * that is being fetched holds up no other.
+ */
+#include "change/json.h"
+#include "http/sync_session.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define SMALL_RUN ((uint32_t)16 * 1024) /* copied; larger ones go from the file by sendfile */
+#define LINE_ROOM 512                   /* for a line without rows */
+
+static bool room_for_line(const struct http_out *out)
+{
+    return http_out_room(out) >= LINE_ROOM && http_out_has_run(out);
+}
+
+static void put_text(struct http_out *out, const char *fmt, ...) PRINTF(2, 3);
+static void put_text(struct http_out *out, const char *fmt, ...)
+{
+    char line[LINE_ROOM];
+    va_list ap;
+
+    va_start(ap, fmt);
+    int n = vsnprintf(line, sizeof(line), fmt, ap);
+    va_end(ap);
+    http_out_put(out, (struct slice){line, (size_t)n});
+}
+
+/* ---- rows ------------------------------------------------------------------------------------ */
+
+static void release_run(void *arg)
+{
+    log_runs_release(arg, 1);
+    free(arg);
+}
+
+static void release_block(void *arg)
+{
+    struct snapshot_block *block = arg;
+    struct log *log = block->log;
+
+    snapshot_block_release(block);
+    log_unref(log);
+    free(block);
+}
+
+/* Small ranges are read here and now; false when the file does not have them. */
+static bool put_small(struct http_out *out, int fd, uint64_t offset, uint32_t len)
+{
+    char bytes[SMALL_RUN];
+
+    if (pread(fd, bytes, len, (off_t)offset) != (ssize_t)len)
+        return false;
+    http_out_put(out, (struct slice){bytes, len});
+    return true;
+}
+
+static bool fits(const struct http_out *out, uint32_t len)
+{
+    return len > SMALL_RUN ? room_for_line(out) : http_out_room(out) >= len + LINE_ROOM;
+}
+
+/* Takes the run. */
+static bool put_run(struct http_out *out, size_t shape, const struct log_run *run)
+{
+    bool ok = true;
+
+    put_text(out, "{\"shape\":%zu,\"messages\":[", shape);
+    if (run->len > SMALL_RUN) {
+        struct log_run *copy = xmalloc(sizeof(*copy));
+
+        *copy = *run;
+        http_out_put_file(out, run->fd, (off_t)run->offset, run->len, release_run, copy);
+    } else {
+        struct log_run copy = *run;
+
+        ok = put_small(out, run->fd, run->offset, run->len);
+        log_runs_release(&copy, 1);
+    }
+    put_text(out, "]}\n");
+    return ok;
+}
+
+static bool put_block(struct http_out *out, size_t shape, const struct snapshot_block *block)
+{
+    struct snapshot_block *copy = xmalloc(sizeof(*copy));
+    bool ok = true;
+
+    *copy = *block;
+    log_ref(copy->log);
+    put_text(out, "{\"shape\":%zu,\"messages\":[", shape);
+    if (block->len > SMALL_RUN) {
+        http_out_put_file(out, block->fd, (off_t)block->offset, block->len, release_block, copy);
+    } else {
+        ok = put_small(out, block->fd, block->offset, block->len);
+        release_block(copy);
+    }
+    put_text(out, "]}\n");
+    return ok;
+}
+
+/* ---- lines ----------------------------------------------------------------------------------- */
+
+static size_t index_of(const struct sync_shape *s)
+{
+    return (size_t)(s - s->session->shapes);
+}
+
+/* False when the line, which has a schema in it, does not fit now. */
+static bool put_open(struct http_out *out, const struct sync_shape *s)
+{
+    const struct shape *shape = log_shape(s->log);
+    struct buf b;
+
+    buf_init(&b, BUF_NO_LIMIT);
+    buf_printf(&b, "{\"open\":{\"shape\":%zu,\"handle\":", index_of(s));
+    json_put_string(&b, log_handle(s->log));
+    buf_put_cstr(&b, ",\"table\":[");
+    json_put_string(&b, shape->table->nspname);
+    buf_put_u8(&b, ',');
+    json_put_string(&b, shape->table->relname);
+    buf_put_cstr(&b, "],\"schema\":");
+    shape_put_schema(shape, true, &b);
+    buf_printf(&b, ",\"snapshot\":%s}}\n", s->cursor.after ? "false" : "true");
+    bool ok = b.len <= http_out_room(out) || b.len > HTTP_OUT_OWNED / 2;
+    if (ok && b.len <= http_out_room(out)) {
+        http_out_put(out, buf_slice(&b));
+        buf_release(&b);
+    } else if (ok) {
+        /* A table of very many columns: hand the text over. */
+        http_out_put_shared(out, buf_slice(&b), free, b.ptr);
+    } else {
+        buf_release(&b);
+    }
+    return ok;
+}
+
+static void put_refetch(struct http_out *out, const struct sync_shape *s, const char *reason)
+{
+    struct buf b;
+
+    buf_init(&b, BUF_NO_LIMIT);
+    buf_printf(&b, "{\"refetch\":{\"shape\":%zu,\"reason\":", index_of(s));
+    json_put_string(&b, slice_of(reason));
+    buf_put_cstr(&b, "}}\n");
+    http_out_put(out, buf_slice(&b));
+    buf_release(&b);
+}
+
+/* The stream's last line. `shape` is -1 when the error is nobody's in particular. */
+static enum http_pull put_error(struct http_out *out, long shape, const char *message, bool retry)
+{
+    struct buf b;
+
+    buf_init(&b, BUF_NO_LIMIT);
+    buf_put_cstr(&b, "{\"error\":{\"message\":");
+    json_put_string(&b, slice_of(message));
+    if (shape >= 0)
+        buf_printf(&b, ",\"shape\":%ld", shape);
+    buf_printf(&b, ",\"retry\":%s}}\n", retry ? "true" : "false");
+    http_out_put(out, buf_slice(&b));
+    buf_release(&b);
+    return HTTP_END;
+}
+
+/* Every shape is live, and the position has passed what each snapshot held: a cut of them all. */
+static bool is_consistent(const struct sync_session *session, lsn_t at)
+{
+    for (size_t i = 0; i < session->nshapes; i++) {
+        const struct sync_shape *s = &session->shapes[i];
+        lsn_t limit = s->phase == SYNC_LIVE ? log_limit(s->log) : UINT64_MAX;
+
+        if (at + 1 < limit)
+            return false;
+    }
+    return true;
+}
+
+static void put_commit(struct sync_session *session, struct http_out *out, lsn_t lsn)
+{
+    int64_t at = shapelog_commit_time(session->service->store, lsn);
+    char at_text[48] = "";
+
+    session->said_consistent = is_consistent(session, lsn);
+    if (at)
+        snprintf(at_text, sizeof(at_text), ",\"at\":\"%" PRId64 "\"", at);
+    put_text(out, "{\"commit\":{\"lsn\":\"%" PRIu64 "\",\"consistent\":%s%s}}\n", lsn,
+             session->said_consistent ? "true" : "false", at_text);
+    session->said = lsn;
+    session->joined = false;
+    session->commit = 0;
+}
+
+static void put_keepalive(struct sync_session *session, struct http_out *out)
+{
+    session->said_consistent = is_consistent(session, session->position);
+    put_text(out, "{\"keepalive\":{\"lsn\":\"%" PRIu64 "\",\"consistent\":%s}}\n",
+             session->position, session->said_consistent ? "true" : "false");
+    session->said = session->position;
+}
+
+/* ---- the shapes' steps ----------------------------------------------------------------------- */
+
+enum step {
+    STEP_IDLE,  /* nothing to do now */
+    STEP_DONE,  /* something was put or changed: look again */
+    STEP_FULL,  /* no room */
+    STEP_ERROR, /* the file does not hold what it should: cut the connection */
+    STEP_GONE,  /* the log has ended */
+};
+
+/* Reads on when all that was read is sent. */
+static enum step fill_runs(struct sync_session *session, struct sync_shape *s, lsn_t upto)
+{
+    struct err err;
+
+    if (s->first < s->nruns)
+        return STEP_DONE;
+    s->first = s->nruns = 0;
+    if (!log_read(session->service->store, s->log, &s->cursor, upto, s->runs, SYNC_RUNS, &s->nruns,
+                  &err))
+        return STEP_GONE;
+    return s->nruns ? STEP_DONE : STEP_IDLE;
+}
+
+static enum step put_next_run(struct sync_shape *s, struct http_out *out)
+{
+    const struct log_run *run = &s->runs[s->first];
+
+    if (!fits(out, run->len))
+        return STEP_FULL;
+    s->first++;
+    return put_run(out, index_of(s), run) ? STEP_DONE : STEP_ERROR;
+}
+
+static enum step open_shape(struct sync_session *session, struct sync_shape *s,
+                            struct http_out *out)
+{
+    if (log_state(s->log) == LOG_ENDED)
+        return STEP_GONE;
+    if (s->refetch && http_out_room(out) < LINE_ROOM * 2)
+        return STEP_FULL;
+    if (s->refetch)
+        put_refetch(out, s, s->refetch);
+    s->refetch = NULL;
+    if (!put_open(out, s))
+        return STEP_FULL;
+    if (!s->cursor.after)
+        s->phase = SYNC_SNAPSHOT;
+    else if (session->position && s->cursor.after == session->position)
+        s->phase = SYNC_LIVE;
+    else
+        s->phase = SYNC_CATCHUP;
+    session->joined |= s->phase == SYNC_LIVE;
+    return STEP_DONE;
+}
+
+static enum step send_snapshot(struct sync_session *session, struct sync_shape *s,
+                               struct http_out *out)
+{
+    struct snapshot_block block;
+
+    if (!room_for_line(out) || http_out_room(out) < SMALL_RUN + LINE_ROOM)
+        return STEP_FULL;
+    switch (log_snapshot_block(session->service->store, s->log, s->block, &block)) {
+    case SNAPSHOT_BLOCK:
+        s->block++;
+        return put_block(out, index_of(s), &block) ? STEP_DONE : STEP_ERROR;
+    case SNAPSHOT_WAIT:
+        return STEP_IDLE;
+    case SNAPSHOT_GONE:
+        return STEP_GONE;
+    case SNAPSHOT_END:
+        break;
+    }
+    put_text(out, "{\"snapshot_end\":{\"shape\":%zu}}\n", index_of(s));
+    s->phase = SYNC_CATCHUP;
+    s->cursor = (struct log_cursor){.after = log_first(s->log)};
+    return STEP_DONE;
+}
+
+/* Up to where the live shapes are; the first shape decides where that is. */
+static enum step catch_up(struct sync_session *session, struct sync_shape *s, struct http_out *out)
+{
+    if (!session->position)
+        session->position = shapelog_published(session->service->store);
+    if (session->position < s->cursor.after)
+        return STEP_IDLE;
+    enum step step = fill_runs(session, s, session->position);
+
+    if (step == STEP_DONE)
+        return put_next_run(s, out);
+    if (step == STEP_IDLE) {
+        s->phase = SYNC_LIVE;
+        s->cursor = (struct log_cursor){.after = session->position};
+        session->joined = true;
+        return STEP_DONE;
+    }
+    return step;
+}
+
+static enum step advance_shape(struct sync_session *session, struct sync_shape *s,
+                               struct http_out *out)
+{
+    switch (s->phase) {
+    case SYNC_OPEN:
+        return open_shape(session, s, out);
+    case SYNC_SNAPSHOT:
+        return send_snapshot(session, s, out);
+    case SYNC_CATCHUP:
+        return catch_up(session, s, out);
+    case SYNC_RESOLVING:
+    case SYNC_LIVE:
+        break;
+    }
+    return STEP_IDLE;
+}
+
+/* ---- the live shapes ------------------------------------------------------------------------- */
+
+/* The live shape whose next run is of the earliest commit; *next is NULL when there is none up to
+ * `upto`. */
+static enum step earliest(struct sync_session *session, lsn_t upto, struct sync_shape **next,
+                          struct sync_shape **gone)
+{
+    *next = NULL;
+    for (size_t i = 0; i < session->nshapes; i++) {
+        struct sync_shape *s = &session->shapes[i];
+
+        if (s->phase != SYNC_LIVE)
+            continue;
+        enum step step = fill_runs(session, s, upto);
+        if (step == STEP_GONE) {
+            *gone = s;
+            return step;
+        }
+        if (step == STEP_DONE &&
+            (!*next || s->runs[s->first].commit_lsn < (*next)->runs[(*next)->first].commit_lsn))
+            *next = s;
+    }
+    return *next ? STEP_DONE : STEP_IDLE;
+}
+
+static bool any_live(const struct sync_session *session)
+{
+    for (size_t i = 0; i < session->nshapes; i++) {
+        if (session->shapes[i].phase == SYNC_LIVE)
+            return true;
+    }
+    return false;
+}
+
+/* One run, or one commit line, or the end of what is published. */
+static enum step advance_live(struct sync_session *session, struct http_out *out,
+                              struct sync_shape **gone)
+{
+    lsn_t upto = shapelog_published(session->service->store);
+    struct sync_shape *next;
+
+    if (!any_live(session))
+        return STEP_IDLE;
+    if (!room_for_line(out))
+        return STEP_FULL;
+    if (upto < session->position)
+        upto = session->position;
+    enum step step = earliest(session, upto, &next, gone);
+    if (step == STEP_GONE)
+        return step;
+    lsn_t commit = next ? next->runs[next->first].commit_lsn : 0;
+
+    if (session->commit && session->commit != commit) {
+        session->position = session->commit;
+        put_commit(session, out, session->commit);
+        return STEP_DONE;
+    }
+    if (!next) {
+        session->position = upto;
+        return STEP_IDLE;
+    }
+    step = put_next_run(next, out);
+    if (step == STEP_DONE)
+        session->commit = commit;
+    return step;
+}
+
+/* ---- the whole ------------------------------------------------------------------------------- */
+
+/* The shape's log has ended: a live one, or one with complete rows, is fetched again; one whose
+ * first rows never came ends the stream with the reason. */
+static bool refetch_shape(struct sync_session *session, struct sync_shape *s, struct http_out *out)
+{
+    log_reason(s->log, s->reason);
+    if (!s->cursor.after && (s->phase == SYNC_OPEN || s->phase == SYNC_SNAPSHOT)) {
+        put_error(out, (long)index_of(s), s->reason, true);
+        return false;
+    }
+    watchers_remove(&session->loop->watchers, &s->watcher);
+    log_runs_release(s->runs + s->first, s->nruns - s->first);
+    s->first = s->nruns = 0;
+    log_unref(s->log);
+    s->log = NULL;
+    s->refetched = true;
+    s->refetch = s->reason[0] ? s->reason : "the log has ended";
+    sync_resolve(session, index_of(s));
+    return true;
+}
+
+static enum step advance_others(struct sync_session *session, struct http_out *out,
+                                struct sync_shape **gone)
+{
+    enum step step = STEP_IDLE;
+
+    for (size_t i = 0; step == STEP_IDLE && i < session->nshapes; i++) {
+        *gone = &session->shapes[i];
+        step = advance_shape(session, *gone, out);
+    }
+    return step;
+}
+
+/* A step of the live shapes together, or of one that is not live yet: in turns, so that neither
+ * holds up the other. A commit that has begun is sent to its end first. */
+static enum step advance(struct sync_session *session, struct http_out *out,
+                         struct sync_shape **gone)
+{
+    bool live_first = session->commit || session->live_turn;
+    enum step step =
+        live_first ? advance_live(session, out, gone) : advance_others(session, out, gone);
+
+    session->live_turn = !session->live_turn;
+    if (step != STEP_IDLE)
+        return step;
+    return live_first ? advance_others(session, out, gone) : advance_live(session, out, gone);
+}
+
+static bool all_settled(const struct sync_session *session)
+{
+    for (size_t i = 0; i < session->nshapes; i++) {
+        if (session->shapes[i].phase != SYNC_LIVE)
+            return false;
+    }
+    return true;
+}
+
+/* A request that is not live ends when it has passed the fence, consistently. */
+static bool is_complete(const struct sync_session *session)
+{
+    return !session->request.live && session->fenced && all_settled(session) &&
+           session->said_consistent && session->said + 1 >= session->fence;
+}
+
+/* Nothing more to send for now: say what became true meanwhile. */
+static enum http_pull rest(struct sync_session *session, struct http_conn *conn,
+                           struct http_out *out)
+{
+    int64_t now = http_loop_now(http_conn_loop(conn));
+    int64_t keepalive = session->service->keepalive_ms;
+    bool consistent = session->position && is_consistent(session, session->position);
+
+    if (session->joined || (consistent && !session->said_consistent)) {
+        put_commit(session, out, session->position);
+        session->said_at = now;
+    } else if (now - session->said_at >= keepalive ||
+               (!session->request.live && session->fenced && session->position > session->said)) {
+        put_keepalive(session, out);
+        session->said_at = now;
+    }
+    if (is_complete(session) || http_conn_stopping(conn))
+        return HTTP_END;
+    /* Neither a fence nor a snapshot's limit is news of a log: look again soon while one is
+     * awaited. */
+    bool awaited =
+        (!session->request.live && all_settled(session)) || (session->position && !consistent);
+    http_conn_wake_after(conn, awaited ? 5 : keepalive);
+    return HTTP_WAIT;
+}
+
+static enum http_pull pull(struct http_source *source, struct http_conn *conn, struct http_out *out)
+{
+    struct sync_session *session = (struct sync_session *)source;
+    struct sync_shape *gone = NULL;
+    size_t before = http_out_room(out);
+
+    if (session->failed)
+        return put_error(out, -1, session->invalid.err.msg,
+                         !session->invalid.field[0] || err_retriable(session->invalid.err.code));
+    for (;;) {
+        switch (advance(session, out, &gone)) {
+        case STEP_DONE:
+            break;
+        case STEP_FULL:
+            session->said_at = http_loop_now(http_conn_loop(conn));
+            return HTTP_MORE;
+        case STEP_ERROR:
+            return HTTP_ABORT;
+        case STEP_GONE:
+            if (!room_for_line(out))
+                return HTTP_MORE;
+            if (!refetch_shape(session, gone, out))
+                return HTTP_END;
+            break;
+        case STEP_IDLE:
+            if (http_out_room(out) < LINE_ROOM)
+                return HTTP_MORE;
+            if (http_out_room(out) != before)
+                session->said_at = http_loop_now(http_conn_loop(conn));
+            return rest(session, conn, out);
+        }
+    }
+}
+
+static void release(struct http_source *source)
+{
+    sync_session_free((struct sync_session *)source);
+}
+
+const struct http_source_ops sync_source_ops = {pull, release};
+
+/* Shapes that go on from one position are in step from the start; those behind the furthest catch
+ * up with it first. */
+static lsn_t resume_position(const struct sync_session *session)
+{
+    lsn_t position = 0;
+
+    for (size_t i = 0; i < session->nshapes; i++) {
+        if (session->shapes[i].cursor.after > position)
+            position = session->shapes[i].cursor.after;
+    }
+    return position;
+}
+
+void sync_stream_start(struct sync_session *session)
+{
+    struct http_headers h;
+
+    session->streaming = true;
+    session->loop->clients++;
+    session->position = resume_position(session);
+    session->said_at = http_loop_now(http_conn_loop(session->conn));
+    http_headers_init(&h);
+    http_headers_add(&h, "content-type", "application/x-ndjson");
+    http_headers_add(&h, "cache-control", "no-store");
+    http_headers_add(&h, "x-accel-buffering", "no");
+    http_respond_source(session->conn, 200, &h, HTTP_LENGTH_UNKNOWN, &session->source);
+}

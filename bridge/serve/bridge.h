@@ -1,0 +1,56 @@
+/*
+ * The bridge's parts, private to this room: who owns what, and the threads.
+ *
+ *     main      signals, start and stop
+ *     stream    receiver -> fanout -> shape log
+ *     keeper    keeper.h
+ *     workers   snapshot/pool.h
+ *     loops     http/server.h
+ *     syncer    the shape log's own
+ */
+#ifndef SERVE_BRIDGE_H
+#define SERVE_BRIDGE_H
+
+#include "fanout/fanout.h"
+#include "http/server.h"
+#include "http/service.h"
+#include "serve/keeper.h"
+#include "settings/config.h"
+#include "snapshot/pool.h"
+#include "wal/receiver.h"
+
+#include <pthread.h>
+
+struct stream_sink {
+    struct wal_sink sink; /* first */
+    struct bridge *bridge;
+    struct pg_conn *conn; /* for looking up partitions; the stream thread's */
+};
+
+struct bridge {
+    struct config config;
+    char slot[64], publication[64];
+    struct shapelog *store;
+    struct unseen *unseen;
+    struct fanout *fanout;
+    struct stream_sink sink;
+    struct receiver *receiver;
+    struct snapshot_pool *pool;
+    struct keeper *keeper;
+    struct service service;
+    struct http_server *http;
+    pthread_t stream_thread;
+    bool streaming; /* the stream thread has been started */
+};
+
+/* stream.c: the receiver with the fan-out behind it. */
+bool bridge_make_stream(struct bridge *bridge, struct err *err) MUST_CHECK;
+void bridge_free_stream(struct bridge *bridge);
+
+/* endpoints.c: the HTTP server. */
+bool bridge_start_http(struct bridge *bridge, struct err *err) MUST_CHECK;
+
+/* figures.c: what the rooms have counted, into the metrics; at a scrape, any thread. */
+void bridge_collect_figures(struct bridge *bridge);
+
+#endif

@@ -1,0 +1,229 @@
+/*
+ * The HTTP server's route tables, and the endpoints that are a line or two.
+ */
+#include "base/logging.h"
+#include "http/sync.h"
+#include "metrics/metrics.h"
+#include "serve/bridge.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- what the endpoints need of the bridge --------------------------------------------------- */
+
+static enum service_status status(void *owner)
+{
+    const struct bridge *b = owner;
+
+    switch (atomic_load(&receiver_get_stats(b->receiver)->state)) {
+    case RECEIVER_STREAMING:
+        return keeper_ready(b->keeper) ? SERVICE_ACTIVE : SERVICE_STARTING;
+    case RECEIVER_WAITING:
+        return SERVICE_WAITING;
+    default:
+        return SERVICE_STARTING;
+    }
+}
+
+static lsn_t catchup(void *owner)
+{
+    const struct bridge *b = owner;
+
+    return atomic_load(&receiver_get_stats(b->receiver)->catchup_lsn);
+}
+
+static void request_shape(void *owner, const struct shape_request *request,
+                          shape_answered *answered, void *arg)
+{
+    snapshot_pool_request(((struct bridge *)owner)->pool, request, answered, arg);
+}
+
+static void fence(void *owner, service_fenced *fenced, void *arg)
+{
+    keeper_fence(((struct bridge *)owner)->keeper, fenced, arg);
+}
+
+static void fill_service(struct bridge *b)
+{
+    b->service = (struct service){
+        .store = b->store,
+        .owner = b,
+        .status = status,
+        .catchup = catchup,
+        .request_shape = request_shape,
+        .fence = fence,
+        .max_shapes = (size_t)b->config.max_shapes_per_request,
+        .keepalive_ms = b->config.keepalive_ms,
+        .secret = b->config.secret,
+    };
+}
+
+/* ---- endpoints ------------------------------------------------------------------------------- */
+
+static struct bridge *bridge_of(struct http_conn *conn)
+{
+    const struct endpoint_loop *loop = http_loop_user(http_conn_loop(conn));
+
+    return loop->service->owner;
+}
+
+static void get_root(struct http_conn *conn, const struct http_request *request)
+{
+    (void)request;
+    http_respond(conn, 200, NULL, SLICE(""));
+}
+
+static void get_health(struct http_conn *conn, const struct http_request *request)
+{
+    static const struct {
+        int code;
+        struct slice body;
+    } answers[] = {
+        [SERVICE_STARTING] = {202, {"{\"status\":\"starting\"}", 21}},
+        [SERVICE_WAITING] = {202, {"{\"status\":\"waiting\"}", 20}},
+        [SERVICE_ACTIVE] = {200, {"{\"status\":\"active\"}", 19}},
+    };
+    enum service_status now = status(bridge_of(conn));
+    struct http_headers h;
+
+    (void)request;
+    http_headers_init(&h);
+    http_headers_add(&h, "content-type", "application/json; charset=utf-8");
+    http_headers_add(&h, "cache-control", "no-cache, no-store, must-revalidate");
+    http_respond(conn, answers[now].code, &h, answers[now].body);
+}
+
+static void get_metrics(struct http_conn *conn, const struct http_request *request)
+{
+    struct http_headers h;
+    struct buf body;
+
+    (void)request;
+    bridge_collect_figures(bridge_of(conn));
+    buf_init(&body, BUF_NO_LIMIT);
+    metrics_write(&body);
+    http_headers_init(&h);
+    http_headers_add(&h, "content-type", METRICS_CONTENT_TYPE);
+    http_respond(conn, 200, &h, buf_slice(&body));
+    buf_release(&body);
+}
+
+static const struct http_route api_routes[] = {
+    {.path = "/", .methods = HTTP_M_GET_HEAD, .handle = get_root},
+    {.path = "/v1/health", .methods = HTTP_M_GET_HEAD, .handle = get_health},
+    {.path = "/v1/sync",
+     .methods = HTTP_M_POST,
+     .handle = sync_post,
+     .body_limit = SYNC_BODY_LIMIT,
+     .needs_secret = true},
+};
+
+static const struct http_route metrics_routes[] = {
+    {.path = "/", .methods = HTTP_M_GET_HEAD, .handle = get_root},
+    {.path = "/metrics", .methods = HTTP_M_GET_HEAD, .handle = get_metrics},
+};
+
+/* ---- the secret ------------------------------------------------------------------------------ */
+
+/* In a time that does not tell how much of it was right. */
+static bool same_secret(struct slice given, const char *secret)
+{
+    size_t len = strlen(secret);
+    unsigned different = given.len != len;
+
+    for (size_t i = 0; i < given.len; i++)
+        different |= (unsigned char)given.ptr[i] ^ (unsigned char)secret[len ? i % len : 0];
+    return !different;
+}
+
+/* RFC 6750: Authorization: Bearer <secret>. */
+static bool authorise(void *arg, struct http_conn *conn, const struct http_request *request)
+{
+    const struct bridge *b = arg;
+    const size_t scheme = sizeof("Bearer ") - 1;
+    struct slice value;
+    struct http_headers h;
+
+    if (b->config.insecure)
+        return true;
+    if (http_request_header(request, "authorization", &value) && value.len > scheme &&
+        strncasecmp(value.ptr, "Bearer ", scheme) == 0 &&
+        same_secret((struct slice){value.ptr + scheme, value.len - scheme}, b->config.secret))
+        return true;
+    http_headers_init(&h);
+    http_headers_add(&h, "content-type", "application/json; charset=utf-8");
+    http_headers_add(&h, "www-authenticate", "Bearer");
+    http_respond(conn, 401, &h, SLICE("{\"message\":\"Unauthorized\"}"));
+    return false;
+}
+
+/* ---- the server ------------------------------------------------------------------------------ */
+
+static void loop_started(void *arg, struct http_loop *loop)
+{
+    struct bridge *b = arg;
+    struct endpoint_loop *mine = xcalloc(1, sizeof(*mine));
+    struct err err;
+
+    mine->service = &b->service;
+    if (!watchers_init(&mine->watchers, loop, b->store, &err)) {
+        log_error("could not start an HTTP loop", LOG_ERR(&err));
+        abort();
+    }
+    http_loop_set_user(loop, mine);
+}
+
+static void loop_ended(void *arg, struct http_loop *loop)
+{
+    struct endpoint_loop *mine = http_loop_user(loop);
+
+    (void)arg;
+    watchers_release(&mine->watchers);
+    free(mine);
+}
+
+static void print_address(char *out, size_t size, const struct config_address *address)
+{
+    bool v6 = strchr(address->host, ':') != NULL;
+
+    snprintf(out, size, "%s%s%s:%u", v6 ? "[" : "", address->host, v6 ? "]" : "", address->port);
+}
+
+bool bridge_start_http(struct bridge *b, struct err *err)
+{
+    static struct http_listen listens[2];
+    static char addresses[2][300];
+    struct http_config config = http_config_default();
+
+    fill_service(b);
+    print_address(addresses[0], sizeof(addresses[0]), &b->config.listen);
+    listens[0] = (struct http_listen){
+        .address = addresses[0],
+        .routes = {api_routes, sizeof(api_routes) / sizeof(*api_routes)},
+        .max_connections = (uint32_t)b->config.max_connections,
+    };
+    config.nlistens = 1;
+    if (b->config.metrics_listen.host[0]) {
+        print_address(addresses[1], sizeof(addresses[1]), &b->config.metrics_listen);
+        listens[1] = (struct http_listen){
+            .address = addresses[1],
+            .routes = {metrics_routes, sizeof(metrics_routes) / sizeof(*metrics_routes)}};
+        config.nlistens = 2;
+    }
+    config.listens = listens;
+    config.threads = (unsigned)b->config.http_threads;
+    config.head_ms = b->config.header_timeout_ms;
+    config.body_ms = b->config.body_timeout_ms;
+    config.idle_ms = b->config.idle_timeout_ms;
+    config.send_ms = b->config.send_timeout_ms;
+    config.hook_arg = b;
+    config.authorise = authorise;
+    config.loop_started = loop_started;
+    config.loop_ended = loop_ended;
+    b->http = http_server_start(&config, err);
+    if (!b->http)
+        return false;
+    log_info("listening", LOG_STR("address", http_server_address(b->http, 0)),
+             LOG_STR("metrics", config.nlistens > 1 ? http_server_address(b->http, 1) : NULL));
+    return true;
+}

@@ -1,0 +1,77 @@
+#include "base/clock.h"
+#include "metrics/metrics.h"
+#include "serve/bridge.h"
+
+/* The rooms count in totals of their own, the metrics by additions: what has been added of each so
+ * far. */
+static struct {
+    pthread_mutex_t mutex;
+    uint64_t seen[METRIC_NCOUNTERS];
+} totals = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+static void total(enum metric_counter counter, unsigned value, uint64_t now)
+{
+    uint64_t *seen = &totals.seen[counter + value];
+
+    if (now > *seen)
+        metric_add_at(counter, value, now - *seen);
+    *seen = now;
+}
+
+static void collect_stream(const struct bridge *b)
+{
+    const struct receiver_stats *s = receiver_get_stats(b->receiver);
+    const struct fanout_stats *f = fanout_get_stats(b->fanout);
+    uint64_t server = atomic_load(&s->server_lsn), received = atomic_load(&s->received_lsn);
+    uint64_t published = shapelog_published(b->store);
+    int64_t lag = atomic_load(&s->receive_time_us) - atomic_load(&s->commit_time_us);
+
+    total(METRIC_WAL_RECEIVED_BYTES, 0, atomic_load(&s->received_bytes));
+    total(METRIC_TRANSACTIONS, 0, atomic_load(&s->transactions));
+    total(METRIC_ROWS_IN, 0, atomic_load(&s->changes));
+    total(METRIC_ROWS_OUT, 0, atomic_load(&f->rows_out));
+    total(METRIC_SHAPES_ENDED, 0, atomic_load(&f->ended));
+    total(METRIC_RECONNECTS, 0, atomic_load(&s->reconnects));
+    if (received > server)
+        server = received;
+    metric_set(METRIC_WAL_RECEIVED_LSN, received);
+    metric_set(METRIC_WAL_CONFIRMED_LSN, atomic_load(&s->confirmed_lsn));
+    metric_set(METRIC_WAL_LAG_BYTES, server > published + 1 ? server - published - 1 : 0);
+    metric_set(METRIC_WAL_LAG_SECONDS, server > published + 1 && lag > 0 ? (uint64_t)lag : 0);
+    metric_set(METRIC_STATE, (uint64_t)b->service.status(b->service.owner));
+}
+
+static void collect_store(const struct bridge *b)
+{
+    const struct snapshot_stats *s = snapshot_pool_stats(b->pool);
+    struct shapelog_stats stats;
+
+    shapelog_get_stats(b->store, &stats);
+    metric_set(METRIC_SHAPES, stats.logs);
+    metric_set(METRIC_LOG_SEGMENT_BYTES, stats.segment_bytes);
+    metric_set(METRIC_LOG_SNAPSHOT_BYTES, stats.snapshot_bytes);
+    metric_set(METRIC_LOG_MEMORY_BYTES, stats.memory_bytes);
+    total(METRIC_SNAPSHOTS, 0, atomic_load(&s->snapshots));
+    total(METRIC_SNAPSHOT_ROWS, 0, atomic_load(&s->rows));
+    total(METRIC_SNAPSHOT_FAILURES, 0, atomic_load(&s->failures));
+}
+
+static void collect_http(const struct bridge *b)
+{
+    const struct http_metrics *m = http_server_metrics(b->http);
+
+    for (unsigned class = METRIC_1XX; class <= METRIC_5XX; class ++)
+        total(METRIC_HTTP_REQUESTS, class, atomic_load(&m->responses[class + 1]));
+    total(METRIC_HTTP_BYTES_SENT, 0, atomic_load(&m->bytes_sent));
+    metric_move(METRIC_HTTP_CONNECTIONS,
+                (int64_t)atomic_load(&m->open) - metric_level_value(METRIC_HTTP_CONNECTIONS));
+}
+
+void bridge_collect_figures(struct bridge *b)
+{
+    pthread_mutex_lock(&totals.mutex);
+    collect_stream(b);
+    collect_store(b);
+    collect_http(b);
+    pthread_mutex_unlock(&totals.mutex);
+}

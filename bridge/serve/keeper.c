@@ -1,0 +1,215 @@
+#include "serve/keeper.h"
+#include "base/clock.h"
+#include "base/logging.h"
+#include "metrics/metrics.h"
+#include "pg/catalog.h"
+#include "pg/server.h"
+#include "serve/catalog_check.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#define UNSEEN_EVERY_MS 50 /* while there are transactions that a snapshot may miss */
+#define LOOK_EVERY_MS 250  /* whether there are any */
+#define RETRY_MS 500       /* after a failure */
+
+struct fence_request {
+    keeper_fenced *fenced;
+    void *arg;
+    struct fence_request *next;
+};
+
+struct keeper {
+    struct keeper_config config;
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t wake;
+    bool stop;
+    struct fence_request *fences;
+    struct pg_conn *conn; /* the thread's; written under the mutex, so that it can be cancelled */
+    int64_t next_check;
+    atomic_bool ready;
+};
+
+static void set_conn(struct keeper *k, struct pg_conn *conn)
+{
+    pthread_mutex_lock(&k->mutex);
+    struct pg_conn *before = k->conn;
+    k->conn = conn;
+    pthread_mutex_unlock(&k->mutex);
+    pg_close(before);
+}
+
+static bool ensure_connected(struct keeper *k, struct err *err)
+{
+    if (pg_alive(k->conn))
+        return true;
+    set_conn(k, NULL);
+    struct pg_conn *conn = pg_connect(k->config.conninfo, "tombolo keeper", false, err);
+    if (conn)
+        set_conn(k, conn);
+    return conn != NULL;
+}
+
+static bool prune_unseen(struct keeper *k, struct err *err)
+{
+    struct arena arena = {0};
+    struct snapshot snapshot;
+    bool ok = catalog_snapshot(k->conn, &arena, &snapshot, err);
+
+    if (ok)
+        unseen_prune(k->config.unseen, &snapshot);
+    arena_release(&arena);
+    return ok;
+}
+
+static bool look_at_slot(struct keeper *k, struct err *err)
+{
+    struct slot_status status;
+
+    if (!server_slot_status(k->conn, k->config.slot, &status, err))
+        return false;
+    metric_slot_wal_status(status.exists ? status.wal_status : NULL);
+    metric_set(METRIC_SLOT_RETAINED_BYTES, status.retained_bytes);
+    if (strcmp(status.wal_status, "unreserved") == 0)
+        log_warn("the slot is about to lose WAL that it needs", LOG_STR("slot", k->config.slot),
+                 LOG_UINT("retained_bytes", status.retained_bytes),
+                 LOG_STR("hint", "raise max_slot_wal_keep_size, or find what holds the bridge up"));
+    return true;
+}
+
+static bool check_all(struct keeper *k, struct err *err)
+{
+    if (!look_at_slot(k, err) || !catalog_check(k->conn, &k->config, err))
+        return false;
+    k->next_check = clock_ms() + k->config.catalog_interval_ms;
+    atomic_store(&k->ready, true);
+    return true;
+}
+
+static void answer_fences(struct fence_request *fences, bool ok, lsn_t lsn)
+{
+    for (struct fence_request *f = fences, *next; f; f = next) {
+        next = f->next;
+        f->fenced(f->arg, ok, lsn);
+        free(f);
+    }
+}
+
+/* One round of work; the fences are answered whatever happens. */
+static bool work(struct keeper *k, struct fence_request *fences, struct err *err)
+{
+    lsn_t lsn = LSN_NONE;
+    bool ok = ensure_connected(k, err);
+    bool is_fenced = ok && fences && server_fence(k->conn, &lsn, err);
+
+    answer_fences(fences, is_fenced, lsn);
+    return ok && (is_fenced || !fences) &&
+           (!unseen_len(k->config.unseen) || prune_unseen(k, err)) &&
+           (clock_ms() < k->next_check || check_all(k, err));
+}
+
+static bool server_is_going(const struct err *err)
+{
+    return strncmp(err->sqlstate, "57P0", 4) == 0;
+}
+
+/* Waits for something to do, at most `ms`; takes the fences asked for. False: stop. */
+static bool wait_for_work(struct keeper *k, int64_t ms, struct fence_request **fences)
+{
+    int64_t until_us = clock_us() + ms * 1000;
+    struct timespec until = {until_us / 1000000, until_us % 1000000 * 1000};
+
+    pthread_mutex_lock(&k->mutex);
+    for (int rc = 0; rc == 0 && !k->stop && !k->fences;)
+        rc = pthread_cond_timedwait(&k->wake, &k->mutex, &until);
+    *fences = k->fences;
+    k->fences = NULL;
+    bool go_on = !k->stop;
+    pthread_mutex_unlock(&k->mutex);
+    return go_on;
+}
+
+static void *run(void *arg)
+{
+    struct keeper *k = arg;
+    struct fence_request *fences;
+    int64_t pause = 0;
+    bool failed = false;
+
+    while (wait_for_work(k, pause, &fences)) {
+        struct err err = {0};
+        bool needed = fences || unseen_len(k->config.unseen) || clock_ms() >= k->next_check;
+
+        pause = unseen_len(k->config.unseen) ? UNSEEN_EVERY_MS : LOOK_EVERY_MS;
+        if (!needed || work(k, fences, &err)) {
+            failed = failed && !needed;
+            continue;
+        }
+        pause = RETRY_MS;
+        if (!failed)
+            log_warn("could not look after the database", LOG_ERR(&err));
+        failed = true;
+        metric_error(&err);
+        /* A server that shuts down waits for its walsenders to confirm all; that is not to be had
+         * without it. */
+        if (server_is_going(&err))
+            receiver_disconnect(k->config.receiver);
+    }
+    answer_fences(fences, false, LSN_NONE);
+    set_conn(k, NULL);
+    return NULL;
+}
+
+struct keeper *keeper_new(const struct keeper_config *config, struct err *err)
+{
+    struct keeper *k = xcalloc(1, sizeof(*k));
+    pthread_condattr_t attr;
+
+    k->config = *config;
+    pthread_mutex_init(&k->mutex, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&k->wake, &attr);
+    pthread_condattr_destroy(&attr);
+    if (pthread_create(&k->thread, NULL, run, k) != 0) {
+        err_set(err, ERR_IO, "could not start the keeper's thread");
+        free(k);
+        return NULL;
+    }
+    return k;
+}
+
+void keeper_free(struct keeper *k)
+{
+    if (!k)
+        return;
+    pthread_mutex_lock(&k->mutex);
+    k->stop = true;
+    if (k->conn)
+        pg_cancel(k->conn);
+    pthread_cond_signal(&k->wake);
+    pthread_mutex_unlock(&k->mutex);
+    pthread_join(k->thread, NULL);
+    answer_fences(k->fences, false, LSN_NONE);
+    pthread_cond_destroy(&k->wake);
+    pthread_mutex_destroy(&k->mutex);
+    free(k);
+}
+
+void keeper_fence(struct keeper *k, keeper_fenced *fenced, void *arg)
+{
+    struct fence_request *f = xcalloc(1, sizeof(*f));
+
+    *f = (struct fence_request){fenced, arg, NULL};
+    pthread_mutex_lock(&k->mutex);
+    f->next = k->fences;
+    k->fences = f;
+    pthread_cond_signal(&k->wake);
+    pthread_mutex_unlock(&k->mutex);
+}
+
+bool keeper_ready(const struct keeper *k)
+{
+    return atomic_load(&k->ready);
+}

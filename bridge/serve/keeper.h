@@ -1,0 +1,45 @@
+/*
+ * The keeper: one thread with an ordinary connection that looks after what the
+ * stream does not tell.
+ *
+ *   often        which decoded transactions every new snapshot sees by now (change/unseen.h)
+ *   when asked   a fence: a position that the stream passes after everything committed so far
+ *   now and then the catalogue: tables dropped, altered or rewritten, partitions attached or
+ * detached, replica identity or publication lost; and the slot's state, for the metrics
+ *
+ * A log whose table is not what it was ends, with the reason.
+ */
+#ifndef SERVE_KEEPER_H
+#define SERVE_KEEPER_H
+
+#include "change/unseen.h"
+#include "fanout/fanout.h"
+#include "shapelog/shapelog.h"
+#include "snapshot/pool.h"
+#include "wal/receiver.h"
+
+struct keeper;
+
+struct keeper_config {
+    const char *conninfo, *slot, *publication;
+    struct shapelog *store;
+    struct unseen *unseen;
+    struct fanout *fanout;
+    struct snapshot_pool *pool;
+    struct receiver *receiver;
+    int64_t catalog_interval_ms;
+    int lock_timeout_ms;
+};
+
+struct keeper *keeper_new(const struct keeper_config *config, struct err *err) MUST_CHECK;
+/* Answers the fences that wait with false. */
+void keeper_free(struct keeper *keeper);
+
+typedef void keeper_fenced(void *arg, bool ok, lsn_t lsn);
+/* Any thread; answered on the keeper's. */
+void keeper_fence(struct keeper *keeper, keeper_fenced *fenced, void *arg);
+
+/* The catalogue has been compared since the start. */
+bool keeper_ready(const struct keeper *keeper);
+
+#endif

@@ -1,0 +1,219 @@
+#include "serve/serve.h"
+#include "base/logging.h"
+#include "serve/bridge.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#define REGISTER_TIMEOUT_MS 30000
+
+enum exit_code { EXIT_CLEAN = 0, EXIT_FAILED = 1, EXIT_SETTINGS = 2 };
+
+/* Signals are taken by sigwait() alone; every thread inherits the mask. */
+static void block_signals(sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static bool open_store(struct bridge *b, struct err *err)
+{
+    const struct shapelog_config config = {
+        .dir = b->config.data_dir,
+        .segment_size = (uint64_t)b->config.segment_size,
+        .sync_interval_ms = (int)b->config.sync_interval_ms,
+        .chunk_size = (size_t)b->config.chunk_size,
+    };
+
+    b->store = shapelog_open(&config, err);
+    return b->store || err_wrap(err, "data folder \"%s\"", b->config.data_dir);
+}
+
+/* Types a recovered log again, against its table as it was. The stream and the keeper find out
+ * whether it still is so. */
+static bool revive(struct bridge *b, struct log *log, struct err *err)
+{
+    struct arena arena = {0};
+    struct shape_request request;
+    struct table *table = NULL;
+    const char *field;
+    struct shape *shape = log_definition(log, &arena, &request, &table, err)
+                              ? shape_new(&request, table, &field, err)
+                              : NULL;
+
+    if (shape) {
+        log_bind(log, shape);
+        fanout_add(b->fanout, log);
+        snapshot_pool_trust(b->pool, table->relid, shape_needs_full(shape));
+        shape_unref(shape);
+    }
+    table_unref(table);
+    arena_release(&arena);
+    return shape != NULL;
+}
+
+static void revive_logs(struct bridge *b)
+{
+    size_t n = 0;
+
+    for (uint64_t at = 0;;) {
+        struct log *log = shapelog_next(b->store, &at);
+        struct err err;
+
+        if (!log)
+            break;
+        if (revive(b, log, &err))
+            n++;
+        else
+            shapelog_end_log(b->store, log, err.msg);
+        log_unref(log);
+    }
+    if (n)
+        log_info("shapes are there from before", LOG_UINT("shapes", n),
+                 LOG_LSN("last_commit", shapelog_last_commit(b->store)));
+}
+
+static bool register_log(void *owner, struct log *log, int timeout_ms, lsn_t *registered,
+                         struct err *err)
+{
+    struct bridge *b = owner;
+    struct fanout_registration *registration = fanout_register_begin(b->fanout, log);
+
+    receiver_wake(b->receiver);
+    return fanout_register_wait(b->fanout, registration, timeout_ms, registered, err);
+}
+
+static bool make_pool(struct bridge *b, struct err *err)
+{
+    const struct snapshot_config config = {
+        .conninfo = b->config.database_url,
+        .publication = b->publication,
+        .store = b->store,
+        .unseen = b->unseen,
+        .stream = {b, register_log},
+        .workers = (int)b->config.snapshot_workers,
+        .lock_timeout_ms = (int)b->config.lock_timeout_ms,
+        .register_timeout_ms = REGISTER_TIMEOUT_MS,
+        .max_logs = (uint64_t)b->config.max_shapes,
+    };
+
+    b->pool = snapshot_pool_new(&config, err);
+    return b->pool != NULL;
+}
+
+static bool make_keeper(struct bridge *b, struct err *err)
+{
+    const struct keeper_config config = {
+        .conninfo = b->config.database_url,
+        .slot = b->slot,
+        .publication = b->publication,
+        .store = b->store,
+        .unseen = b->unseen,
+        .fanout = b->fanout,
+        .pool = b->pool,
+        .receiver = b->receiver,
+        .catalog_interval_ms = b->config.catalog_interval_ms,
+        .lock_timeout_ms = (int)b->config.lock_timeout_ms,
+    };
+
+    b->keeper = keeper_new(&config, err);
+    return b->keeper != NULL;
+}
+
+static void *run_stream(void *arg)
+{
+    receiver_run(arg);
+    return NULL;
+}
+
+static bool start_stream(struct bridge *b, struct err *err)
+{
+    if (pthread_create(&b->stream_thread, NULL, run_stream, b->receiver) != 0)
+        return err_set(err, ERR_IO, "could not start the stream's thread");
+    b->streaming = true;
+    return true;
+}
+
+static bool start(struct bridge *b, struct err *err)
+{
+    snprintf(b->slot, sizeof(b->slot), "tombolo_%s", b->config.stream_id);
+    snprintf(b->publication, sizeof(b->publication), "tombolo_%s", b->config.stream_id);
+    if (!open_store(b, err) || !bridge_make_stream(b, err) || !make_pool(b, err))
+        return false;
+    revive_logs(b);
+    return make_keeper(b, err) && bridge_start_http(b, err) && start_stream(b, err);
+}
+
+/* In the reverse order; whatever of it was started. Loops are freed last but one, since workers and
+ * keeper post to them. */
+static void stop(struct bridge *b)
+{
+    if (b->http)
+        http_server_stop(b->http, b->config.shutdown_timeout_ms);
+    snapshot_pool_free(b->pool);
+    keeper_free(b->keeper);
+    if (b->streaming) {
+        receiver_stop(b->receiver);
+        pthread_join(b->stream_thread, NULL);
+    }
+    if (b->http)
+        http_server_free(b->http);
+    bridge_free_stream(b);
+    if (b->store)
+        shapelog_close(b->store);
+}
+
+static void reload(struct bridge *b, int argc, char **argv)
+{
+    struct buf restart;
+    struct err err;
+
+    buf_init(&restart, BUF_NO_LIMIT);
+    if (!config_reload(&b->config, argc, argv, &restart, &err))
+        log_error("the settings stay as they were", LOG_ERR(&err));
+    else
+        log_info("settings read again",
+                 LOG_STR("need_restart", restart.len ? buf_cstr(&restart) : NULL));
+    buf_release(&restart);
+}
+
+static void wait_for_end(struct bridge *b, const sigset_t *signals, int argc, char **argv)
+{
+    int signal_number;
+
+    while (sigwait(signals, &signal_number) == 0 && signal_number == SIGHUP)
+        reload(b, argc, argv);
+    log_info("stopping", LOG_STR("signal", strsignal(signal_number)));
+}
+
+int serve_main(int argc, char **argv)
+{
+    struct bridge b = {0};
+    struct err err = {0};
+    sigset_t signals;
+
+    if (!config_load(&b.config, argc, argv, &err)) {
+        fprintf(stderr, "tombolo: %s%s%s\n", err.msg, err.hint[0] ? "\n  " : "", err.hint);
+        return EXIT_SETTINGS;
+    }
+    if (b.config.help) {
+        config_print_help(stdout);
+        return EXIT_CLEAN;
+    }
+    logging_init(b.config.log_level, b.config.log_format);
+    block_signals(&signals);
+    bool started = start(&b, &err);
+    if (started)
+        wait_for_end(&b, &signals, argc, argv);
+    else
+        log_error("could not start", LOG_ERR(&err));
+    stop(&b);
+    config_free(&b.config);
+    return started ? EXIT_CLEAN : EXIT_FAILED;
+}

@@ -1,0 +1,163 @@
+/*
+ * Joins the receiver, which knows no shapes, to the fan-out, which knows no
+ * connection; and tells the shape log which server's history it holds.
+ */
+#include "base/logging.h"
+#include "pg/catalog.h"
+#include "serve/bridge.h"
+
+#include <stdio.h>
+
+static struct fanout *fanout_of(struct wal_sink *sink)
+{
+    return ((struct stream_sink *)sink)->bridge->fanout;
+}
+
+static struct shapelog *store_of(struct wal_sink *sink)
+{
+    return ((struct stream_sink *)sink)->bridge->store;
+}
+
+static void connected(struct wal_sink *sink)
+{
+    fanout_connected(fanout_of(sink));
+}
+
+static bool begin(struct wal_sink *sink, const struct txn *txn, struct err *err)
+{
+    return fanout_begin(fanout_of(sink), txn, err);
+}
+
+static bool relation(struct wal_sink *sink, const struct relation *relation, struct err *err)
+{
+    return fanout_relation(fanout_of(sink), relation, err);
+}
+
+static bool change(struct wal_sink *sink, const struct relation *relation,
+                   const struct change *change, uint64_t op, struct err *err)
+{
+    return fanout_change(fanout_of(sink), relation, change, op, err);
+}
+
+static bool truncate_(struct wal_sink *sink, const uint32_t *relids, uint32_t n, struct err *err)
+{
+    return fanout_truncate(fanout_of(sink), relids, n, err);
+}
+
+static bool message(struct wal_sink *sink, struct slice prefix, struct slice content,
+                    struct err *err)
+{
+    (void)sink, (void)prefix, (void)content, (void)err;
+    return true;
+}
+
+static bool commit(struct wal_sink *sink, const struct txn *txn, struct err *err)
+{
+    return fanout_commit(fanout_of(sink), txn, err);
+}
+
+static void rollback(struct wal_sink *sink)
+{
+    fanout_rollback(fanout_of(sink));
+}
+
+static bool settle(struct wal_sink *sink, lsn_t position, lsn_t end_lsn, struct err *err)
+{
+    return fanout_settle(fanout_of(sink), position, end_lsn, err);
+}
+
+static lsn_t confirmable(struct wal_sink *sink)
+{
+    return shapelog_durable(store_of(sink));
+}
+
+static const struct wal_sink_ops sink_ops = {
+    .connected = connected,
+    .begin = begin,
+    .relation = relation,
+    .change = change,
+    .truncate = truncate_,
+    .message = message,
+    .commit = commit,
+    .rollback = rollback,
+    .settle = settle,
+    .confirmable = confirmable,
+};
+
+/* On the stream thread, once a relation: a query on a connection of its own. */
+static bool resolve_ancestors(void *owner, uint32_t relid, struct arena *arena,
+                              uint32_t **ancestors, size_t *n, struct err *err)
+{
+    struct bridge *b = owner;
+    struct stream_sink *sink = &b->sink;
+
+    for (int tries = 0; tries < 2; tries++) {
+        if (!pg_alive(sink->conn)) {
+            pg_close(sink->conn);
+            sink->conn = pg_connect(b->config.database_url, "tombolo stream", false, err);
+        }
+        if (!sink->conn)
+            return false;
+        if (catalog_ancestors(sink->conn, relid, arena, ancestors, n, err))
+            return true;
+        if (pg_alive(sink->conn))
+            return false;
+    }
+    return false;
+}
+
+static void get_history(void *owner, struct receiver_history *history)
+{
+    struct bridge *b = owner;
+    struct shapelog_source source;
+
+    shapelog_get_source(b->store, &source);
+    *history = (struct receiver_history){.timeline = source.timeline};
+    snprintf(history->system_id, sizeof(history->system_id), "%s", source.system_id);
+    snprintf(history->slot, sizeof(history->slot), "%s", source.slot);
+    history->lsn = shapelog_published(b->store);
+    if (shapelog_last_commit(b->store) > history->lsn)
+        history->lsn = shapelog_last_commit(b->store);
+}
+
+static bool set_history(void *owner, const struct receiver_history *history, const char *reset,
+                        struct err *err)
+{
+    struct bridge *b = owner;
+    struct shapelog_source source = {.timeline = history->timeline};
+
+    snprintf(source.system_id, sizeof(source.system_id), "%s", history->system_id);
+    snprintf(source.slot, sizeof(source.slot), "%s", history->slot);
+    if (reset && !shapelog_reset(b->store, reset, err))
+        return false;
+    return shapelog_set_source(b->store, &source, err);
+}
+
+bool bridge_make_stream(struct bridge *b, struct err *err)
+{
+    b->sink.sink.ops = &sink_ops;
+    b->sink.bridge = b;
+    b->unseen = unseen_new();
+    b->fanout = fanout_new(b->store, resolve_ancestors, b);
+
+    const struct receiver_config config = {
+        .conninfo = b->config.database_url,
+        .slot = b->slot,
+        .publication = b->publication,
+        .sink = &b->sink.sink,
+        .unseen = b->unseen,
+        .owner = b,
+        .get_history = get_history,
+        .set_history = set_history,
+    };
+    b->receiver = receiver_new(&config, err);
+    return b->receiver != NULL;
+}
+
+void bridge_free_stream(struct bridge *b)
+{
+    receiver_free(b->receiver);
+    fanout_free(b->fanout);
+    unseen_free(b->unseen);
+    pg_close(b->sink.conn);
+}
