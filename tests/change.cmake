@@ -1,0 +1,2 @@
+unit(change USES change)
+fuzz(pgoutput USES change)
