@@ -1,0 +1,267 @@
+/*
+ * The rules of types: literals, casts, common types, collations.
+ */
+#include "shapes/typing.h"
+#include "shapes/overload.h"
+
+#include <stdio.h>
+
+/* BETWEEN doubles what stands inside it, so that nesting it could grow without end. */
+#define MAX_NODES ((size_t)200000)
+#define MAX_SCRATCH ((size_t)64 * 1024 * 1024)
+
+struct expr *typing_error(struct typing *t, int location, const char *fmt, ...)
+{
+    char msg[sizeof(t->err->msg)];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(msg, sizeof(msg), fmt, ap);
+    va_end(ap);
+    clause_error(t->err, location, "%s", msg);
+    return NULL;
+}
+
+/* ---- nodes ------------------------------------------------------------- */
+
+struct expr *expr_new(struct typing *t, enum expr_kind kind, int type, int location, uint32_t nargs)
+{
+    if (++t->nodes > MAX_NODES)
+        return typing_error(t, location, "the expression is too complex");
+
+    struct expr *expr = arena_calloc(t->arena, 1, sizeof(*expr));
+    expr->kind = kind;
+    expr->type = (uint8_t)type;
+    expr->location = location;
+    expr->nargs = nargs;
+    expr->args = nargs ? arena_calloc(t->arena, nargs, sizeof(struct expr *)) : NULL;
+    return expr;
+}
+
+struct expr *expr_const(struct typing *t, int type, struct datum value, int location)
+{
+    struct expr *expr = expr_new(t, EXPR_CONST, type, location, 0);
+
+    if (!expr)
+        return NULL;
+    expr->value = value;
+    if (pgtype_has_collation(type))
+        expr->collation = COLLATION_DEFAULT;
+    return expr;
+}
+
+static bool all_const(const struct expr *expr)
+{
+    for (uint32_t i = 0; i < expr->nargs; i++) {
+        if (expr->args[i] && expr->args[i]->kind != EXPR_CONST &&
+            !(expr->kind == EXPR_DISTINCT && all_const(expr->args[i])))
+            return false;
+    }
+    return true;
+}
+
+struct expr *expr_fold(struct typing *t, struct expr *expr)
+{
+    struct datum value;
+    struct err cause;
+
+    if (!expr || expr->kind == EXPR_COLUMN || expr->kind == EXPR_CONST || !all_const(expr))
+        return expr;
+    if (t->scratch.size > MAX_SCRATCH)
+        return typing_error(t, expr->location, "the expression is too complex");
+    if (!expr_eval(expr, t->table, NULL, t->arena, &value, &cause)) {
+        typing_error(t, expr->location, "Failed to apply function to constant arguments");
+        err_hint(t->err, "%s", cause.msg);
+        return NULL;
+    }
+    struct expr *folded = expr_const(t, expr->type, value, expr->location);
+    if (folded)
+        folded->collation = expr->collation;
+    return folded;
+}
+
+/* ---- literals ---------------------------------------------------------- */
+
+static bool note_param(struct typing *t, const struct expr *expr, int type)
+{
+    if (expr->param == 0)
+        return true;
+    int *noted = &t->param_types[expr->param - 1];
+    if (*noted != PG_UNKNOWN && *noted != type) {
+        typing_error(t, expr->location, "type conflict for $%u: %s and %s", expr->param,
+                     pgtype_name(*noted), pgtype_name(type));
+        return false;
+    }
+    *noted = type;
+    return true;
+}
+
+/* What Postgres's input would take but must not be read here: 'now' and the like are refused by
+ * the types' own readers; of arrays, whatever their elements refuse. */
+static struct expr *literal_as(struct typing *t, struct expr *expr, int type)
+{
+    struct datum value = {.null = true};
+    struct err cause = {0};
+
+    if (!pgtype_is_known(type))
+        return typing_error(t, expr->location, "unsupported type %s", pgtype_name(type));
+    if (!note_param(t, expr, type))
+        return NULL;
+    if (!expr->value.null &&
+        !datum_in(type, arena_copy(t->arena, expr->value.s), t->arena, &value, &cause)) {
+        typing_error(t, expr->location, "invalid syntax for type %s: %.300s", pgtype_name(type),
+                     (char *)arena_copy(&t->scratch, expr->value.s).ptr);
+        err_hint(t->err, "%s", cause.hint[0] ? cause.hint : cause.msg);
+        return NULL;
+    }
+    return expr_const(t, type, value, expr->location);
+}
+
+struct expr *coerce_unknown(struct typing *t, struct expr *expr)
+{
+    return expr && expr->type == PG_UNKNOWN ? literal_as(t, expr, PG_TEXT) : expr;
+}
+
+/* ---- casts ------------------------------------------------------------- */
+
+static struct expr *cast_node(struct typing *t, struct expr *arg, int type, int location)
+{
+    func_cb *fn = cast_function(arg->type, type);
+    struct expr *expr;
+
+    if (!fn)
+        return typing_error(t, location, "could not cast value of type %s to %s",
+                            pgtype_name(arg->type), pgtype_name(type));
+    expr = expr_new(t, EXPR_CALL, type, location, 1);
+    if (!expr)
+        return NULL;
+    expr->args[0] = arg;
+    expr->fn = fn;
+    expr->style = CALL_CAST;
+    expr->name = "cast";
+    if (pgtype_has_collation(type))
+        expr->collation = arg->collation != COLLATION_NONE ? arg->collation : COLLATION_DEFAULT;
+    return expr_fold(t, expr);
+}
+
+struct expr *coerce_implicit(struct typing *t, struct expr *expr, int type)
+{
+    if (expr->type == type)
+        return expr;
+    if (expr->type == PG_UNKNOWN)
+        return literal_as(t, expr, type);
+    return cast_node(t, expr, type, expr->location);
+}
+
+static bool is_date_or_time(int type)
+{
+    return type == PG_DATE || type == PG_TIME || type == PG_TIMESTAMP || type == PG_TIMESTAMPTZ ||
+           type == PG_INTERVAL;
+}
+
+static bool other_to_text(struct typing *t, const struct expr *expr, int location)
+{
+    const struct table_column *col = &t->table->cols[expr->column];
+
+    if (pgtype_other_has_text(col))
+        return true;
+    typing_error(t, location, "could not cast value of type %.*s to text", SLICE_ARG(col->typname));
+    return false;
+}
+
+struct expr *coerce_explicit(struct typing *t, struct expr *expr, int type, int location)
+{
+    if (expr->type == PG_OTHER && !other_to_text(t, expr, location))
+        return NULL;
+    if (expr->type == type || expr->type == PG_UNKNOWN)
+        return coerce_implicit(t, expr, type);
+    if (is_date_or_time(type) && pgtype_is_text(expr->type) && expr->kind != EXPR_CONST) {
+        typing_error(t, location, "could not cast value of type %s to %s", pgtype_name(expr->type),
+                     pgtype_name(type));
+        err_hint(t->err, "Postgres reads dates in more forms than can be read here: only a "
+                         "constant can be cast");
+        return NULL;
+    }
+    return cast_node(t, expr, type, location);
+}
+
+struct expr *coerce_bool(struct typing *t, struct expr *expr, const char *what)
+{
+    if (!expr)
+        return NULL;
+    if (expr->type == PG_UNKNOWN)
+        return literal_as(t, expr, PG_BOOL);
+    if (expr->type != PG_BOOL)
+        return typing_error(t, expr->location, "%s must be bool, not %s", what,
+                            pgtype_name(expr->type));
+    return expr;
+}
+
+int common_type(struct expr *const *exprs, size_t n)
+{
+    int type = PG_UNKNOWN;
+
+    for (size_t i = 0; i < n; i++) {
+        int next = exprs[i]->type;
+
+        if (next == PG_UNKNOWN || next == type)
+            continue;
+        if (next == PG_OTHER)
+            return -1;
+        if (type == PG_UNKNOWN) {
+            type = next;
+            continue;
+        }
+        if (pgtype_category(next) != pgtype_category(type))
+            return -1;
+        if (!pgtype_is_preferred(type) && pgtype_coerces(type, next) && !pgtype_coerces(next, type))
+            type = next;
+    }
+    if (type == PG_UNKNOWN)
+        return PG_TEXT;
+    for (size_t i = 0; i < n; i++) {
+        if (!pgtype_coerces(exprs[i]->type, type))
+            return -1;
+    }
+    return type;
+}
+
+/* ---- collations -------------------------------------------------------- */
+
+bool merge_collations(struct typing *t, struct expr *expr)
+{
+    enum collation merged = COLLATION_NONE;
+
+    for (uint32_t i = 0; i < expr->nargs; i++) {
+        enum collation c = expr->args[i] ? (enum collation)expr->args[i]->collation : merged;
+
+        if (c > merged)
+            merged = c;
+    }
+    (void)t;
+    if (merged == COLLATION_NONE && pgtype_has_collation(expr->type))
+        merged = COLLATION_DEFAULT;
+    expr->collation = (uint8_t)merged;
+    return true;
+}
+
+bool collation_allows_equality(struct typing *t, const struct expr *expr)
+{
+    if (expr->collation != COLLATION_LOOSE)
+        return true;
+    typing_error(t, expr->location,
+                 "text with a nondeterministic collation cannot be compared here");
+    err_hint(t->err, "compare by bytes: write COLLATE \"C\" behind the column");
+    return false;
+}
+
+bool collation_allows_order(struct typing *t, const struct expr *expr, const char *what)
+{
+    if (expr->collation == COLLATION_NONE || expr->collation == COLLATION_C ||
+        expr->collation == COLLATION_EXPLICIT)
+        return true;
+    typing_error(t, expr->location, "%s depends on the collation, which has to be \"C\" here",
+                 what);
+    err_hint(t->err, "write COLLATE \"C\" behind the text");
+    return false;
+}

@@ -1,0 +1,730 @@
+/*
+ * Walks libpg_query's tree. Each kind of node has a function in a table at the
+ * end; a kind that is not there is refused by its name, as the shape API does.
+ */
+#include "shapes/typing.h"
+
+#include <stdio.h>
+
+static struct expr *type_node(struct typing *t, yyjson_val *node);
+
+static yyjson_val *get(yyjson_val *fields, const char *name)
+{
+    return yyjson_obj_get(fields, name);
+}
+
+static const char *get_str(yyjson_val *fields, const char *name)
+{
+    const char *s = yyjson_get_str(yyjson_obj_get(fields, name));
+
+    return s ? s : "";
+}
+
+static struct expr *not_supported(struct typing *t, const char *what, int location)
+{
+    return typing_error(t, location, "%s is not supported in this context", what);
+}
+
+/* The list's nodes, typed, in the arena; false when one fails. */
+static bool type_list(struct typing *t, yyjson_val *list, struct expr ***out, uint32_t *n)
+{
+    size_t i, max;
+    yyjson_val *item;
+
+    *n = (uint32_t)yyjson_arr_size(list);
+    *out = arena_calloc(t->arena, *n, sizeof(**out));
+    yyjson_arr_foreach(list, i, max, item)
+    {
+        (*out)[i] = type_node(t, item);
+        if (!(*out)[i])
+            return false;
+    }
+    return true;
+}
+
+/* ---- leaves ------------------------------------------------------------ */
+
+static struct expr *unknown_literal(struct typing *t, struct slice text, bool null, int location)
+{
+    struct datum value = {.null = null};
+
+    if (!null)
+        value.s = arena_copy(t->arena, text);
+    return expr_const(t, PG_UNKNOWN, value, location);
+}
+
+/* A number with a point or too long for an int4: an int4 or int8 where it is one, else numeric. */
+static struct expr *number_literal(struct typing *t, const char *text, int location)
+{
+    static const int types[] = {PG_INT4, PG_INT8, PG_NUMERIC};
+    struct datum value;
+    struct err err;
+
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        if (datum_in(types[i], slice_of(text), t->arena, &value, &err))
+            return expr_const(t, types[i], value, location);
+    }
+    return typing_error(t, location, "invalid syntax for type numeric: %.100s", text);
+}
+
+static struct expr *type_const(struct typing *t, yyjson_val *fields)
+{
+    int location = node_location(fields);
+    struct datum value = {0};
+
+    if (get(fields, "isnull"))
+        return unknown_literal(t, SLICE(""), true, location);
+    if (get(fields, "ival")) {
+        if (!clause_int_const(t->clause, fields, &value.i))
+            return typing_error(t, location, "invalid syntax for type int4");
+        return expr_const(t, PG_INT4, value, location);
+    }
+    if (get(fields, "fval"))
+        return number_literal(t, get_str(get(fields, "fval"), "fval"), location);
+    if (get(fields, "boolval")) {
+        value.b = yyjson_get_bool(get(get(fields, "boolval"), "boolval"));
+        return expr_const(t, PG_BOOL, value, location);
+    }
+    if (get(fields, "sval")) {
+        yyjson_val *s = get(get(fields, "sval"), "sval");
+
+        return unknown_literal(t, (struct slice){s ? yyjson_get_str(s) : "", yyjson_get_len(s)},
+                               false, location);
+    }
+    return typing_error(t, location, "BitString values are not supported");
+}
+
+static struct expr *type_param(struct typing *t, yyjson_val *fields)
+{
+    int location = node_location(fields);
+    int64_t number = yyjson_get_sint(get(fields, "number"));
+    const struct where_params *params = t->params;
+
+    if (number < 1 || !params || (size_t)number > params->n || !params->values[number - 1].ptr)
+        return typing_error(t, location, "parameter $%lld was not provided", (long long)number);
+    struct slice text = params->values[number - 1];
+    if (memchr(text.ptr, '\0', text.len))
+        return typing_error(t, location, "parameter $%lld has a null character", (long long)number);
+    struct expr *expr = unknown_literal(t, text, false, location);
+    if (expr)
+        expr->param = (uint32_t)number;
+    return expr;
+}
+
+static uint8_t column_collation(int type, const struct table_column *col)
+{
+    if (!pgtype_has_collation(type))
+        return COLLATION_NONE;
+    if (!col->collation_deterministic)
+        return COLLATION_LOOSE;
+    return col->collation_is_c || pgtype_elem(type) == PG_NAME ? COLLATION_C : COLLATION_BYTES_EQ;
+}
+
+/* The name as it was written, dots between its parts. */
+static void put_reference(yyjson_val *parts, struct buf *out)
+{
+    size_t i, max;
+    yyjson_val *part;
+
+    yyjson_arr_foreach(parts, i, max, part)
+    {
+        const char *name = node_string(part);
+
+        buf_printf(out, "%s%s", i ? "." : "", name ? name : "*");
+    }
+}
+
+static struct expr *type_column(struct typing *t, yyjson_val *fields)
+{
+    yyjson_val *parts = get(fields, "fields");
+    const char *name = node_string(yyjson_arr_get_first(parts));
+    int column =
+        yyjson_arr_size(parts) == 1 && name ? table_column_index(t->table, slice_of(name)) : -1;
+    struct buf buf;
+
+    if (column < 0) {
+        buf_init(&buf, 300);
+        put_reference(parts, &buf);
+        typing_error(t, node_location(fields), "unknown reference %s", buf_cstr(&buf));
+        buf_release(&buf);
+        return NULL;
+    }
+    int type = pgtype_of_column(&t->table->cols[column]);
+    struct expr *expr = expr_new(t, EXPR_COLUMN, type, node_location(fields), 0);
+    if (!expr)
+        return NULL;
+    expr->column = column;
+    expr->collation = column_collation(type, &t->table->cols[column]);
+    return expr;
+}
+
+/* ---- AND, OR, NOT and tests --------------------------------------------- */
+
+static struct expr *bool_node(struct typing *t, enum expr_kind kind, struct expr **args,
+                              uint32_t nargs, int location)
+{
+    static const char *const whats[] = {"argument of AND", "argument of OR", "argument of NOT"};
+    struct expr *expr = expr_new(t, kind, PG_BOOL, location, nargs);
+
+    for (uint32_t i = 0; expr && i < nargs; i++) {
+        expr->args[i] = coerce_bool(t, args[i], whats[kind - EXPR_AND]);
+        if (!expr->args[i])
+            return NULL;
+    }
+    return expr_fold(t, expr);
+}
+
+static struct expr *bool_pair(struct typing *t, enum expr_kind kind, struct expr *a, struct expr *b,
+                              int location)
+{
+    struct expr *args[] = {a, b};
+
+    return a && b ? bool_node(t, kind, args, 2, location) : NULL;
+}
+
+static struct expr *type_bool_expr(struct typing *t, yyjson_val *fields)
+{
+    const char *op = get_str(fields, "boolop");
+    struct expr **args;
+    uint32_t nargs;
+
+    if (!type_list(t, get(fields, "args"), &args, &nargs))
+        return NULL;
+    enum expr_kind kind = strcmp(op, "AND_EXPR") == 0  ? EXPR_AND
+                          : strcmp(op, "OR_EXPR") == 0 ? EXPR_OR
+                                                       : EXPR_NOT;
+    return bool_node(t, kind, args, nargs, node_location(fields));
+}
+
+static struct expr *type_bool_test(struct typing *t, yyjson_val *fields)
+{
+    static const struct {
+        const char *name, *what;
+        enum tri is;
+        bool negated;
+    } tests[] = {{"IS_TRUE", "argument of IS TRUE", TRI_TRUE, false},
+                 {"IS_NOT_TRUE", "argument of IS NOT TRUE", TRI_TRUE, true},
+                 {"IS_FALSE", "argument of IS FALSE", TRI_FALSE, false},
+                 {"IS_NOT_FALSE", "argument of IS NOT FALSE", TRI_FALSE, true},
+                 {"IS_UNKNOWN", "argument of IS UNKNOWN", TRI_NULL, false},
+                 {"IS_NOT_UNKNOWN", "argument of IS NOT UNKNOWN", TRI_NULL, true}};
+    size_t i = 0;
+
+    while (i < 5 && strcmp(tests[i].name, get_str(fields, "booltesttype")) != 0)
+        i++;
+    struct expr *arg = coerce_bool(t, type_node(t, get(fields, "arg")), tests[i].what);
+    struct expr *expr = arg ? expr_new(t, EXPR_BOOL_TEST, PG_BOOL, node_location(fields), 1) : NULL;
+    if (!expr)
+        return NULL;
+    expr->args[0] = arg;
+    expr->column = (int)tests[i].is;
+    expr->negated = tests[i].negated;
+    return expr_fold(t, expr);
+}
+
+static struct expr *null_test(struct typing *t, struct expr *arg, bool negated, int location)
+{
+    arg = coerce_unknown(t, arg);
+    if (!arg)
+        return NULL;
+    if (arg->type == PG_OTHER && !pgtype_other_is_scalar(&t->table->cols[arg->column]))
+        return typing_error(t, location, "IS NULL is not supported for columns of a row type");
+    struct expr *expr = expr_new(t, EXPR_NULL_TEST, PG_BOOL, location, 1);
+    if (!expr)
+        return NULL;
+    expr->args[0] = arg;
+    expr->negated = negated;
+    return expr_fold(t, expr);
+}
+
+static struct expr *type_null_test(struct typing *t, yyjson_val *fields)
+{
+    bool negated = strcmp(get_str(fields, "nulltesttype"), "IS_NOT_NULL") == 0;
+
+    return null_test(t, type_node(t, get(fields, "arg")), negated, node_location(fields));
+}
+
+/* ---- A_Expr ------------------------------------------------------------ */
+
+struct operation {
+    const char *name;
+    yyjson_val *left, *right; /* left: NULL for a prefix operator */
+    int location;
+};
+
+static struct expr *type_op(struct typing *t, const struct operation *op)
+{
+    struct expr *left = op->left ? type_node(t, op->left) : NULL;
+
+    if (op->left && !left)
+        return NULL;
+    return operator_expr(t, op->name, left, type_node(t, op->right), op->location);
+}
+
+static struct expr *type_any(struct typing *t, const struct operation *op, bool all)
+{
+    struct expr *left = type_node(t, op->left);
+    struct expr *right = left ? type_node(t, op->right) : NULL;
+
+    return right ? any_expr(t, op->name, left, right, all, op->location) : NULL;
+}
+
+static bool is_null_literal(const struct expr *expr)
+{
+    return expr->kind == EXPR_CONST && expr->type == PG_UNKNOWN && expr->value.null;
+}
+
+static struct expr *type_distinct(struct typing *t, const struct operation *op, bool negated)
+{
+    struct expr *left = type_node(t, op->left);
+    struct expr *right = left ? type_node(t, op->right) : NULL;
+
+    if (!right)
+        return NULL;
+    if (is_null_literal(right) || is_null_literal(left))
+        return null_test(t, is_null_literal(right) ? left : right, !negated, op->location);
+    struct expr *eq = operator_node(t, "=", left, right, op->location);
+    struct expr *expr = eq ? expr_new(t, EXPR_DISTINCT, PG_BOOL, op->location, 1) : NULL;
+    if (!expr)
+        return NULL;
+    expr->args[0] = eq;
+    expr->negated = negated;
+    return expr_fold(t, expr);
+}
+
+static bool has_column(const struct expr *expr)
+{
+    if (expr->kind == EXPR_COLUMN)
+        return true;
+    for (uint32_t i = 0; i < expr->nargs; i++) {
+        if (expr->args[i] && has_column(expr->args[i]))
+            return true;
+    }
+    return false;
+}
+
+/* The type that the left side and the items have in common, if there are arrays of it; -1: none. */
+static int in_type(struct expr *const *all, uint32_t n)
+{
+    int type = n > 2 ? common_type(all, n) : -1;
+
+    return type >= 0 && pgtype_is_known(type) && !pgtype_is_array(type) ? type : -1;
+}
+
+/* The items as one array, all[0] being the left side. */
+static struct expr *in_array(struct typing *t, struct expr *const *all, uint32_t n, int type,
+                             int location)
+{
+    struct expr *arr = expr_new(t, EXPR_ARRAY, type | PG_ARRAY, location, n);
+    for (uint32_t i = 0; arr && i < n; i++) {
+        arr->args[i] = coerce_implicit(t, all[i + 1], type);
+        if (!arr->args[i])
+            return NULL;
+    }
+    if (arr)
+        merge_collations(t, arr);
+    return expr_fold(t, arr);
+}
+
+/* As Postgres does: two or more items without columns are an array, the others are compared one by
+ * one. */
+static struct expr *type_in(struct typing *t, const struct operation *op)
+{
+    bool negated = strcmp(op->name, "<>") == 0;
+    struct expr *left = type_node(t, op->left), **items, **terms, **plain;
+    uint32_t n, nterms = 0, nplain = 0;
+
+    if (!left || !type_list(t, get(node_fields(op->right), "items"), &items, &n))
+        return NULL;
+    terms = arena_calloc(t->arena, (size_t)n + 1, sizeof(*terms));
+    plain = arena_calloc(t->arena, (size_t)n + 1, sizeof(*plain));
+    plain[0] = left;
+    for (uint32_t i = 0; i < n; i++) {
+        if (!has_column(items[i]))
+            plain[++nplain] = items[i];
+    }
+    int type = in_type(plain, nplain + 1);
+    if (type >= 0) {
+        struct expr *arr = in_array(t, plain, nplain, type, op->location);
+
+        terms[nterms] = arr ? any_expr(t, op->name, left, arr, negated, op->location) : NULL;
+        if (!terms[nterms++])
+            return NULL;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        if (type >= 0 && !has_column(items[i]))
+            continue;
+        terms[nterms] = operator_expr(t, op->name, left, items[i], op->location);
+        if (!terms[nterms++])
+            return NULL;
+    }
+    if (nterms == 1)
+        return terms[0];
+    return bool_node(t, negated ? EXPR_AND : EXPR_OR, terms, nterms, op->location);
+}
+
+/* x >= low AND x <= high, or its opposite. */
+static struct expr *range(struct typing *t, const struct operation *op, yyjson_val *low,
+                          yyjson_val *high, bool negated)
+{
+    struct operation above = {negated ? "<" : ">=", op->left, low, op->location};
+    struct operation below = {negated ? ">" : "<=", op->left, high, op->location};
+    struct expr *a = type_op(t, &above);
+
+    return a ? bool_pair(t, negated ? EXPR_OR : EXPR_AND, a, type_op(t, &below), op->location)
+             : NULL;
+}
+
+static struct expr *type_between(struct typing *t, const struct operation *op)
+{
+    bool negated = strncmp(op->name, "NOT", 3) == 0;
+    bool symmetric = strstr(op->name, "SYMMETRIC") != NULL;
+    yyjson_val *bounds = get(node_fields(op->right), "items");
+    yyjson_val *low = yyjson_arr_get(bounds, 0), *high = yyjson_arr_get(bounds, 1);
+    struct expr *a = range(t, op, low, high, negated);
+
+    if (!a || !symmetric)
+        return a;
+    return bool_pair(t, negated ? EXPR_AND : EXPR_OR, a, range(t, op, high, low, negated),
+                     op->location);
+}
+
+/* The operator's bare name; NULL when it is qualified by another schema than pg_catalog. */
+static const char *operator_name(yyjson_val *names)
+{
+    size_t n = yyjson_arr_size(names);
+    const char *schema = n == 2 ? node_string(yyjson_arr_get_first(names)) : "pg_catalog";
+
+    if (n > 2 || !schema || strcmp(schema, "pg_catalog") != 0)
+        return NULL;
+    return node_string(yyjson_arr_get_last(names));
+}
+
+static struct expr *type_a_expr(struct typing *t, yyjson_val *fields)
+{
+    const char *kind = get_str(fields, "kind"), *name = operator_name(get(fields, "name"));
+    struct operation op = {.left = get(fields, "lexpr"),
+                           .right = get(fields, "rexpr"),
+                           .location = node_location(fields)};
+
+    if (!name || !op.right)
+        return not_supported(t, "this operator", op.location);
+    op.name = arena_strdup(t->arena, name);
+    if (strcmp(kind, "AEXPR_OP") == 0 || strcmp(kind, "AEXPR_LIKE") == 0 ||
+        strcmp(kind, "AEXPR_ILIKE") == 0)
+        return type_op(t, &op);
+    if (strcmp(kind, "AEXPR_OP_ANY") == 0 || strcmp(kind, "AEXPR_OP_ALL") == 0)
+        return type_any(t, &op, strcmp(kind, "AEXPR_OP_ALL") == 0);
+    if (strcmp(kind, "AEXPR_DISTINCT") == 0 || strcmp(kind, "AEXPR_NOT_DISTINCT") == 0)
+        return type_distinct(t, &op, strcmp(kind, "AEXPR_NOT_DISTINCT") == 0);
+    if (strcmp(kind, "AEXPR_IN") == 0)
+        return type_in(t, &op);
+    if (strstr(kind, "BETWEEN"))
+        return type_between(t, &op);
+    return typing_error(t, op.location, "expression %s of %s is not currently supported", kind,
+                        name);
+}
+
+/* ---- casts and collations ---------------------------------------------- */
+
+static struct expr *type_array_of(struct typing *t, yyjson_val *fields, int elem);
+
+/* The type that a TypeName names; -1 with the error set. */
+static int named_type(struct typing *t, yyjson_val *name, int location)
+{
+    yyjson_val *names = get(name, "names");
+    size_t n = yyjson_arr_size(names);
+    const char *schema = n == 2 ? node_string(yyjson_arr_get_first(names)) : "pg_catalog";
+    const char *last = node_string(yyjson_arr_get_last(names));
+    int type = n <= 2 && schema && last && strcmp(schema, "pg_catalog") == 0
+                   ? pgtype_by_name(slice_of(last))
+                   : -1;
+
+    if (type < 0 || !pgtype_is_known(type) || type == PG_BPCHAR || type == PG_NAME ||
+        get(name, "setof") || get(name, "pct_type")) {
+        typing_error(t, location, "unsupported type %s", last ? last : "");
+        return -1;
+    }
+    if (get(name, "typmods")) {
+        typing_error(t, location, "casts to %s with a length or precision are not supported", last);
+        return -1;
+    }
+    return yyjson_arr_size(get(name, "arrayBounds")) ? type | PG_ARRAY : type;
+}
+
+static struct expr *type_cast(struct typing *t, yyjson_val *fields)
+{
+    int location = node_location(fields);
+    yyjson_val *arg = get(fields, "arg");
+    int type = named_type(t, get(fields, "typeName"), location);
+
+    if (type < 0)
+        return NULL;
+    if (pgtype_is_array(type) && strcmp(node_name(arg), "A_ArrayExpr") == 0)
+        return type_array_of(t, node_fields(arg), pgtype_elem(type));
+    struct expr *expr = type_node(t, arg);
+    return expr ? coerce_explicit(t, expr, type, location) : NULL;
+}
+
+static struct expr *type_collate(struct typing *t, yyjson_val *fields)
+{
+    int location = node_location(fields);
+    yyjson_val *names = get(fields, "collname");
+    const char *name = node_string(yyjson_arr_get_last(names));
+    struct expr *arg = coerce_unknown(t, type_node(t, get(fields, "arg")));
+
+    if (!arg)
+        return NULL;
+    if (!name || strcmp(name, "C") != 0) {
+        typing_error(t, location, "collation \"%s\" is not supported", name ? name : "");
+        err_hint(t->err, "only COLLATE \"C\" is");
+        return NULL;
+    }
+    if (!pgtype_has_collation(arg->type))
+        return typing_error(t, location, "collations are not supported by type %s",
+                            pgtype_name(arg->type));
+    struct expr *expr = expr_new(t, EXPR_COLLATE, arg->type, location, 1);
+    if (!expr)
+        return NULL;
+    expr->args[0] = arg;
+    expr->collation = COLLATION_EXPLICIT;
+    return expr;
+}
+
+/* ---- arrays ------------------------------------------------------------ */
+
+/* The items, nested ARRAY[] among them typed by the same element; elem 0: not known yet. */
+static bool array_items(struct typing *t, yyjson_val *list, int elem, struct expr **out)
+{
+    size_t i, max;
+    yyjson_val *item;
+
+    yyjson_arr_foreach(list, i, max, item)
+    {
+        bool nested = strcmp(node_name(item), "A_ArrayExpr") == 0;
+
+        out[i] = nested ? type_array_of(t, node_fields(item), elem) : type_node(t, item);
+        if (!out[i])
+            return false;
+    }
+    return true;
+}
+
+static struct expr *type_array_of(struct typing *t, yyjson_val *fields, int elem)
+{
+    yyjson_val *list = get(fields, "elements");
+    uint32_t n = (uint32_t)yyjson_arr_size(list);
+    int location = node_location(fields);
+    struct expr **items = arena_calloc(t->arena, n, sizeof(*items));
+    bool nested = false;
+
+    if (n == 0 && !elem)
+        return typing_error(t, location, "cannot determine type of empty array");
+    if (!array_items(t, list, elem, items))
+        return NULL;
+    for (uint32_t i = 0; i < n; i++)
+        nested |= pgtype_is_array(items[i]->type);
+    int type = elem ? (nested ? elem | PG_ARRAY : elem) : common_type(items, n);
+    if (type < 0 || !pgtype_is_known(type))
+        return typing_error(t, location, "ARRAY elements have no type in common");
+    struct expr *expr = expr_new(t, EXPR_ARRAY, type | PG_ARRAY, location, n);
+    for (uint32_t i = 0; expr && i < n; i++) {
+        expr->args[i] = elem ? coerce_explicit(t, items[i], type, location)
+                             : coerce_implicit(t, items[i], type);
+        if (!expr->args[i])
+            return NULL;
+    }
+    if (expr)
+        merge_collations(t, expr);
+    return expr_fold(t, expr);
+}
+
+static struct expr *type_array(struct typing *t, yyjson_val *fields)
+{
+    return type_array_of(t, fields, 0);
+}
+
+static struct expr *subscript(struct typing *t, yyjson_val *node)
+{
+    struct expr *expr = type_node(t, node);
+
+    if (!expr)
+        return NULL;
+    if (expr->type != PG_INT4 && expr->type != PG_INT2 && expr->type != PG_UNKNOWN)
+        return typing_error(t, expr->location, "array subscript must have type integer");
+    return coerce_implicit(t, expr, PG_INT4);
+}
+
+/* A slice's two bounds; where any subscript is a slice, a single one counts from 1. */
+static bool slice_args(struct typing *t, yyjson_val *indices, struct expr **args)
+{
+    yyjson_val *lower = get(indices, "lidx"), *upper = get(indices, "uidx");
+    struct datum one = {.i = 1};
+
+    if (!get(indices, "is_slice"))
+        args[0] = expr_const(t, PG_INT4, one, CLAUSE_PREFIX_LEN);
+    else if (lower)
+        args[0] = subscript(t, lower);
+    if ((!args[0] && (lower || !get(indices, "is_slice"))))
+        return false;
+    if (upper)
+        args[1] = subscript(t, upper);
+    return args[1] || !upper;
+}
+
+static bool subscripts(struct typing *t, yyjson_val *list, bool slice, struct expr **args)
+{
+    size_t i, max;
+    yyjson_val *item;
+
+    yyjson_arr_foreach(list, i, max, item)
+    {
+        yyjson_val *indices = get(item, "A_Indices");
+
+        if (!indices) {
+            not_supported(t, "A_Indirection", CLAUSE_PREFIX_LEN);
+            return false;
+        }
+        if (slice ? !slice_args(t, indices, args + i * 2)
+                  : !(args[i] = subscript(t, get(indices, "uidx"))))
+            return false;
+    }
+    return true;
+}
+
+static struct expr *type_indirection(struct typing *t, yyjson_val *fields)
+{
+    yyjson_val *list = get(fields, "indirection"), *item;
+    struct expr *arg = type_node(t, get(fields, "arg"));
+    bool slice = false;
+    size_t i, max;
+
+    if (!arg)
+        return NULL;
+    yyjson_arr_foreach(list, i, max, item)
+    {
+        slice |= get(get(item, "A_Indices"), "is_slice") != NULL;
+    }
+    if (!pgtype_is_array(arg->type))
+        return typing_error(t, arg->location,
+                            "cannot subscript type %s because it does not support subscripting",
+                            pgtype_name(arg->type));
+    if (max > ARRAY_MAX_DIM)
+        return typing_error(t, arg->location,
+                            "number of array dimensions exceeds the maximum allowed (%d)",
+                            ARRAY_MAX_DIM);
+    int type = slice ? arg->type : pgtype_elem(arg->type);
+    struct expr *expr = expr_new(t, slice ? EXPR_SLICE : EXPR_INDEX, type, arg->location,
+                                 (uint32_t)(slice ? max * 2 : max) + 1);
+    if (!expr || !subscripts(t, list, slice, expr->args + 1))
+        return NULL;
+    expr->args[0] = arg;
+    expr->collation = arg->collation;
+    return expr_fold(t, expr);
+}
+
+/* ---- functions --------------------------------------------------------- */
+
+static struct expr *type_func(struct typing *t, yyjson_val *fields)
+{
+    static const char *const aggregate[] = {"agg_star",  "agg_distinct",     "agg_filter",
+                                            "agg_order", "agg_within_group", "over"};
+    int location = node_location(fields);
+    const char *name = operator_name(get(fields, "funcname"));
+    struct expr **args;
+    uint32_t nargs;
+
+    for (size_t i = 0; i < sizeof(aggregate) / sizeof(aggregate[0]); i++) {
+        if (get(fields, aggregate[i]))
+            return typing_error(t, location, "aggregation is not supported in this context");
+    }
+    if (get(fields, "func_variadic"))
+        return typing_error(t, location,
+                            "explicit VARIADIC function calls are not currently supported");
+    if (!name || !type_list(t, get(fields, "args"), &args, &nargs))
+        return name ? NULL : not_supported(t, "a function of another schema", location);
+    return function_expr(t, slice_of(name), args, nargs, location);
+}
+
+/* COALESCE, GREATEST, LEAST: all arguments of one type. */
+static struct expr *same_type_node(struct typing *t, enum expr_kind kind, yyjson_val *fields)
+{
+    int location = node_location(fields);
+    struct expr **args;
+    uint32_t nargs;
+
+    if (!type_list(t, get(fields, "args"), &args, &nargs))
+        return NULL;
+    int type = common_type(args, nargs);
+    if (type < 0 || !pgtype_is_known(type))
+        return typing_error(t, location, "Could not select a function overload for %s",
+                            kind == EXPR_COALESCE ? "coalesce" : "greatest or least");
+    struct expr *expr = expr_new(t, kind, type, location, nargs);
+    for (uint32_t i = 0; expr && i < nargs; i++) {
+        expr->args[i] = coerce_implicit(t, args[i], type);
+        if (!expr->args[i])
+            return NULL;
+    }
+    if (expr)
+        merge_collations(t, expr);
+    return expr;
+}
+
+static struct expr *type_coalesce(struct typing *t, yyjson_val *fields)
+{
+    return expr_fold(t, same_type_node(t, EXPR_COALESCE, fields));
+}
+
+static struct expr *type_min_max(struct typing *t, yyjson_val *fields)
+{
+    struct expr *expr = same_type_node(t, EXPR_GREATEST, fields);
+
+    if (!expr)
+        return NULL;
+    expr->op = strcmp(get_str(fields, "op"), "IS_LEAST") == 0 ? CMP_LT : CMP_GT;
+    expr->cmp = datum_cmp_for(expr->type);
+    if (!expr->cmp)
+        return not_supported(t, "GREATEST or LEAST of arrays", expr->location);
+    if (!collation_allows_order(t, expr, "GREATEST or LEAST of text"))
+        return NULL;
+    return expr_fold(t, expr);
+}
+
+/* ---- the table --------------------------------------------------------- */
+
+static const struct {
+    const char *name;
+    struct expr *(*type)(struct typing *t, yyjson_val *fields);
+} nodes[] = {
+    {"A_Expr", type_a_expr},
+    {"A_Const", type_const},
+    {"ColumnRef", type_column},
+    {"ParamRef", type_param},
+    {"BoolExpr", type_bool_expr},
+    {"BooleanTest", type_bool_test},
+    {"NullTest", type_null_test},
+    {"TypeCast", type_cast},
+    {"CollateClause", type_collate},
+    {"A_ArrayExpr", type_array},
+    {"A_Indirection", type_indirection},
+    {"FuncCall", type_func},
+    {"CoalesceExpr", type_coalesce},
+    {"MinMaxExpr", type_min_max},
+};
+
+static struct expr *type_node(struct typing *t, yyjson_val *node)
+{
+    const char *name = node_name(node);
+    yyjson_val *fields = node_fields(node);
+
+    for (size_t i = 0; i < sizeof(nodes) / sizeof(nodes[0]); i++) {
+        if (strcmp(nodes[i].name, name) == 0)
+            return nodes[i].type(t, fields);
+    }
+    return not_supported(t, name, node_location(fields));
+}
+
+struct expr *typing_clause(struct typing *t)
+{
+    return type_node(t, t->clause->where);
+}

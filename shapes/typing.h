@@ -1,0 +1,73 @@
+/*
+ * From libpg_query's tree to a typed one. typing.c walks the tree's nodes;
+ * coerce.c holds the rules it goes by: literals that take their type from
+ * where they stand, casts, common types, overloads, collations.
+ *
+ * Inside the room only. Functions that return an expression return NULL when
+ * they have set the error.
+ */
+#ifndef SHAPES_TYPING_H
+#define SHAPES_TYPING_H
+
+#include "shapes/clause.h"
+#include "shapes/expr.h"
+#include "shapes/where.h"
+
+struct typing {
+    const struct clause *clause;
+    const struct where_params *params;
+    const struct table *table;
+    struct arena *arena;  /* of the result */
+    struct arena scratch; /* of constants on their way */
+    int *param_types;     /* by number - 1; PG_UNKNOWN until the first context decides */
+    size_t nodes;         /* made so far: BETWEEN makes its operand more than once */
+    struct err *err;
+};
+
+/* The clause's expression, of any type. */
+struct expr *typing_clause(struct typing *t);
+
+/* ---- coerce.c ---- */
+
+/* Says what is wrong at a location; always NULL. */
+struct expr *typing_error(struct typing *t, int location, const char *fmt, ...) PRINTF(3, 4);
+
+struct expr *expr_new(struct typing *t, enum expr_kind kind, int type, int location,
+                      uint32_t nargs);
+struct expr *expr_const(struct typing *t, int type, struct datum value, int location);
+
+/* A node whose arguments are all constant becomes one. */
+struct expr *expr_fold(struct typing *t, struct expr *expr);
+
+/* What Postgres does unasked; a literal takes the type. */
+struct expr *coerce_implicit(struct typing *t, struct expr *expr, int type);
+/* What a cast does. */
+struct expr *coerce_explicit(struct typing *t, struct expr *expr, int type, int location);
+/* To boolean; `what` names who wants it: "argument of AND". */
+struct expr *coerce_bool(struct typing *t, struct expr *expr, const char *what);
+/* A literal that nothing has decided on is text. */
+struct expr *coerce_unknown(struct typing *t, struct expr *expr);
+
+/* The type that all can be cast to (Postgres's rules for UNION, CASE and the like); -1: none. */
+int common_type(struct expr *const *exprs, size_t n);
+
+/* The collation of an operation on these; false when two are written that differ. */
+bool merge_collations(struct typing *t, struct expr *expr);
+/* Whether text may be compared so here; sets the error. */
+bool collation_allows_equality(struct typing *t, const struct expr *expr);
+bool collation_allows_order(struct typing *t, const struct expr *expr, const char *what);
+
+/* The operator on its arguments; `left` NULL: a prefix operator. Not folded. */
+struct expr *operator_node(struct typing *t, const char *name, struct expr *left,
+                           struct expr *right, int location);
+/* The same, folded. */
+struct expr *operator_expr(struct typing *t, const char *name, struct expr *left,
+                           struct expr *right, int location);
+/* left op ANY or ALL (right). */
+struct expr *any_expr(struct typing *t, const char *name, struct expr *left, struct expr *right,
+                      bool all, int location);
+/* The function by name; handles concat and the functions of arrays too. */
+struct expr *function_expr(struct typing *t, struct slice name, struct expr **args, uint32_t nargs,
+                           int location);
+
+#endif

@@ -1,0 +1,100 @@
+#include "shapes/where.h"
+#include "shapes/keys.h"
+#include "shapes/typing.h"
+
+#include <stdlib.h>
+
+struct where {
+    const struct table *table;
+    const struct expr *expr;
+    bool *uses; /* by column */
+    struct where_keys keys;
+};
+
+static void note_uses(const struct expr *expr, bool *uses)
+{
+    if (expr->kind == EXPR_COLUMN)
+        uses[expr->column] = true;
+    for (uint32_t i = 0; i < expr->nargs; i++) {
+        if (expr->args[i])
+            note_uses(expr->args[i], uses);
+    }
+}
+
+static const struct expr *compile(struct typing *t)
+{
+    struct expr *expr = typing_clause(t);
+
+    if (expr && expr->type == PG_UNKNOWN)
+        expr = coerce_bool(t, expr, "WHERE clause");
+    if (expr && expr->type != PG_BOOL) {
+        err_set(t->err, ERR_INPUT, "WHERE clause must return a boolean");
+        return NULL;
+    }
+    return expr;
+}
+
+bool where_compile(struct slice text, const struct where_params *params, const struct table *table,
+                   struct arena *arena, struct where **out, struct err *err)
+{
+    struct clause clause;
+
+    if (!clause_parse(text, &clause, err))
+        return false;
+    size_t nparams = params ? params->n : 0;
+    struct typing t = {.clause = &clause,
+                       .params = params,
+                       .table = table,
+                       .arena = arena,
+                       .param_types = xcalloc(nparams, sizeof(int)),
+                       .err = err};
+    for (size_t i = 0; i < nparams; i++)
+        t.param_types[i] = PG_UNKNOWN;
+    const struct expr *expr = compile(&t);
+    free(t.param_types);
+    arena_release(&t.scratch);
+    clause_release(&clause);
+    if (!expr)
+        return false;
+
+    struct where *where = arena_calloc(arena, 1, sizeof(*where));
+    where->table = table;
+    where->expr = expr;
+    where->uses = arena_calloc(arena, table->ncols, sizeof(bool));
+    note_uses(expr, where->uses);
+    keys_find(expr, table, arena, &where->keys);
+    *out = where;
+    return true;
+}
+
+bool where_eval(const struct where *where, const struct tuple *row, struct arena *scratch,
+                enum tri *result, struct err *err)
+{
+    struct datum d;
+
+    if (!expr_eval(where->expr, where->table, row, scratch, &d, err))
+        return false;
+    *result = d.null ? TRI_NULL : d.b ? TRI_TRUE : TRI_FALSE;
+    return true;
+}
+
+bool where_uses(const struct where *where, int column)
+{
+    return where->uses[column];
+}
+
+void where_put_sql(const struct where *where, struct buf *out)
+{
+    expr_put_sql(where->expr, where->table, out);
+}
+
+void where_put_canonical(const struct where *where, struct buf *out)
+{
+    /* Every literal and parameter is a typed constant in it, white space is ours. */
+    expr_put_sql(where->expr, where->table, out);
+}
+
+const struct where_keys *where_keys(const struct where *where)
+{
+    return &where->keys;
+}

@@ -1,0 +1,5 @@
+# The room shapes: its unit tests, fuzz targets, and the tool that the oracle test drives.
+if(TOMBOLO_BRIDGE)
+  add_executable(evalcat tools/evalcat.c)
+  target_link_libraries(evalcat PRIVATE compiler shapes package_yyjson)
+endif()
