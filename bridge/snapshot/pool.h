@@ -52,8 +52,8 @@ struct snapshot_pool *snapshot_pool_new(const struct snapshot_config *config,
 void snapshot_pool_free(struct snapshot_pool *pool);
 const struct snapshot_stats *snapshot_pool_stats(const struct snapshot_pool *pool);
 
-/* Copies the request, answers it on a worker's thread (or on this one when the pool is stopping or full). Any thread;
- * does not block. */
+/* Copies the request, answers it on a worker's thread (or on this one when the pool is stopping or
+ * full). Any thread; does not block. */
 void snapshot_pool_request(struct snapshot_pool *pool, const struct shape_request *request,
                            shape_answered *done, void *arg);
 
