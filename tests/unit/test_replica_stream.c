@@ -1,5 +1,8 @@
 /* The stream into a file: any split, every event, what is refused. */
+#include "replica/db.h"
 #include "replica_kit.h"
+
+#include <pthread.h>
 
 #define ALL                                                                                        \
     "SELECT id || ':' || ifnull(name, '-') || ':' || ifnull(qty, '-') FROM items ORDER BY id"
@@ -503,6 +506,54 @@ static void test_a_waiting_reader_does_not_stop_the_stream(void **state)
     kit_release(&k);
 }
 
+struct writer {
+    sqlite3 *db;
+    int held_ms;
+};
+
+static void *let_go(void *arg)
+{
+    struct writer *w = arg;
+
+    usleep((useconds_t)w->held_ms * 1000);
+    sqlite3_exec(w->db, "COMMIT", NULL, NULL, NULL);
+    return NULL;
+}
+
+static void test_another_writer_is_waited_for_beyond_the_busy_timeout(void **state)
+{
+    struct writer w = {.held_ms = 5600};
+    pthread_t thread;
+    struct kit k;
+
+    (void)state;
+    kit_init(&k);
+    struct replica *r = kit_open(&k, "items", NULL);
+    kit_request(&k, r);
+    w.db = kit_reader(&k);
+    sqlite3_exec(w.db, "BEGIN IMMEDIATE; CREATE TABLE theirs(x)", NULL, NULL, NULL);
+    assert_int_equal(pthread_create(&thread, NULL, let_go, &w), 0);
+    say_first_fetch(&k);
+    kit_feed(&k, r);
+    pthread_join(thread, NULL);
+    assert_answer(&k, "SELECT count(*) FROM items", "3");
+    sqlite3_close(w.db);
+    replica_close(r);
+    kit_release(&k);
+}
+
+static void test_versions_with_the_wal_reset_bug_are_known(void **state)
+{
+    static const int at_risk[] = {3007000, 3040001, 3044005, 3045000, 3050006, 3051000, 3051002};
+    static const int safe[] = {3006023, 3044006, 3050007, 3051003, 3053002};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(at_risk) / sizeof(at_risk[0]); i++)
+        assert_true(lite_version_at_risk(at_risk[i]));
+    for (size_t i = 0; i < sizeof(safe) / sizeof(safe[0]); i++)
+        assert_false(lite_version_at_risk(safe[i]));
+}
+
 static void test_the_wal_stays_bounded_without_readers(void **state)
 {
     struct replica_status st;
@@ -550,6 +601,8 @@ int main(void)
         cmocka_unit_test(test_a_second_syncer_is_refused_and_a_dead_one_is_not),
         cmocka_unit_test(test_keys_in_any_order_arrive_whole),
         cmocka_unit_test(test_a_waiting_reader_does_not_stop_the_stream),
+        cmocka_unit_test(test_another_writer_is_waited_for_beyond_the_busy_timeout),
+        cmocka_unit_test(test_versions_with_the_wal_reset_bug_are_known),
         cmocka_unit_test(test_the_wal_stays_bounded_without_readers),
     };
 
