@@ -60,11 +60,42 @@ static bool all_const(const struct expr *expr)
     return true;
 }
 
+/* A strict operation on a null is null whatever its other arguments are: Postgres does not look at
+ * them, so that they cannot raise. */
+static bool is_null_call(const struct expr *expr)
+{
+    bool strict = (expr->kind == EXPR_CALL && !expr->takes_nulls) || expr->kind == EXPR_COMPARE;
+
+    for (uint32_t i = 0; strict && i < expr->nargs; i++) {
+        if (expr->args[i]->kind == EXPR_CONST && expr->args[i]->value.null)
+            return true;
+    }
+    return false;
+}
+
+/* An AND with a false in it is false, an OR with a true in it true, likewise. */
+static const struct expr *deciding_arg(const struct expr *expr)
+{
+    bool decides = expr->kind == EXPR_OR;
+
+    for (uint32_t i = 0; (expr->kind == EXPR_AND || decides) && i < expr->nargs; i++) {
+        const struct expr *arg = expr->args[i];
+
+        if (arg->kind == EXPR_CONST && !arg->value.null && arg->value.b == decides)
+            return arg;
+    }
+    return NULL;
+}
+
 struct expr *expr_fold(struct typing *t, struct expr *expr)
 {
-    struct datum value;
+    struct datum value = {.null = true};
     struct err cause;
 
+    if (expr && deciding_arg(expr))
+        return expr_const(t, PG_BOOL, deciding_arg(expr)->value, expr->location);
+    if (expr && is_null_call(expr))
+        return expr_const(t, expr->type, value, expr->location);
     if (!expr || expr->kind == EXPR_COLUMN || expr->kind == EXPR_CONST || !all_const(expr))
         return expr;
     if (t->scratch.size > MAX_SCRATCH)

@@ -98,18 +98,24 @@ static bool in_utc(struct call *call, const struct datum *args, struct datum *ou
     return true;
 }
 
+/* Postgres keeps the offset in 32 bits, whatever the interval holds. */
+static int64_t offset_us(int64_t secs)
+{
+    return (int64_t)(int32_t)(uint32_t)(uint64_t)secs * USECS_PER_SEC;
+}
+
 static bool in_offset(struct call *call, const struct datum *args, struct datum *out)
 {
     const struct interval *zone = &args[0].iv;
-    int64_t offset = zone->time / USECS_PER_SEC * USECS_PER_SEC;
+    int64_t secs = zone->time / USECS_PER_SEC;
     bool to_local = call->expr->args[1]->type == PG_TIMESTAMPTZ;
 
-    if (zone->month || zone->day)
-        return raise_sql(call->err, "22023", "interval time zone must not include months or days");
     *out = args[1];
     if (!timestamp_is_finite(out->i))
         return true;
-    if (!(to_local ? checked_add(out->i, offset, &out->i) : checked_sub(out->i, offset, &out->i)) ||
+    if (zone->month || zone->day)
+        return raise_sql(call->err, "22023", "interval time zone must not include months or days");
+    if (!checked_sub(out->i, offset_us(to_local ? -secs : secs), &out->i) ||
         !timestamp_in_range(out->i))
         return raise_sql(call->err, "22008", "timestamp out of range");
     return true;

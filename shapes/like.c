@@ -79,6 +79,13 @@ bool like_match(struct slice text, struct slice pattern, enum like_unit unit, bo
 
     *matches = false;
     for (;;) {
+        if (m.t == m.t_end) {
+            /* What is left of the pattern must be able to match nothing. */
+            while (m.p < m.p_end && *m.p == '%')
+                m.p++;
+            *matches = m.p == m.p_end;
+            return true;
+        }
         if (m.p < m.p_end && *m.p == '%') {
             if (!step_percent(&m))
                 return true;
@@ -88,9 +95,6 @@ bool like_match(struct slice text, struct slice pattern, enum like_unit unit, bo
             }
             if (lone_escape(&m))
                 return ends_with_escape(err);
-        } else if (m.t == m.t_end) {
-            *matches = m.p == m.p_end;
-            return true;
         } else if (lone_escape(&m)) {
             return ends_with_escape(err);
         } else if (m.p < m.p_end && *m.p == '_') {

@@ -40,6 +40,7 @@ struct shape {
     bool all_columns;    /* none were named */
     enum shape_replica replica;
     bool changes_only;
+    bool keyed_by_identity;       /* as requested */
     struct slice identity;        /* equal for equal shapes; contains the relid */
     struct shape_request request; /* as it was made, copied into the arena by shape_new(): the shape
                                      log's catalogue keeps it, to type the shape again */
@@ -57,8 +58,9 @@ struct shape *shape_ref(struct shape *shape);
 void shape_unref(struct shape *shape);
 
 /* Whether old rows must be sent whole (REPLICA IDENTITY FULL) for this shape to be followed
- * exactly: always, unless the shape is unfiltered, or its clause looks at identity columns alone,
- * and its key lies within the identity. */
+ * exactly: always, unless the request was keyed_by_identity, is for default updates, and the shape
+ * is unfiltered, or its clause looks at identity columns alone, and its key lies within the
+ * identity. */
 bool shape_needs_full(const struct shape *shape);
 
 /* `SELECT columns FROM ONLY?table WHERE clause`, for COPY. Booleans and all else in Postgres's text

@@ -1,0 +1,246 @@
+#include "shapes/shape.h"
+#include "shapes/ident.h"
+
+#include <stdlib.h>
+
+bool shape_table_name(struct slice text, struct arena *arena, struct slice *nspname,
+                      struct slice *relname, struct err *err)
+{
+    struct slice *parts;
+    size_t n;
+
+    if (!ident_split(text, '.', arena, &parts, &n, err))
+        return false;
+    if (n > 2)
+        return err_set(err, ERR_INPUT, "Invalid relation identifier, too many delimiters: %.*s",
+                       SLICE_ARG(text));
+    *nspname = n == 2 ? parts[0] : SLICE("public");
+    *relname = parts[n - 1];
+    return true;
+}
+
+/* ---- columns ----------------------------------------------------------- */
+
+/* Names for an error's text, with commas. */
+static void add_name(struct buf *names, struct slice name)
+{
+    if (names->len)
+        buf_put_cstr(names, ", ");
+    buf_put_slice(names, name);
+}
+
+/* False, with the text and the names, when there are any. */
+static bool none(const char *text, struct buf *names, const char *tail, struct err *err)
+{
+    return names->len == 0 ||
+           err_set(err, ERR_INPUT, "%s: %.*s%s", text, SLICE_ARG(buf_slice(names)), tail);
+}
+
+static bool is_key(const struct table *table, uint16_t column)
+{
+    return table->npk == 0 || table->cols[column].pk_index >= 0;
+}
+
+static bool is_named(const struct slice *names, size_t n, struct slice name)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (slice_eq(names[i], name))
+            return true;
+    }
+    return false;
+}
+
+static bool check_key(const struct table *table, const struct slice *names, size_t n,
+                      struct buf *missing, struct err *err)
+{
+    /* In the key's order; without a primary key all columns are the key. */
+    for (uint16_t i = 0; i < (table->npk ? table->npk : table->ncols); i++) {
+        struct slice name = table->cols[table->npk ? table->pk[i] : i].name;
+
+        if (!is_named(names, n, name))
+            add_name(missing, name);
+    }
+    return none("The list of columns must include all primary key columns, missing", missing, "",
+                err);
+}
+
+static bool check_known(const struct table *table, const struct slice *names, size_t n,
+                        struct buf *unknown, struct err *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (table_column_index(table, names[i]) < 0)
+            add_name(unknown, names[i]);
+    }
+    return none("The following columns are not found on the table", unknown, "", err);
+}
+
+static bool check_generated(const struct shape *shape, struct buf *generated, struct err *err)
+{
+    for (uint16_t i = 0; i < shape->ncolumns; i++) {
+        const struct table_column *col = &shape->table->cols[shape->columns[i]];
+
+        if (col->generated)
+            add_name(generated, col->name);
+    }
+    return none("The following columns are generated and cannot be included in the shape",
+                generated,
+                shape->all_columns
+                    ? ". You can exclude them from the shape by explicitly listing which columns "
+                      "to fetch in the 'columns' query param"
+                    : "",
+                err);
+}
+
+static bool select_columns(struct shape *shape, struct slice text, struct buf *names,
+                           struct err *err)
+{
+    const struct table *table = shape->table;
+    struct slice *asked = NULL;
+    size_t n = 0;
+
+    shape->all_columns = !text.ptr;
+    if (!shape->all_columns &&
+        (!ident_split(text, ',', &shape->arena, &asked, &n, err) ||
+         !check_key(table, asked, n, names, err) || !check_known(table, asked, n, names, err)))
+        return false;
+    shape->columns = arena_calloc(&shape->arena, table->ncols, sizeof(*shape->columns));
+    for (uint16_t i = 0; i < table->ncols; i++) {
+        if (shape->all_columns || is_named(asked, n, table->cols[i].name))
+            shape->columns[shape->ncolumns++] = i;
+    }
+    return check_generated(shape, names, err);
+}
+
+/* ---- where ------------------------------------------------------------- */
+
+static bool check_where_columns(const struct shape *shape, struct err *err)
+{
+    for (uint16_t i = 0; shape->where && i < shape->table->ncols; i++) {
+        struct slice name = shape->table->cols[i].name;
+
+        if (!shape->table->cols[i].generated || !where_uses(shape->where, i))
+            continue;
+        err_set(err, ERR_INPUT, "At location 0: column %.*s is generated and cannot be used",
+                SLICE_ARG(name));
+        return err_hint(err, "replication does not carry generated columns");
+    }
+    return true;
+}
+
+static bool compile_where(struct shape *shape, const struct shape_request *request, struct err *err)
+{
+    if (request->where.len == 0)
+        return true;
+    return where_compile(request->where, &request->params, shape->table, &shape->arena,
+                         &shape->where, err) &&
+           check_where_columns(shape, err);
+}
+
+/* ---- the shape --------------------------------------------------------- */
+
+/* Lengths in front keep parts from running into each other. */
+static void put_part(struct buf *out, struct slice part)
+{
+    buf_printf(out, "%zu:", part.len);
+    buf_put_slice(out, part);
+}
+
+static void make_identity(struct shape *shape)
+{
+    const struct table *table = shape->table;
+    struct buf out, where;
+
+    buf_init(&out, BUF_NO_LIMIT);
+    buf_init(&where, BUF_NO_LIMIT);
+    buf_printf(&out, "%u ", table->relid);
+    put_part(&out, table->nspname);
+    put_part(&out, table->relname);
+    for (uint16_t i = 0; i < table->npk; i++)
+        put_part(&out, table->cols[table->pk[i]].name);
+    buf_printf(&out, " %d%d%d%d ", shape->all_columns, shape->replica, shape->changes_only,
+               shape->keyed_by_identity);
+    for (uint16_t i = 0; i < shape->ncolumns; i++)
+        put_part(&out, table->cols[shape->columns[i]].name);
+    if (shape->where) {
+        where_put_canonical(shape->where, &where);
+        buf_put_u8(&out, ' ');
+        put_part(&out, buf_slice(&where));
+    }
+    shape->identity = arena_copy(&shape->arena, buf_slice(&out));
+    buf_release(&where);
+    buf_release(&out);
+}
+
+struct shape *shape_new(const struct shape_request *request, struct table *table,
+                        const char **field, struct err *err)
+{
+    struct shape *shape = xcalloc(1, sizeof(*shape));
+    struct buf names;
+
+    atomic_init(&shape->refs, 1);
+    shape->table = table_ref(table);
+    shape->replica = request->replica;
+    shape->changes_only = request->changes_only;
+    shape->keyed_by_identity = request->keyed_by_identity;
+    buf_init(&names, BUF_NO_LIMIT);
+    *field = "columns";
+    bool ok = select_columns(shape, request->columns, &names, err);
+    buf_release(&names);
+    if (ok) {
+        *field = "where";
+        ok = compile_where(shape, request, err);
+    }
+    if (!ok) {
+        shape_unref(shape);
+        return NULL;
+    }
+    make_identity(shape);
+    return shape;
+}
+
+struct shape *shape_ref(struct shape *shape)
+{
+    atomic_fetch_add_explicit(&shape->refs, 1, memory_order_relaxed);
+    return shape;
+}
+
+void shape_unref(struct shape *shape)
+{
+    if (!shape || atomic_fetch_sub_explicit(&shape->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    table_unref(shape->table);
+    arena_release(&shape->arena);
+    free(shape);
+}
+
+bool shape_needs_full(const struct shape *shape)
+{
+    const struct table *table = shape->table;
+
+    if (!shape->keyed_by_identity || shape->replica == SHAPE_REPLICA_FULL)
+        return true;
+    for (uint16_t i = 0; i < table->ncols; i++) {
+        if (!table->cols[i].in_identity &&
+            (is_key(table, i) || (shape->where && where_uses(shape->where, i))))
+            return true;
+    }
+    return false;
+}
+
+void shape_put_select(const struct shape *shape, struct buf *out)
+{
+    buf_put_cstr(out, "SELECT ");
+    for (uint16_t i = 0; i < shape->ncolumns; i++) {
+        if (i)
+            buf_put_cstr(out, ", ");
+        sql_put_ident(out, shape->table->cols[shape->columns[i]].name);
+    }
+    /* Tables that inherit are not part of a plain table; partitions are the whole of theirs. */
+    buf_put_cstr(out, shape->table->relkind == 'p' ? " FROM " : " FROM ONLY ");
+    table_put_quoted(shape->table, out);
+    if (!shape->where)
+        return;
+    buf_put_cstr(out, " WHERE (");
+    where_put_sql(shape->where, out);
+    buf_put_u8(out, ')');
+}
