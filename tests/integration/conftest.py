@@ -10,6 +10,7 @@ of those logs fails the test.
 """
 
 import itertools
+import random
 
 import pytest
 from harness import Bridge, Postgres, Process, Replica
@@ -22,6 +23,7 @@ NAMES = (f"test_{n}" for n in itertools.count(1))
 def pytest_addoption(parser):
     parser.addoption("--pg", default=None, help="versions of Postgres, as 15,16,17,18; "
                      "default: the newest that the distribution has")
+    parser.addoption("--seed", type=int, help="of the random tests, to repeat one; default: any")
     parser.addoption("--soak", action="store_true", help="also the tests that take long")
 
 
@@ -65,6 +67,13 @@ def processes():
         process.kill9()
     reports = [report for process in mine if (report := process.sanitizer_report())]
     assert not reports, "a sanitizer reports:\n" + "\n".join(reports)
+
+
+@pytest.fixture
+def seed(request):
+    """What a test's random choices come from."""
+    given = request.config.getoption("--seed")
+    return random.randrange(10**6) if given is None else given
 
 
 @pytest.fixture
