@@ -245,7 +245,7 @@ static void hand_out(struct shapelog *store, const struct filling *filling, uint
     struct appender *a = &store->appender;
     struct extent extent = {
         .commit_lsn = a->txn.commit_lsn, .segment = a->tail.segment->number, .xid = a->txn.xid};
-    int64_t refs = 0, bytes = 0;
+    int64_t refs = 0, bytes = 0, full = 0;
 
     for (size_t i = 0; i < filling->nrefs; i++) {
         const struct ref *ref = &filling->refs[i];
@@ -254,6 +254,7 @@ static void hand_out(struct shapelog *store, const struct filling *filling, uint
         extent.len = ref->end - ref->start;
         extent.first_op = ref->first_op;
         extent.last_op = ref->last_op;
+        full += extent.len;
         if (log_add_extent(ref->log, &extent)) {
             refs++;
             bytes += extent.len;
@@ -261,6 +262,7 @@ static void hand_out(struct shapelog *store, const struct filling *filling, uint
     }
     atomic_fetch_add(&a->tail.segment->live_refs, refs);
     atomic_fetch_add(&a->tail.segment->live_bytes, bytes);
+    atomic_fetch_add(&a->tail.segment->full_bytes, full);
 }
 
 /* Makes a block of what is in the filling (none: an empty block). Needs tail_ready(). */

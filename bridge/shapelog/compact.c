@@ -45,11 +45,14 @@ static bool settled(const struct shapelog *store, const struct segment *segment)
            (segment->kind == SEGMENT_COPY || segment->number < store->durable_segment);
 }
 
+/* Of the file, by how much of what logs once had in it they have still. Heads are no measure: with
+ * small messages they are the larger part of a file in which all is alive. */
 static int64_t dead_bytes(const struct segment *segment)
 {
-    int64_t dead = (int64_t)atomic_load(&segment->size) - atomic_load(&segment->live_bytes);
+    int64_t full = atomic_load(&segment->full_bytes), live = atomic_load(&segment->live_bytes);
+    double dead = full > live ? (double)(full - live) / (double)full : 0;
 
-    return dead > 0 ? dead : 0;
+    return (int64_t)(dead * (double)atomic_load(&segment->size));
 }
 
 static bool is_dead(const struct segment *segment)
@@ -414,6 +417,7 @@ static void redirect(struct log *log, const struct item *items, size_t n,
 
         if (!item)
             continue;
+        atomic_fetch_add(&to->full_bytes, (int64_t)e->len);
         atomic_fetch_add(&to->live_bytes, (int64_t)e->len);
         atomic_fetch_add(&to->live_refs, 1);
         atomic_fetch_sub(&from->live_bytes, (int64_t)e->len);

@@ -128,6 +128,7 @@ static void add_extents(struct recovery *r, const struct pending *p, struct slic
                                       ref.last_op,
                                       p->head.xid};
 
+        atomic_fetch_add(&p->segment->full_bytes, (int64_t)ref.len);
         if (!log || !log_shows(log, p->head.commit_lsn, p->head.xid))
             continue;
         extents_push(&log->extents, &extent);

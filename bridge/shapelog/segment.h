@@ -47,6 +47,7 @@ struct segment {
     atomic_bool checked;        /* its bytes are known to be right */
     atomic_uint_fast64_t size;  /* of the file */
     _Atomic int64_t live_bytes; /* that extents refer to; a shared message counts for each log */
+    _Atomic int64_t full_bytes; /* what live_bytes was when nothing had ended */
     _Atomic int64_t live_refs;  /* extents that refer to it */
     struct buf index;           /* sealed lately: its footer's body, until the syncer has it */
     pthread_mutex_t lock;       /* opening and checking */
