@@ -78,11 +78,7 @@ void sync_session_free(struct sync_session *session)
 
 static void release_user(void *user)
 {
-    struct sync_session *session = user;
-
-    /* Once it streams it is the source's. */
-    if (!session->streaming)
-        sync_session_free(session);
+    sync_session_free(user);
 }
 
 static bool same_text(struct slice a, struct slice b)
