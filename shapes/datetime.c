@@ -118,9 +118,12 @@ static int64_t scan_time(struct scan *s)
     scan_must(s, ':');
     int64_t minute = scan_digits(s, 2, 2);
 
-    if (scan_is(s, ':'))
+    bool has_seconds = scan_is(s, ':');
+
+    if (has_seconds)
         second = scan_digits(s, 2, 2);
-    if (!s->failed && s->p[-3] == ':' && scan_is(s, '.')) {
+    /* Without seconds, a fraction would make minutes and seconds of the two. */
+    if (has_seconds && scan_is(s, '.')) {
         const char *start = s->p;
 
         frac = scan_digits(s, 1, 6);

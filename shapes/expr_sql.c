@@ -15,17 +15,22 @@ static void put_type(int type, struct buf *out)
 static void put_const(const struct expr *expr, struct buf *out)
 {
     struct arena scratch = {0};
+    bool collated = expr->collation == COLLATION_EXPLICIT;
 
     if (expr->type == PG_BOOL) {
         buf_put_cstr(out, expr->value.null ? "NULL::bool" : expr->value.b ? "true" : "false");
         return;
     }
+    if (collated)
+        buf_put_u8(out, '(');
     if (expr->value.null)
         buf_put_cstr(out, "NULL");
     else
         sql_put_literal(out, datum_text(expr->type, &expr->value, &scratch));
     buf_put_cstr(out, "::");
     put_type(expr->type, out);
+    if (collated)
+        buf_put_cstr(out, " COLLATE pg_catalog.\"C\")");
     arena_release(&scratch);
 }
 

@@ -488,7 +488,7 @@ static struct expr *type_collate(struct typing *t, yyjson_val *fields)
         return NULL;
     expr->args[0] = arg;
     expr->collation = COLLATION_EXPLICIT;
-    return expr;
+    return expr_fold(t, expr);
 }
 
 /* ---- arrays ------------------------------------------------------------ */
