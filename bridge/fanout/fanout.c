@@ -92,16 +92,17 @@ static void end_now(struct fanout *f, struct subscription *sub, const char *reas
     unsubscribe(f, sub);
 }
 
-/* Ends by the transaction at hand; the subscription goes only if that is certain by now. */
+/* Ends by the transaction at hand. The subscription stays until it is over: its projection's lane may
+ * hold messages of it. */
 static void end_by_txn(struct fanout *f, struct subscription *sub, const char *reason)
 {
-    if (!log_wants(sub->log, &f->txn))
+    if (log_state(sub->log) == LOG_ENDED || !log_wants(sub->log, &f->txn))
         return;
     log_end_by(f->store, sub->log, &f->txn, reason);
     if (log_state(sub->log) != LOG_ENDED)
-        return;
+        return; /* not certain before its snapshot is known */
     atomic_fetch_add_explicit(&f->stats.ended, 1, memory_order_relaxed);
-    unsubscribe(f, sub);
+    f->swept = 0;
 }
 
 static void end_table_now(struct fanout *f, uint32_t relid, const char *reason)
