@@ -378,16 +378,23 @@ bool fanout_change(struct fanout *f, const struct relation *relation, const stru
     return true;
 }
 
+bool fanout_end_table(struct fanout *f, uint32_t relid, const char *reason, struct err *err)
+{
+    struct relation_routes *routes;
+
+    if (!routes_ancestors(&f->routes, relid, &routes, err))
+        return false;
+    end_table_by_txn(f, relid, reason);
+    for (size_t i = 0; i < routes->nancestors; i++)
+        end_table_by_txn(f, routes->ancestors[i], reason);
+    return true;
+}
+
 bool fanout_truncate(struct fanout *f, const uint32_t *relids, uint32_t n, struct err *err)
 {
     for (uint32_t i = 0; i < n; i++) {
-        struct relation_routes *routes;
-
-        if (!routes_ancestors(&f->routes, relids[i], &routes, err))
+        if (!fanout_end_table(f, relids[i], "the table was truncated", err))
             return false;
-        end_table_by_txn(f, relids[i], "the table was truncated");
-        for (size_t j = 0; j < routes->nancestors; j++)
-            end_table_by_txn(f, routes->ancestors[j], "a partition was truncated");
     }
     return true;
 }

@@ -1,7 +1,9 @@
 #include "pg/pg.h"
 #include "base/buf.h"
+#include "base/clock.h"
 
 #include <libpq-fe.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -204,19 +206,54 @@ void pg_result_free(struct pg_result *result)
     PQclear(result);
 }
 
-bool pg_copy_begin(struct pg_conn *conn, const char *query, struct err *err)
+/* The result of a query that was sent, or NULL when none comes by the deadline: the query is
+ * cancelled then. */
+static struct pg_result *result_within(struct pg_conn *conn, int64_t ms)
+{
+    int64_t deadline = clock_ms() + ms;
+
+    while (PQisBusy(conn)) {
+        struct pollfd pfd = {.fd = PQsocket(conn), .events = POLLIN};
+        int64_t left = deadline - clock_ms();
+
+        if (left <= 0) {
+            pg_cancel(conn);
+            for (struct pg_result *late; (late = PQgetResult(conn));)
+                PQclear(late);
+            return NULL;
+        }
+        poll(&pfd, 1, left < 1000 ? (int)left : 1000);
+        if (!PQconsumeInput(conn))
+            break;
+    }
+    return PQgetResult(conn);
+}
+
+bool pg_copy_begin(struct pg_conn *conn, const char *query, int64_t first_ms, struct err *err)
 {
     struct buf sql;
 
     buf_init(&sql, BUF_NO_LIMIT);
     buf_printf(&sql, "COPY (%s\n) TO STDOUT", query);
-    struct pg_result *result = PQexec(conn, buf_cstr(&sql));
+    bool sent = PQsendQuery(conn, buf_cstr(&sql));
     buf_release(&sql);
+    if (!sent)
+        return pg_error(conn, NULL, err);
+    struct pg_result *result = result_within(conn, first_ms);
+    if (!result)
+        return err_set(
+            err, ERR_TIMEOUT,
+            "Snapshot query took too long to return data (cancelled after %lldms). Please "
+            "ensure snapshot queries are using an index to avoid taking up all database "
+            "connections.",
+            (long long)first_ms);
 
     bool ok = PQresultStatus(result) == PGRES_COPY_OUT;
     if (!ok)
         pg_error(conn, result, err);
     PQclear(result);
+    while (!ok && (result = PQgetResult(conn)))
+        PQclear(result);
     return ok;
 }
 

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define SMALL_LOG ((uint64_t)64 * 1024 * 1024) /* never too large */
+
 /* One table as the catalogue has it now. */
 struct current {
     struct table *table; /* NULL: dropped */
@@ -16,6 +18,7 @@ struct current {
 struct check {
     struct pg_conn *conn;
     const struct keeper_config *config;
+    bool has_events;
     struct u64map tables; /* relid -> struct current */
 };
 
@@ -66,14 +69,14 @@ static bool find_piece(struct slice storage, uint32_t relid, struct slice *piece
 }
 
 /* Rows that lay there lie there no more. */
-static const char *lost_storage(struct slice before, struct slice now)
+static const char *lost_storage(struct slice before, struct slice now, bool has_events)
 {
     struct slice piece, current;
 
     while (next_piece(&before, &piece)) {
         if (!find_piece(now, piece_relid(piece), &current))
             return "a partition was detached or dropped";
-        if (!slice_eq(piece, current))
+        if (!has_events && !slice_eq(piece, current))
             return "the table was rewritten";
     }
     return NULL;
@@ -119,6 +122,18 @@ static bool check_new_partitions(struct check *c, const struct table *then, cons
     return true;
 }
 
+/* A new client would be sent the snapshot and all that followed. When that has become many times
+ * what a new snapshot would be, to begin anew costs each client less than it was spared before. */
+static const char *overgrown(const struct keeper_config *config, struct log *log)
+{
+    uint64_t snapshot, changes;
+
+    log_get_size(log, &snapshot, &changes);
+    if (!config->log_growth || changes < SMALL_LOG || changes / config->log_growth < snapshot)
+        return NULL;
+    return "the log had outgrown its snapshot";
+}
+
 /* Partitions made since have the default identity: give them the full one. */
 static bool ensure_full(struct check *c, const struct table *now, bool *full, struct err *err)
 {
@@ -144,7 +159,7 @@ static bool judge(struct check *c, const struct shape *shape, const char **reaso
     else if (!now->published)
         *reason = "the table has left the publication";
     else
-        *reason = lost_storage(shape->table->storage, now->table->storage);
+        *reason = lost_storage(shape->table->storage, now->table->storage, c->has_events);
     if (!*reason && !slice_eq(shape->table->storage, now->table->storage) &&
         !check_new_partitions(c, shape->table, now->table, reason, err))
         return false;
@@ -165,19 +180,23 @@ static bool check_log(struct check *c, struct log *log, struct err *err)
         return true;
     if (!judge(c, shape, &reason, err))
         return false;
+    if (reason)
+        snapshot_pool_distrust(c->config->pool, shape->table->relid);
+    else
+        reason = overgrown(c->config, log);
     if (reason) {
         log_info("a shape must be fetched again", LOG_UINT("log", log_id(log)),
                  LOG_STR("reason", reason));
-        snapshot_pool_distrust(c->config->pool, shape->table->relid);
         shapelog_end_log(c->config->store, log, reason);
         fanout_forget_partitions(c->config->fanout);
     }
     return true;
 }
 
-bool catalog_check(struct pg_conn *conn, const struct keeper_config *config, struct err *err)
+bool catalog_check(struct pg_conn *conn, const struct keeper_config *config, bool has_events,
+                   struct err *err)
 {
-    struct check c = {.conn = conn, .config = config};
+    struct check c = {.conn = conn, .config = config, .has_events = has_events};
     struct u64map_slot *slot;
     bool ok = true;
 

@@ -3,6 +3,7 @@
 #include "base/logging.h"
 #include "metrics/metrics.h"
 #include "pg/catalog.h"
+#include "pg/ddl_events.h"
 #include "pg/server.h"
 #include "serve/catalog_check.h"
 
@@ -12,6 +13,7 @@
 #define UNSEEN_EVERY_MS 50 /* while there are transactions that a snapshot may miss */
 #define LOOK_EVERY_MS 250  /* whether there are any */
 #define RETRY_MS 500       /* after a failure */
+#define LOOK_AGAIN_MS 500  /* a change may be in the stream before the catalogue shows it */
 
 struct fence_request {
     keeper_fenced *fenced;
@@ -27,8 +29,9 @@ struct keeper {
     bool stop;
     struct fence_request *fences;
     struct pg_conn *conn; /* the thread's; written under the mutex, so that it can be cancelled */
+    bool has_events;      /* event triggers tell of schema changes */
     int64_t next_check;
-    atomic_bool ready;
+    atomic_bool check_soon, ready;
 };
 
 static void set_conn(struct keeper *k, struct pg_conn *conn)
@@ -46,9 +49,10 @@ static bool ensure_connected(struct keeper *k, struct err *err)
         return true;
     set_conn(k, NULL);
     struct pg_conn *conn = pg_connect(k->config.conninfo, "tombolo keeper", false, err);
-    if (conn)
-        set_conn(k, conn);
-    return conn != NULL;
+    if (!conn)
+        return false;
+    set_conn(k, conn);
+    return ddl_events_ensure(conn, &k->has_events, err);
 }
 
 static bool prune_unseen(struct keeper *k, struct err *err)
@@ -80,9 +84,11 @@ static bool look_at_slot(struct keeper *k, struct err *err)
 
 static bool check_all(struct keeper *k, struct err *err)
 {
-    if (!look_at_slot(k, err) || !catalog_check(k->conn, &k->config, err))
+    bool soon = atomic_exchange(&k->check_soon, false);
+
+    if (!look_at_slot(k, err) || !catalog_check(k->conn, &k->config, k->has_events, err))
         return false;
-    k->next_check = clock_ms() + k->config.catalog_interval_ms;
+    k->next_check = clock_ms() + (soon ? LOOK_AGAIN_MS : k->config.catalog_interval_ms);
     atomic_store(&k->ready, true);
     return true;
 }
@@ -96,6 +102,11 @@ static void answer_fences(struct fence_request *fences, bool ok, lsn_t lsn)
     }
 }
 
+static bool check_is_due(const struct keeper *k)
+{
+    return atomic_load(&k->check_soon) || clock_ms() >= k->next_check;
+}
+
 /* One round of work; the fences are answered whatever happens. */
 static bool work(struct keeper *k, struct fence_request *fences, struct err *err)
 {
@@ -106,7 +117,7 @@ static bool work(struct keeper *k, struct fence_request *fences, struct err *err
     answer_fences(fences, is_fenced, lsn);
     return ok && (is_fenced || !fences) &&
            (!unseen_len(k->config.unseen) || prune_unseen(k, err)) &&
-           (clock_ms() < k->next_check || check_all(k, err));
+           (!check_is_due(k) || check_all(k, err));
 }
 
 static bool server_is_going(const struct err *err)
@@ -121,7 +132,7 @@ static bool wait_for_work(struct keeper *k, int64_t ms, struct fence_request **f
     struct timespec until = {until_us / 1000000, until_us % 1000000 * 1000};
 
     pthread_mutex_lock(&k->mutex);
-    for (int rc = 0; rc == 0 && !k->stop && !k->fences;)
+    for (int rc = 0; rc == 0 && !k->stop && !k->fences && !atomic_load(&k->check_soon);)
         rc = pthread_cond_timedwait(&k->wake, &k->mutex, &until);
     *fences = k->fences;
     k->fences = NULL;
@@ -139,7 +150,7 @@ static void *run(void *arg)
 
     while (wait_for_work(k, pause, &fences)) {
         struct err err = {0};
-        bool needed = fences || unseen_len(k->config.unseen) || clock_ms() >= k->next_check;
+        bool needed = fences || unseen_len(k->config.unseen) || check_is_due(k);
 
         pause = unseen_len(k->config.unseen) ? UNSEEN_EVERY_MS : LOOK_EVERY_MS;
         if (!needed || work(k, fences, &err)) {
@@ -205,6 +216,14 @@ void keeper_fence(struct keeper *k, keeper_fenced *fenced, void *arg)
     pthread_mutex_lock(&k->mutex);
     f->next = k->fences;
     k->fences = f;
+    pthread_cond_signal(&k->wake);
+    pthread_mutex_unlock(&k->mutex);
+}
+
+void keeper_check_soon(struct keeper *k)
+{
+    pthread_mutex_lock(&k->mutex);
+    atomic_store(&k->check_soon, true);
     pthread_cond_signal(&k->wake);
     pthread_mutex_unlock(&k->mutex);
 }

@@ -29,6 +29,7 @@ struct keeper_config {
     struct receiver *receiver;
     int64_t catalog_interval_ms;
     int lock_timeout_ms;
+    uint64_t log_growth; /* a log this many times its snapshot begins anew; 0: never */
 };
 
 struct keeper *keeper_new(const struct keeper_config *config, struct err *err) MUST_CHECK;
@@ -38,6 +39,9 @@ void keeper_free(struct keeper *keeper);
 typedef void keeper_fenced(void *arg, bool ok, lsn_t lsn);
 /* Any thread; answered on the keeper's. */
 void keeper_fence(struct keeper *keeper, keeper_fenced *fenced, void *arg);
+
+/* Any thread: something in the catalogue has changed. */
+void keeper_check_soon(struct keeper *keeper);
 
 /* The catalogue has been compared since the start. */
 bool keeper_ready(const struct keeper *keeper);

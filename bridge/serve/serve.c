@@ -100,6 +100,7 @@ static bool make_pool(struct bridge *b, struct err *err)
         .workers = (int)b->config.snapshot_workers,
         .lock_timeout_ms = (int)b->config.lock_timeout_ms,
         .register_timeout_ms = REGISTER_TIMEOUT_MS,
+        .first_row_ms = b->config.snapshot_timeout_ms,
         .max_logs = (uint64_t)b->config.max_shapes,
     };
 
@@ -120,6 +121,7 @@ static bool make_keeper(struct bridge *b, struct err *err)
         .receiver = b->receiver,
         .catalog_interval_ms = b->config.catalog_interval_ms,
         .lock_timeout_ms = (int)b->config.lock_timeout_ms,
+        .log_growth = (uint64_t)b->config.log_growth,
     };
 
     b->keeper = keeper_new(&config, err);

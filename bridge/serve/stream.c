@@ -4,6 +4,7 @@
  */
 #include "base/logging.h"
 #include "pg/catalog.h"
+#include "pg/ddl_events.h"
 #include "serve/bridge.h"
 
 #include <stdio.h>
@@ -47,7 +48,17 @@ static bool truncate_(struct wal_sink *sink, const uint32_t *relids, uint32_t n,
 static bool message(struct wal_sink *sink, struct slice prefix, struct slice content,
                     struct err *err)
 {
-    (void)sink, (void)prefix, (void)content, (void)err;
+    uint32_t relid;
+
+    switch (ddl_event_read(prefix, content, &relid)) {
+    case DDL_NONE:
+        return true;
+    case DDL_OTHER:
+        keeper_check_soon(((struct stream_sink *)sink)->bridge->keeper);
+        return true;
+    case DDL_REWRITE:
+        return fanout_end_table(fanout_of(sink), relid, "the table was rewritten", err);
+    }
     return true;
 }
 

@@ -64,6 +64,7 @@ struct config {
 
     int64_t max_shapes; /* 0: no limit */
     int64_t max_shapes_per_request;
+    int64_t log_growth; /* 0: no limit */
 
     enum log_level log_level;
     enum log_format log_format;

@@ -284,6 +284,17 @@ const struct setting settings[] = {
      .reloadable = true,
      .help = "How many shapes one request of /v1/sync may name."},
 
+    {.section = "shapes",
+     .name = "log_growth",
+     .env = {"TOMBOLO_LOG_GROWTH"},
+     .flag = "log-growth",
+     .type = SETTING_INT,
+     FIELD(log_growth),
+     .initial = "8",
+     .min = 0,
+     .max = 1000000,
+     .help = "A shape whose changes have grown to this many times the size of its snapshot, and "
+             "past 64 MB, begins anew: its clients fetch it once more. 0: never."},
     {.section = "logging",
      .name = "level",
      .env = {"TOMBOLO_LOG_LEVEL"},

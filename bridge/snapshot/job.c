@@ -41,11 +41,29 @@ static struct table *look_up(const struct job_context *ctx, const struct shape_r
     return table;
 }
 
+static bool has_room(const struct job_context *ctx, struct shape *shape, struct err *err)
+{
+    struct shapelog_stats stats;
+
+    if (!ctx->config->max_logs)
+        return true;
+    struct log *there = shapelog_find_identity(ctx->config->store, shape->identity);
+    if (there) {
+        log_unref(there);
+        return true;
+    }
+    shapelog_get_stats(ctx->config->store, &stats);
+    if (stats.logs < ctx->config->max_logs)
+        return true;
+    err_set(err, ERR_LIMIT, "there are %llu shapes already", (unsigned long long)stats.logs);
+    return err_hint(err, "raise TOMBOLO_MAX_SHAPES");
+}
+
 /* The log of this shape, made if need be. One that follows another version of the table ends. */
 static struct log *find_or_make(const struct job_context *ctx, struct shape *shape, bool *made,
                                 struct err *err)
 {
-    for (;;) {
+    while (has_room(ctx, shape, err)) {
         struct log *log = shapelog_create(ctx->config->store, shape, made, err);
         struct shape *there = log ? log_shape(log) : NULL;
 
@@ -59,6 +77,7 @@ static struct log *find_or_make(const struct job_context *ctx, struct shape *sha
         shapelog_end_log(ctx->config->store, log, "the table's definition has changed");
         log_unref(log);
     }
+    return NULL;
 }
 
 bool job_resolve(const struct job_context *ctx, const struct shape_request *request,
@@ -213,7 +232,7 @@ static bool copy_lines(const struct job_context *ctx, struct copy *c, struct err
 
     buf_init(&sql, BUF_NO_LIMIT);
     shape_put_select(c->shape, &sql);
-    bool ok = pg_copy_begin(ctx->conn, buf_cstr(&sql), err);
+    bool ok = pg_copy_begin(ctx->conn, buf_cstr(&sql), ctx->config->first_row_ms, err);
     buf_release(&sql);
     while (ok && (ok = pg_copy_line(ctx->conn, &line, err)) && line.ptr) {
         ok = copy_line(c, line, err);

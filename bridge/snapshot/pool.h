@@ -39,7 +39,8 @@ struct snapshot_config {
     int workers;
     int lock_timeout_ms; /* for replica identity, and for writers to end */
     int register_timeout_ms;
-    uint64_t max_logs; /* 0: no limit */
+    int64_t first_row_ms; /* for a snapshot's query to give its first row */
+    uint64_t max_logs;    /* 0: no limit */
 };
 
 struct snapshot_stats {

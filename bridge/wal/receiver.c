@@ -204,6 +204,9 @@ static bool on_message(struct receiver *r, struct slice bytes, struct err *err)
                r->config.sink->ops->truncate(r->config.sink, msg.truncate.relids,
                                              msg.truncate.nrelids, err);
     case PGOUTPUT_MESSAGE:
+        /* Others belong to no transaction, and to nobody here. */
+        if (!msg.message.transactional || !r->in_txn)
+            return true;
         return r->config.sink->ops->message(r->config.sink, msg.message.prefix, msg.message.content,
                                             err);
     case PGOUTPUT_ORIGIN:

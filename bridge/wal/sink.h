@@ -28,7 +28,7 @@ struct wal_sink_ops {
     bool (*change)(struct wal_sink *sink, const struct relation *relation,
                    const struct change *change, uint64_t op, struct err *err);
     bool (*truncate)(struct wal_sink *sink, const uint32_t *relids, uint32_t n, struct err *err);
-    /* A logical message, prefix and content; transactional ones within their transaction. */
+    /* A transactional logical message, prefix and content, in its place within the transaction. */
     bool (*message)(struct wal_sink *sink, struct slice prefix, struct slice content,
                     struct err *err);
     bool (*commit)(struct wal_sink *sink, const struct txn *txn, struct err *err);
