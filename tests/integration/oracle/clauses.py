@@ -94,11 +94,10 @@ def where(rng, table):
 
 
 def columns(rng, table):
-    """All of them, or the key's and some others."""
-    if rng.random() < 0.6:
+    """All of them, or the key's and some others; without a key all are the key."""
+    if not table.key or rng.random() < 0.6:
         return table.columns
-    chosen = tuple(c for c in table.columns if c.name in table.key or rng.random() < 0.5)
-    return chosen or table.columns
+    return tuple(c for c in table.columns if c.name in table.key or rng.random() < 0.5)
 
 
 def shape(rng, table):
