@@ -1,1 +1,2 @@
 unit(shapelog USES shapelog)
+unit(shapelog_damage USES shapelog)

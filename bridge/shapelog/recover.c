@@ -501,22 +501,30 @@ static void sort_logs(struct shapelog *store)
     }
 }
 
-/* After damage the mark is where the log now ends: what is missing before it has been paid for. */
-static void move_mark(struct recovery *r)
+/* The mark is where the log now ends: the tail was synced by the scan, and what was missing before
+ * it has been paid for. So it protects all of what is there before the durable position, which
+ * replayed transactions move without a sync, passes it. True when that is news. */
+static bool move_mark(struct recovery *r)
 {
     const struct tail *tail = &r->store->appender.tail;
+    struct catalog_mark *mark = &r->stream.mark;
+    const struct catalog_mark before = *mark;
 
-    r->stream.mark.segment = tail->segment ? tail->segment->number : 0;
-    r->stream.mark.offset = tail->segment ? tail->written : 0;
+    if (r->last.commit_lsn > mark->last_commit)
+        mark->last_commit = r->last.commit_lsn;
+    mark->segment = tail->segment ? tail->segment->number : 0;
+    mark->offset = tail->segment ? tail->written : 0;
+    return mark->last_commit != before.last_commit || mark->segment != before.segment ||
+           mark->offset != before.offset;
 }
 
 /* What recovery has decided is in the catalogue before anyone builds on it. */
 static bool record(struct recovery *r, struct err *err)
 {
     struct shapelog *store = r->store;
+    const bool moved = move_mark(r);
     struct numbers ended = syncer_take_ended(store);
     uint32_t *dropped = xcalloc(r->dropped.len, sizeof(*dropped));
-    const bool damaged = ended.len > 0 || r->dropped.len > 0 || r->all_doomed;
 
     for (size_t i = 0; i < r->dropped.len; i++)
         dropped[i] = (uint32_t)r->dropped.items[i];
@@ -525,7 +533,8 @@ static bool record(struct recovery *r, struct err *err)
                                         .dropped = dropped,
                                         .ndropped = r->dropped.len,
                                         .mark = &r->stream.mark};
-    bool ok = !damaged || catalog_apply(store->catalog, &batch, err);
+    bool ok = (!moved && ended.len == 0 && r->dropped.len == 0) ||
+              catalog_apply(store->catalog, &batch, err);
 
     free(ended.items);
     free(dropped);
@@ -536,14 +545,12 @@ static void set_positions(struct recovery *r)
 {
     struct shapelog *store = r->store;
     const struct catalog_mark *mark = &r->stream.mark;
-    lsn_t last = r->last.commit_lsn > mark->last_commit ? r->last.commit_lsn : mark->last_commit;
 
-    atomic_store(&store->last_commit, last);
-    atomic_store(&store->published, last);
+    atomic_store(&store->last_commit, mark->last_commit);
+    atomic_store(&store->published, mark->last_commit);
     atomic_store(&store->durable, mark->end_lsn);
     store->durable_segment = mark->segment;
     store->sync.mark = *mark;
-    store->sync.mark.last_commit = last;
     store->appender.attempt = r->last_attempt;
     if (r->last.commit_lsn != LSN_NONE && r->last.time_us != 0)
         times_add(&store->times, r->last.commit_lsn, r->last.time_us);
@@ -561,10 +568,10 @@ static bool recover(struct recovery *r, struct err *err)
         return false;
     sort_logs(store);
     end_doomed(r);
-    if (r->all_doomed || r->dropped.len > 0)
-        move_mark(r);
+    if (!record(r, err))
+        return false;
     set_positions(r);
-    return record(r, err);
+    return true;
 }
 
 bool store_recover(struct shapelog *store, struct err *err)

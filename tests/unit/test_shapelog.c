@@ -128,9 +128,15 @@ static void test_two_lanes_of_one_log_keep_the_order_of_ops(void **state)
     commit(f->store, 100);
     publish(f->store, 100);
     assert_log(f->store, log, "[100]0,1,2,3,4");
-    reopen(f, 0);
+
+    char handle[64];
+    copy_handle(log, handle);
     log_unref(log);
     shapelog_lane_free(f->store, other);
+    reopen(f, 0);
+    log = bind_again(f->store, handle, 1);
+    assert_log(f->store, log, "[100]0,1,2,3,4");
+    log_unref(log);
 }
 
 static void test_nothing_is_read_before_it_is_published_nor_above_upto(void **state)
