@@ -2,6 +2,7 @@
 #include "change/json.h"
 #include "change/table.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <yyjson.h>
@@ -113,8 +114,9 @@ static bool take_offset(struct parse *p, yyjson_val *object, struct sync_shape_r
         return true;
     if (text.ptr[0] < '0' || text.ptr[0] > '9')
         return wrong(p, "offset", "has invalid format");
+    errno = 0;
     out->after = strtoull(text.ptr, &end, 10);
-    if (strcmp(end, "_inf") != 0)
+    if (errno == ERANGE || strcmp(end, "_inf") != 0)
         return wrong(p, "offset", "has invalid format");
     if (!out->handle.len)
         return wrong(p, "handle", "can't be blank when offset != -1");

@@ -1,0 +1,7 @@
+# Rooms between the stream and the clients.
+unit(sync_request USES http)
+unit(copytext USES pg)
+unit(wal USES wal)
+unit(fanout USES fanout)
+fuzz(sync_body USES http)
+fuzz(copytext USES pg)

@@ -1,0 +1,27 @@
+/* Any bytes as the body of POST /v1/sync: a request, or an error with a place. */
+#include "http/sync_request.h"
+
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct arena arena = {0};
+    struct sync_request request;
+    struct sync_invalid invalid = {0};
+    struct buf out;
+
+    if (!sync_request_parse((struct slice){(const char *)data, size}, 20, &arena, &request,
+                            &invalid)) {
+        if (!invalid.field[0] || invalid.err.code == ERR_NONE)
+            abort();
+        buf_init(&out, BUF_NO_LIMIT);
+        sync_invalid_put(&invalid, &out);
+        buf_release(&out);
+    } else if (request.nshapes == 0 || request.nshapes > 20) {
+        abort();
+    }
+    arena_release(&arena);
+    return 0;
+}
