@@ -220,7 +220,7 @@ static void on_fenced(void *arg)
 
     if (http_ref_conn(a->ref)) {
         a->session->fenced = a->ok;
-        a->session->fence_asked = a->ok; /* ask again later when it failed */
+        a->session->fence_asked = a->ok; /* asked again when it failed */
         a->session->fence = a->lsn;
         if (a->session->streaming)
             http_conn_wake(a->session->conn);
@@ -237,7 +237,7 @@ static void fenced(void *arg, bool ok, lsn_t lsn)
     http_loop_post(a->ref.loop, on_fenced, a);
 }
 
-static void ask_fence(struct sync_session *session)
+void sync_ask_fence(struct sync_session *session)
 {
     struct fence_answer *a = xcalloc(1, sizeof(*a));
 
@@ -359,7 +359,7 @@ void sync_post(struct http_conn *conn, const struct http_request *request)
         session->shapes[i].watcher.news = on_news;
     }
     if (!session->request.live)
-        ask_fence(session);
+        sync_ask_fence(session);
     for (size_t i = 0; i < session->nshapes; i++)
         sync_resolve(session, i);
     begin_if_ready(session);

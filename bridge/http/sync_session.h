@@ -63,6 +63,8 @@ struct sync_session {
 
 /* sync.c: asks for a shape's log; the answer sets its phase to SYNC_OPEN, or ends the stream. */
 void sync_resolve(struct sync_session *session, size_t i);
+/* sync.c: for a request that is not live, where to end. */
+void sync_ask_fence(struct sync_session *session);
 /* sync.c */
 void sync_session_free(struct sync_session *session);
 

@@ -477,6 +477,8 @@ static enum http_pull rest(struct sync_session *session, struct http_conn *conn,
     }
     if (is_complete(session) || http_conn_stopping(conn))
         return HTTP_END;
+    if (!session->request.live && !session->fence_asked)
+        sync_ask_fence(session);
     /* Neither a fence nor a snapshot's limit is news of a log: look again soon while one is
      * awaited. */
     bool awaited =
