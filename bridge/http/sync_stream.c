@@ -481,8 +481,7 @@ static enum http_pull rest(struct sync_session *session, struct http_conn *conn,
         sync_ask_fence(session);
     /* Neither a fence nor a snapshot's limit is news of a log: look again soon while one is
      * awaited. */
-    bool awaited =
-        (!session->request.live && all_settled(session)) || (session->position && !consistent);
+    bool awaited = all_settled(session) && (!session->request.live || !consistent);
     http_conn_wake_after(conn, awaited ? 5 : keepalive);
     return HTTP_WAIT;
 }
