@@ -8,8 +8,8 @@
 
 #define LINE_LIMIT ((size_t)8192)
 
-static enum log_level max_level = LOG_INFO;
-static enum log_format line_format = LOG_LOGFMT;
+static _Atomic enum log_level max_level = LOG_INFO;
+static _Atomic enum log_format line_format = LOG_LOGFMT;
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 static const char *const format_names[] = {"logfmt", "json"};

@@ -39,7 +39,7 @@ struct log_field {
 /* The message of an err, and its hint, as fields "error" and "hint". */
 #define LOG_ERR(e) LOG_STR("error", (e)->msg), LOG_STR("hint", (e)->hint[0] ? (e)->hint : NULL)
 
-/* Set once at start, before threads are there. */
+/* May be called again at any time. */
 void logging_init(enum log_level level, enum log_format format);
 bool logging_level_parse(const char *text, enum log_level *level);
 bool logging_format_parse(const char *text, enum log_format *format);

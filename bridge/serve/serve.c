@@ -156,6 +156,11 @@ static bool start(struct bridge *b, struct err *err)
  * keeper post to them. */
 static void stop(struct bridge *b)
 {
+    /* First, so that requests that wait for a shape are answered and hold nothing up. */
+    if (b->fanout)
+        fanout_end_waits(b->fanout);
+    if (b->pool)
+        snapshot_pool_stop(b->pool);
     if (b->http)
         http_server_stop(b->http, b->config.shutdown_timeout_ms);
     snapshot_pool_free(b->pool);
@@ -177,11 +182,13 @@ static void reload(struct bridge *b, int argc, char **argv)
     struct err err;
 
     buf_init(&restart, BUF_NO_LIMIT);
-    if (!config_reload(&b->config, argc, argv, &restart, &err))
-        log_error("the settings stay as they were", LOG_ERR(&err));
-    else
+    if (config_reload(&b->config, argc, argv, &restart, &err)) {
+        logging_init(b->config.log_level, b->config.log_format);
         log_info("settings read again",
                  LOG_STR("need_restart", restart.len ? buf_cstr(&restart) : NULL));
+    } else {
+        log_error("the settings stay as they were", LOG_ERR(&err));
+    }
     buf_release(&restart);
 }
 

@@ -59,7 +59,6 @@ const struct setting settings[] = {
      .initial = "30s",
      .min = 100,
      .max = 24 * HOUR,
-     .reloadable = true,
      .help = "How long a snapshot may take until its first row. After that the request is told to "
              "come again."},
     {.section = "database",
@@ -71,7 +70,6 @@ const struct setting settings[] = {
      .initial = "5s",
      .min = 10,
      .max = HOUR,
-     .reloadable = true,
      .help = "How long to wait for a lock on a table, when the table joins the publication or gets "
              "its replica identity, before letting go and trying again: whoever queues behind us "
              "waits as long."},
@@ -84,7 +82,6 @@ const struct setting settings[] = {
      .initial = "10s",
      .min = 100,
      .max = HOUR,
-     .reloadable = true,
      .help = "How often the catalogue is compared with what is known, for schema changes that "
              "replication does not tell of (a rewritten column, a partition attached, a table "
              "dropped)."},
@@ -130,7 +127,6 @@ const struct setting settings[] = {
      .initial = "100ms",
      .min = 1,
      .max = MINUTE,
-     .reloadable = true,
      .help = "How often the log is written to disk for good (fdatasync), after which the slot is "
              "told. Nothing is lost in between: Postgres keeps what the slot has not confirmed."},
 
@@ -201,7 +197,6 @@ const struct setting settings[] = {
      .initial = "10s",
      .min = 10,
      .max = HOUR,
-     .reloadable = true,
      .help =
          "How long a live stream of /v1/sync may be silent before a keepalive is sent; it tells "
          "the client, and the proxies in between, that the stream is alive."},
@@ -214,7 +209,6 @@ const struct setting settings[] = {
      .initial = "60s",
      .min = 10,
      .max = 24 * HOUR,
-     .reloadable = true,
      .help = "How long a client may take nothing of what waits for it before it is disconnected."},
     {.section = "http",
      .name = "header_timeout",
@@ -225,7 +219,6 @@ const struct setting settings[] = {
      .initial = "10s",
      .min = 10,
      .max = HOUR,
-     .reloadable = true,
      .help = "How long a request's line and headers may take to arrive, from their first byte to "
              "their last."},
     {.section = "http",
@@ -237,7 +230,6 @@ const struct setting settings[] = {
      .initial = "30s",
      .min = 10,
      .max = HOUR,
-     .reloadable = true,
      .help = "How long a request's body may take to arrive, all of it."},
     {.section = "http",
      .name = "idle_timeout",
@@ -248,7 +240,6 @@ const struct setting settings[] = {
      .initial = "60s",
      .min = 10,
      .max = 24 * HOUR,
-     .reloadable = true,
      .help = "How long a connection may be kept open without a request. A proxy in front should "
              "give up its idle connections sooner than this."},
     {.section = "http",
@@ -270,7 +261,6 @@ const struct setting settings[] = {
      FIELD(max_shapes),
      .initial = "0",
      .max = 1000000000,
-     .reloadable = true,
      .help = "How many shapes there may be at a time, of all clients. 0: no limit."},
     {.section = "shapes",
      .name = "max_per_request",
@@ -281,7 +271,6 @@ const struct setting settings[] = {
      .initial = "100",
      .min = 1,
      .max = 100000,
-     .reloadable = true,
      .help = "How many shapes one request of /v1/sync may name."},
 
     {.section = "shapes",

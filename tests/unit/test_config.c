@@ -595,10 +595,10 @@ static void test_reload_takes_on_what_it_may_and_names_the_rest(void **state)
     (void)state;
     buf_init(&restart, BUF_NO_LIMIT);
     load_or_fail(&c, NULL);
-    write_file("tombolo.ini", "[storage]\ndata_dir = new\nsync_interval = 7ms\n"
-                              "[http]\nlisten = x:1\n[logging]\nlevel = debug\n");
+    write_file("tombolo.ini", "[storage]\ndata_dir = new\n[http]\n"
+                              "shutdown_timeout = 7ms\nlisten = x:1\n[logging]\nlevel = debug\n");
     assert_true(reload(&c, &restart, &err));
-    assert_int_equal(c.sync_interval_ms, 7);
+    assert_int_equal(c.shutdown_timeout_ms, 7);
     assert_int_equal(c.log_level, LOG_DEBUG);
     assert_string_equal(c.data_dir, "./tombolo-data");
     assert_string_equal(c.listen.host, "127.0.0.1");
@@ -616,10 +616,10 @@ static void test_reload_of_a_bad_file_changes_nothing(void **state)
     (void)state;
     buf_init(&restart, BUF_NO_LIMIT);
     load_or_fail(&c, NULL);
-    write_file("tombolo.ini", "[storage]\nsync_interval = 7ms\nsegment_size = x\n");
+    write_file("tombolo.ini", "[http]\nshutdown_timeout = 7ms\n[storage]\nsegment_size = x\n");
     assert_false(reload(&c, &restart, &err));
     assert_int_equal(err.code, ERR_CONFIG);
-    assert_int_equal(c.sync_interval_ms, 100);
+    assert_int_equal(c.shutdown_timeout_ms, 10000);
     assert_int_equal(restart.len, 0);
     buf_release(&restart);
     config_free(&c);
