@@ -171,6 +171,26 @@ static void make_identity(struct shape *shape)
     buf_release(&out);
 }
 
+/* Keeps what was asked for, where what is not given stays so. */
+static struct slice keep(struct arena *arena, struct slice text)
+{
+    return text.ptr ? arena_copy(arena, text) : text;
+}
+
+static void keep_request(struct shape *shape, const struct shape_request *request)
+{
+    const struct where_params *params = &request->params;
+    struct slice *values = arena_calloc(&shape->arena, params->n, sizeof(*values));
+
+    for (size_t i = 0; i < params->n; i++)
+        values[i] = keep(&shape->arena, params->values[i]);
+    shape->request = *request;
+    shape->request.table = keep(&shape->arena, request->table);
+    shape->request.where = keep(&shape->arena, request->where);
+    shape->request.columns = keep(&shape->arena, request->columns);
+    shape->request.params = (struct where_params){values, params->n};
+}
+
 struct shape *shape_new(const struct shape_request *request, struct table *table,
                         const char **field, struct err *err)
 {
@@ -194,6 +214,7 @@ struct shape *shape_new(const struct shape_request *request, struct table *table
         shape_unref(shape);
         return NULL;
     }
+    keep_request(shape, request);
     make_identity(shape);
     return shape;
 }
