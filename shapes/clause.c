@@ -214,6 +214,13 @@ const char *node_string(yyjson_val *node)
     return yyjson_get_str(yyjson_obj_get(string, "sval"));
 }
 
+const char *node_field_str(yyjson_val *fields, const char *name)
+{
+    const char *s = yyjson_get_str(yyjson_obj_get(fields, name));
+
+    return s ? s : "";
+}
+
 /* The statement's parts that a bare SELECT 1 WHERE has. */
 static bool is_plain_select(yyjson_val *select)
 {

@@ -34,6 +34,8 @@ yyjson_val *node_fields(yyjson_val *node);
 int node_location(yyjson_val *fields);
 /* The string of a String node, or NULL. */
 const char *node_string(yyjson_val *node);
+/* A field that is a string itself; "" when it is not there. */
+const char *node_field_str(yyjson_val *fields, const char *name);
 /* The value of an A_Const with `ival`; false when it is written in a way that is not read here. */
 bool clause_int_const(const struct clause *clause, yyjson_val *fields, int64_t *out) MUST_CHECK;
 

@@ -88,8 +88,8 @@ static bool read_number(const char **p, const char *end, int64_t *v, int64_t *fr
     for (; *p < end && isdigit((unsigned char)**p) && digits < 18; ++*p, digits++)
         *v = *v * 10 + (**p - '0');
     if (digits && *p < end && **p == '.') {
-        for (++*p; *p < end && isdigit((unsigned char)**p); ++*p, frac_digits++)
-            *frac_us = *frac_us * 10 + (frac_digits < 6 ? **p - '0' : 0);
+        for (++*p; *p < end && isdigit((unsigned char)**p) && frac_digits < 7; ++*p, frac_digits++)
+            *frac_us = *frac_us * 10 + (**p - '0');
         if (frac_digits == 0 || frac_digits > 6)
             return false;
         for (; frac_digits < 6; frac_digits++)

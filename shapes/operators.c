@@ -124,7 +124,10 @@ static struct expr *concat_operator(struct typing *t, struct expr **args, int lo
                    ? call_node(t, func_bytea_cat, "||", CALL_BINARY, PG_BYTEA, args, 2, location)
                    : NULL;
     }
-    if (!is_textual(args[0]) && !is_textual(args[1]))
+    /* A literal beside jsonb or a bit string is one too, and these have a || of their own. */
+    bool literal_and_other = (args[0]->type == PG_OTHER && args[1]->type == PG_UNKNOWN) ||
+                             (args[0]->type == PG_UNKNOWN && args[1]->type == PG_OTHER);
+    if ((!is_textual(args[0]) && !is_textual(args[1])) || literal_and_other)
         return no_operator(t, location);
     for (int i = 0; i < 2; i++) {
         args[i] = coerce_explicit(t, args[i], PG_TEXT, location);

@@ -1,12 +1,10 @@
 /*
- * Walks libpg_query's tree. Each kind of node has a function in a table at the
- * end; a kind that is not there is refused by its name, as the shape API does.
+ * Walks libpg_query's tree (typing_op.c has operators). Each kind of node has a function in a table
+ * at the end; a kind that is not there is refused by its name, as the shape API does.
  */
 #include "shapes/typing.h"
 
 #include <stdio.h>
-
-static struct expr *type_node(struct typing *t, yyjson_val *node);
 
 static yyjson_val *get(yyjson_val *fields, const char *name)
 {
@@ -15,9 +13,7 @@ static yyjson_val *get(yyjson_val *fields, const char *name)
 
 static const char *get_str(yyjson_val *fields, const char *name)
 {
-    const char *s = yyjson_get_str(yyjson_obj_get(fields, name));
-
-    return s ? s : "";
+    return node_field_str(fields, name);
 }
 
 static struct expr *not_supported(struct typing *t, const char *what, int location)
@@ -26,7 +22,7 @@ static struct expr *not_supported(struct typing *t, const char *what, int locati
 }
 
 /* The list's nodes, typed, in the arena; false when one fails. */
-static bool type_list(struct typing *t, yyjson_val *list, struct expr ***out, uint32_t *n)
+bool typing_list(struct typing *t, yyjson_val *list, struct expr ***out, uint32_t *n)
 {
     size_t i, max;
     yyjson_val *item;
@@ -35,7 +31,7 @@ static bool type_list(struct typing *t, yyjson_val *list, struct expr ***out, ui
     *out = arena_calloc(t->arena, *n, sizeof(**out));
     yyjson_arr_foreach(list, i, max, item)
     {
-        (*out)[i] = type_node(t, item);
+        (*out)[i] = typing_node(t, item);
         if (!(*out)[i])
             return false;
     }
@@ -160,8 +156,8 @@ static struct expr *type_column(struct typing *t, yyjson_val *fields)
 
 /* ---- AND, OR, NOT and tests --------------------------------------------- */
 
-static struct expr *bool_node(struct typing *t, enum expr_kind kind, struct expr **args,
-                              uint32_t nargs, int location)
+struct expr *typing_bool(struct typing *t, enum expr_kind kind, struct expr **args, uint32_t nargs,
+                         int location)
 {
     static const char *const whats[] = {"argument of AND", "argument of OR", "argument of NOT"};
     struct expr *expr = expr_new(t, kind, PG_BOOL, location, nargs);
@@ -174,26 +170,18 @@ static struct expr *bool_node(struct typing *t, enum expr_kind kind, struct expr
     return expr_fold(t, expr);
 }
 
-static struct expr *bool_pair(struct typing *t, enum expr_kind kind, struct expr *a, struct expr *b,
-                              int location)
-{
-    struct expr *args[] = {a, b};
-
-    return a && b ? bool_node(t, kind, args, 2, location) : NULL;
-}
-
 static struct expr *type_bool_expr(struct typing *t, yyjson_val *fields)
 {
     const char *op = get_str(fields, "boolop");
     struct expr **args;
     uint32_t nargs;
 
-    if (!type_list(t, get(fields, "args"), &args, &nargs))
+    if (!typing_list(t, get(fields, "args"), &args, &nargs))
         return NULL;
     enum expr_kind kind = strcmp(op, "AND_EXPR") == 0  ? EXPR_AND
                           : strcmp(op, "OR_EXPR") == 0 ? EXPR_OR
                                                        : EXPR_NOT;
-    return bool_node(t, kind, args, nargs, node_location(fields));
+    return typing_bool(t, kind, args, nargs, node_location(fields));
 }
 
 static struct expr *type_bool_test(struct typing *t, yyjson_val *fields)
@@ -212,7 +200,7 @@ static struct expr *type_bool_test(struct typing *t, yyjson_val *fields)
 
     while (i < 5 && strcmp(tests[i].name, get_str(fields, "booltesttype")) != 0)
         i++;
-    struct expr *arg = coerce_bool(t, type_node(t, get(fields, "arg")), tests[i].what);
+    struct expr *arg = coerce_bool(t, typing_node(t, get(fields, "arg")), tests[i].what);
     struct expr *expr = arg ? expr_new(t, EXPR_BOOL_TEST, PG_BOOL, node_location(fields), 1) : NULL;
     if (!expr)
         return NULL;
@@ -222,7 +210,7 @@ static struct expr *type_bool_test(struct typing *t, yyjson_val *fields)
     return expr_fold(t, expr);
 }
 
-static struct expr *null_test(struct typing *t, struct expr *arg, bool negated, int location)
+struct expr *typing_null_test(struct typing *t, struct expr *arg, bool negated, int location)
 {
     arg = coerce_unknown(t, arg);
     if (!arg)
@@ -241,188 +229,7 @@ static struct expr *type_null_test(struct typing *t, yyjson_val *fields)
 {
     bool negated = strcmp(get_str(fields, "nulltesttype"), "IS_NOT_NULL") == 0;
 
-    return null_test(t, type_node(t, get(fields, "arg")), negated, node_location(fields));
-}
-
-/* ---- A_Expr ------------------------------------------------------------ */
-
-struct operation {
-    const char *name;
-    yyjson_val *left, *right; /* left: NULL for a prefix operator */
-    int location;
-};
-
-static struct expr *type_op(struct typing *t, const struct operation *op)
-{
-    struct expr *left = op->left ? type_node(t, op->left) : NULL;
-
-    if (op->left && !left)
-        return NULL;
-    return operator_expr(t, op->name, left, type_node(t, op->right), op->location);
-}
-
-static struct expr *type_any(struct typing *t, const struct operation *op, bool all)
-{
-    struct expr *left = type_node(t, op->left);
-    struct expr *right = left ? type_node(t, op->right) : NULL;
-
-    return right ? any_expr(t, op->name, left, right, all, op->location) : NULL;
-}
-
-static bool is_null_literal(const struct expr *expr)
-{
-    return expr->kind == EXPR_CONST && expr->type == PG_UNKNOWN && expr->value.null;
-}
-
-static struct expr *type_distinct(struct typing *t, const struct operation *op, bool negated)
-{
-    struct expr *left = type_node(t, op->left);
-    struct expr *right = left ? type_node(t, op->right) : NULL;
-
-    if (!right)
-        return NULL;
-    if (is_null_literal(right) || is_null_literal(left))
-        return null_test(t, is_null_literal(right) ? left : right, !negated, op->location);
-    struct expr *eq = operator_node(t, "=", left, right, op->location);
-    struct expr *expr = eq ? expr_new(t, EXPR_DISTINCT, PG_BOOL, op->location, 1) : NULL;
-    if (!expr)
-        return NULL;
-    expr->args[0] = eq;
-    expr->negated = negated;
-    return expr_fold(t, expr);
-}
-
-static bool has_column(const struct expr *expr)
-{
-    if (expr->kind == EXPR_COLUMN)
-        return true;
-    for (uint32_t i = 0; i < expr->nargs; i++) {
-        if (expr->args[i] && has_column(expr->args[i]))
-            return true;
-    }
-    return false;
-}
-
-/* The type that the left side and the items have in common, if there are arrays of it; -1: none. */
-static int in_type(struct expr *const *all, uint32_t n)
-{
-    int type = n > 2 ? common_type(all, n) : -1;
-
-    return type >= 0 && pgtype_is_known(type) && !pgtype_is_array(type) ? type : -1;
-}
-
-/* The items as one array, all[0] being the left side. */
-static struct expr *in_array(struct typing *t, struct expr *const *all, uint32_t n, int type,
-                             int location)
-{
-    struct expr *arr = expr_new(t, EXPR_ARRAY, type | PG_ARRAY, location, n);
-    for (uint32_t i = 0; arr && i < n; i++) {
-        arr->args[i] = coerce_implicit(t, all[i + 1], type);
-        if (!arr->args[i])
-            return NULL;
-    }
-    if (arr)
-        merge_collations(t, arr);
-    return expr_fold(t, arr);
-}
-
-/* As Postgres does: two or more items without columns are an array, the others are compared one by
- * one. */
-static struct expr *type_in(struct typing *t, const struct operation *op)
-{
-    bool negated = strcmp(op->name, "<>") == 0;
-    struct expr *left = type_node(t, op->left), **items, **terms, **plain;
-    uint32_t n, nterms = 0, nplain = 0;
-
-    if (!left || !type_list(t, get(node_fields(op->right), "items"), &items, &n))
-        return NULL;
-    terms = arena_calloc(t->arena, (size_t)n + 1, sizeof(*terms));
-    plain = arena_calloc(t->arena, (size_t)n + 1, sizeof(*plain));
-    plain[0] = left;
-    for (uint32_t i = 0; i < n; i++) {
-        if (!has_column(items[i]))
-            plain[++nplain] = items[i];
-    }
-    int type = in_type(plain, nplain + 1);
-    if (type >= 0) {
-        struct expr *arr = in_array(t, plain, nplain, type, op->location);
-
-        terms[nterms] = arr ? any_expr(t, op->name, left, arr, negated, op->location) : NULL;
-        if (!terms[nterms++])
-            return NULL;
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        if (type >= 0 && !has_column(items[i]))
-            continue;
-        terms[nterms] = operator_expr(t, op->name, left, items[i], op->location);
-        if (!terms[nterms++])
-            return NULL;
-    }
-    if (nterms == 1)
-        return terms[0];
-    return bool_node(t, negated ? EXPR_AND : EXPR_OR, terms, nterms, op->location);
-}
-
-/* x >= low AND x <= high, or its opposite. */
-static struct expr *range(struct typing *t, const struct operation *op, yyjson_val *low,
-                          yyjson_val *high, bool negated)
-{
-    struct operation above = {negated ? "<" : ">=", op->left, low, op->location};
-    struct operation below = {negated ? ">" : "<=", op->left, high, op->location};
-    struct expr *a = type_op(t, &above);
-
-    return a ? bool_pair(t, negated ? EXPR_OR : EXPR_AND, a, type_op(t, &below), op->location)
-             : NULL;
-}
-
-static struct expr *type_between(struct typing *t, const struct operation *op)
-{
-    bool negated = strncmp(op->name, "NOT", 3) == 0;
-    bool symmetric = strstr(op->name, "SYMMETRIC") != NULL;
-    yyjson_val *bounds = get(node_fields(op->right), "items");
-    yyjson_val *low = yyjson_arr_get(bounds, 0), *high = yyjson_arr_get(bounds, 1);
-    struct expr *a = range(t, op, low, high, negated);
-
-    if (!a || !symmetric)
-        return a;
-    return bool_pair(t, negated ? EXPR_AND : EXPR_OR, a, range(t, op, high, low, negated),
-                     op->location);
-}
-
-/* The operator's bare name; NULL when it is qualified by another schema than pg_catalog. */
-static const char *operator_name(yyjson_val *names)
-{
-    size_t n = yyjson_arr_size(names);
-    const char *schema = n == 2 ? node_string(yyjson_arr_get_first(names)) : "pg_catalog";
-
-    if (n > 2 || !schema || strcmp(schema, "pg_catalog") != 0)
-        return NULL;
-    return node_string(yyjson_arr_get_last(names));
-}
-
-static struct expr *type_a_expr(struct typing *t, yyjson_val *fields)
-{
-    const char *kind = get_str(fields, "kind"), *name = operator_name(get(fields, "name"));
-    struct operation op = {.left = get(fields, "lexpr"),
-                           .right = get(fields, "rexpr"),
-                           .location = node_location(fields)};
-
-    if (!name || !op.right)
-        return not_supported(t, "this operator", op.location);
-    op.name = arena_strdup(t->arena, name);
-    if (strcmp(kind, "AEXPR_OP") == 0 || strcmp(kind, "AEXPR_LIKE") == 0 ||
-        strcmp(kind, "AEXPR_ILIKE") == 0)
-        return type_op(t, &op);
-    if (strcmp(kind, "AEXPR_OP_ANY") == 0 || strcmp(kind, "AEXPR_OP_ALL") == 0)
-        return type_any(t, &op, strcmp(kind, "AEXPR_OP_ALL") == 0);
-    if (strcmp(kind, "AEXPR_DISTINCT") == 0 || strcmp(kind, "AEXPR_NOT_DISTINCT") == 0)
-        return type_distinct(t, &op, strcmp(kind, "AEXPR_NOT_DISTINCT") == 0);
-    if (strcmp(kind, "AEXPR_IN") == 0)
-        return type_in(t, &op);
-    if (strstr(kind, "BETWEEN"))
-        return type_between(t, &op);
-    return typing_error(t, op.location, "expression %s of %s is not currently supported", kind,
-                        name);
+    return typing_null_test(t, typing_node(t, get(fields, "arg")), negated, node_location(fields));
 }
 
 /* ---- casts and collations ---------------------------------------------- */
@@ -462,7 +269,7 @@ static struct expr *type_cast(struct typing *t, yyjson_val *fields)
         return NULL;
     if (pgtype_is_array(type) && strcmp(node_name(arg), "A_ArrayExpr") == 0)
         return type_array_of(t, node_fields(arg), pgtype_elem(type));
-    struct expr *expr = type_node(t, arg);
+    struct expr *expr = typing_node(t, arg);
     return expr ? coerce_explicit(t, expr, type, location) : NULL;
 }
 
@@ -471,7 +278,7 @@ static struct expr *type_collate(struct typing *t, yyjson_val *fields)
     int location = node_location(fields);
     yyjson_val *names = get(fields, "collname");
     const char *name = node_string(yyjson_arr_get_last(names));
-    struct expr *arg = coerce_unknown(t, type_node(t, get(fields, "arg")));
+    struct expr *arg = coerce_unknown(t, typing_node(t, get(fields, "arg")));
 
     if (!arg)
         return NULL;
@@ -503,7 +310,7 @@ static bool array_items(struct typing *t, yyjson_val *list, int elem, struct exp
     {
         bool nested = strcmp(node_name(item), "A_ArrayExpr") == 0;
 
-        out[i] = nested ? type_array_of(t, node_fields(item), elem) : type_node(t, item);
+        out[i] = nested ? type_array_of(t, node_fields(item), elem) : typing_node(t, item);
         if (!out[i])
             return false;
     }
@@ -546,7 +353,7 @@ static struct expr *type_array(struct typing *t, yyjson_val *fields)
 
 static struct expr *subscript(struct typing *t, yyjson_val *node)
 {
-    struct expr *expr = type_node(t, node);
+    struct expr *expr = typing_node(t, node);
 
     if (!expr)
         return NULL;
@@ -595,7 +402,7 @@ static bool subscripts(struct typing *t, yyjson_val *list, bool slice, struct ex
 static struct expr *type_indirection(struct typing *t, yyjson_val *fields)
 {
     yyjson_val *list = get(fields, "indirection"), *item;
-    struct expr *arg = type_node(t, get(fields, "arg"));
+    struct expr *arg = typing_node(t, get(fields, "arg"));
     bool slice = false;
     size_t i, max;
 
@@ -630,7 +437,7 @@ static struct expr *type_func(struct typing *t, yyjson_val *fields)
     static const char *const aggregate[] = {"agg_star",  "agg_distinct",     "agg_filter",
                                             "agg_order", "agg_within_group", "over"};
     int location = node_location(fields);
-    const char *name = operator_name(get(fields, "funcname"));
+    const char *name = typing_name(get(fields, "funcname"));
     struct expr **args;
     uint32_t nargs;
 
@@ -641,19 +448,19 @@ static struct expr *type_func(struct typing *t, yyjson_val *fields)
     if (get(fields, "func_variadic"))
         return typing_error(t, location,
                             "explicit VARIADIC function calls are not currently supported");
-    if (!name || !type_list(t, get(fields, "args"), &args, &nargs))
+    if (!name || !typing_list(t, get(fields, "args"), &args, &nargs))
         return name ? NULL : not_supported(t, "a function of another schema", location);
     return function_expr(t, slice_of(name), args, nargs, location);
 }
 
 /* COALESCE, GREATEST, LEAST: all arguments of one type. */
-static struct expr *same_type_node(struct typing *t, enum expr_kind kind, yyjson_val *fields)
+static struct expr *same_typing_node(struct typing *t, enum expr_kind kind, yyjson_val *fields)
 {
     int location = node_location(fields);
     struct expr **args;
     uint32_t nargs;
 
-    if (!type_list(t, get(fields, "args"), &args, &nargs))
+    if (!typing_list(t, get(fields, "args"), &args, &nargs))
         return NULL;
     int type = common_type(args, nargs);
     if (type < 0 || !pgtype_is_known(type))
@@ -670,14 +477,31 @@ static struct expr *same_type_node(struct typing *t, enum expr_kind kind, yyjson
     return expr;
 }
 
+/* Nulls do not count, and what stands behind a constant is never reached: Postgres leaves both out
+ * before it folds what stands around it. */
 static struct expr *type_coalesce(struct typing *t, yyjson_val *fields)
 {
-    return expr_fold(t, same_type_node(t, EXPR_COALESCE, fields));
+    struct expr *expr = same_typing_node(t, EXPR_COALESCE, fields);
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; expr && i < expr->nargs; i++) {
+        struct expr *arg = expr->args[i];
+        bool constant = arg->kind == EXPR_CONST;
+
+        if (constant && arg->value.null && !(kept == 0 && i + 1 == expr->nargs))
+            continue;
+        expr->args[kept++] = arg;
+        if (constant && !arg->value.null)
+            break;
+    }
+    if (expr)
+        expr->nargs = kept;
+    return expr_fold(t, expr);
 }
 
 static struct expr *type_min_max(struct typing *t, yyjson_val *fields)
 {
-    struct expr *expr = same_type_node(t, EXPR_GREATEST, fields);
+    struct expr *expr = same_typing_node(t, EXPR_GREATEST, fields);
 
     if (!expr)
         return NULL;
@@ -696,23 +520,16 @@ static const struct {
     const char *name;
     struct expr *(*type)(struct typing *t, yyjson_val *fields);
 } nodes[] = {
-    {"A_Expr", type_a_expr},
-    {"A_Const", type_const},
-    {"ColumnRef", type_column},
-    {"ParamRef", type_param},
-    {"BoolExpr", type_bool_expr},
-    {"BooleanTest", type_bool_test},
-    {"NullTest", type_null_test},
-    {"TypeCast", type_cast},
-    {"CollateClause", type_collate},
-    {"A_ArrayExpr", type_array},
-    {"A_Indirection", type_indirection},
-    {"FuncCall", type_func},
-    {"CoalesceExpr", type_coalesce},
-    {"MinMaxExpr", type_min_max},
+    {"A_Expr", typing_a_expr},           {"A_Const", type_const},
+    {"ColumnRef", type_column},          {"ParamRef", type_param},
+    {"BoolExpr", type_bool_expr},        {"BooleanTest", type_bool_test},
+    {"NullTest", type_null_test},        {"TypeCast", type_cast},
+    {"CollateClause", type_collate},     {"A_ArrayExpr", type_array},
+    {"A_Indirection", type_indirection}, {"FuncCall", type_func},
+    {"CoalesceExpr", type_coalesce},     {"MinMaxExpr", type_min_max},
 };
 
-static struct expr *type_node(struct typing *t, yyjson_val *node)
+struct expr *typing_node(struct typing *t, yyjson_val *node)
 {
     const char *name = node_name(node);
     yyjson_val *fields = node_fields(node);
@@ -726,5 +543,5 @@ static struct expr *type_node(struct typing *t, yyjson_val *node)
 
 struct expr *typing_clause(struct typing *t)
 {
-    return type_node(t, t->clause->where);
+    return typing_node(t, t->clause->where);
 }

@@ -27,6 +27,21 @@ struct typing {
 /* The clause's expression, of any type. */
 struct expr *typing_clause(struct typing *t);
 
+/* One node, by its kind. */
+struct expr *typing_node(struct typing *t, yyjson_val *node);
+/* A list's nodes, in the arena; false when one fails. */
+bool typing_list(struct typing *t, yyjson_val *list, struct expr ***out, uint32_t *n);
+/* EXPR_AND, EXPR_OR or EXPR_NOT of them, folded. */
+struct expr *typing_bool(struct typing *t, enum expr_kind kind, struct expr **args, uint32_t nargs,
+                         int location);
+struct expr *typing_null_test(struct typing *t, struct expr *arg, bool negated, int location);
+/* The bare name of an operator or function; NULL when it is of another schema than pg_catalog. */
+const char *typing_name(yyjson_val *names);
+
+/* ---- typing_op.c ---- */
+
+struct expr *typing_a_expr(struct typing *t, yyjson_val *fields);
+
 /* ---- coerce.c ---- */
 
 /* Says what is wrong at a location; always NULL. */

@@ -101,7 +101,7 @@ def columns():
     yield "text_icu", 'text COLLATE "und-x-icu"', "icu", (False, True)
     yield "text_loose", "text COLLATE public.loose", "loose", (False, False)
     yield "mood", "public.mood", "enum", (False, True)
-    yield "small_int", "public.small_int", "int4", (False, True)
+    yield "small_int", "public.small_int", "domain", (False, True)
     yield "doc", "json", "other", (False, True)
     yield "docb", "jsonb", "other", (False, True)
     yield "bits", "varbit", "other", (False, True)
@@ -110,6 +110,11 @@ def columns():
 
 def quote(text):
     return "'" + text.replace("'", "''") + "'"
+
+
+# What Tombolo raises for rows where Postgres's majors differ: 15 gives a wrapped interval for the
+# first, 17 an infinite one for the others.
+OURS_ALONE = ("einterval out of range", "ecannot subtract infinite timestamps")
 
 
 class Generator:
@@ -397,6 +402,9 @@ class Generator:
     def odd(self, _):
         """Things that stand alone."""
         return self.rng.choice([
+            "small_int = int4_1", "small_int IN (1, 2, int4_2)", "coalesce(small_int, 3) * 2 = 6",
+            "small_int::text = '1'", "- small_int > int8_1", "greatest(small_int, 2.5) > 2",
+            "small_int = ANY (int4_arr_1)", "'a' || docb::text = 'a{}'", "text_1 || docb <> ''",
             "mood::text = 'ok'", "mood::text IN ('ok', 'sad')", "small_int + 1 = 2",
             "docb::text = '{}'", "text_icu = 'abc'", "text_icu <> text_1", "text_icu LIKE 'a_'",
             'text_loose COLLATE "C" = \'abc\'', "'1' = '1'", "'a' || 'b' = 'ab'", "NULL IS NULL",
@@ -459,6 +467,7 @@ class Oracle:
     @staticmethod
     def random_value(rng, declared, kind):
         special = {"icu": ["abc", "ABC", "é"], "loose": ["abc", "ABC"], "enum": ["ok", "sad"],
+                   "domain": ["1", "2", "99999", "-5"],
                    "other": ["{}", "[1]"] if declared != "varbit" else ["101", "0"]}
         if rng.random() < 0.15:
             return None
@@ -466,8 +475,7 @@ class Oracle:
             return rng.choice(special[kind])
         if kind.endswith("[]"):
             return rng.choice(ARRAYS[kind[:-2]])
-        values = [v for v in VALUES[kind] if "small_int" not in declared or abs(int(v)) < 100000]
-        return rng.choice(values)[:4 if kind == "bpchar" else None]
+        return rng.choice(VALUES[kind])[:4 if kind == "bpchar" else None]
 
     def describe(self):
         flags = {name: f for name, _, _, f in columns()}
@@ -551,7 +559,7 @@ class Oracle:
         for what, sql in (("clause", inline), ("sql", answer["sql"])):
             theirs, why = self.postgres(sql)
             for row, (mine, his) in enumerate(zip(ours, theirs)):
-                if mine != his:
+                if mine != his and not answer["results"][row].startswith(OURS_ALONE):
                     return (f"{what}: ours {mine}, Postgres {his} in row {row}\n  {inline}\n"
                             f"  {answer['sql']}\n  {answer['results'][row]} / {why}"
                             f"  {self.used(row, inline)}")

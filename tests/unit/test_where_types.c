@@ -126,6 +126,7 @@ static void test_dates_read_iso_and_nothing_else(void **state)
         {PG_INTERVAL, "1.5 days", "22007"},
         {PG_INTERVAL, "1 day 1 day", "22007"},
         {PG_INTERVAL, "infinity", "22007"},
+        {PG_INTERVAL, "-2.00200000000000000001407 secs", "22007"}, /* overflowed once */
         {PG_INTERVAL, "P", "22007"},
         {PG_INTERVAL, "PT99999999999999H", "22007"},
     };
