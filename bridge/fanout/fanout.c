@@ -42,6 +42,7 @@ struct fanout {
     pthread_mutex_t mutex; /* guards what other threads ask for */
     pthread_cond_t answered;
     struct fanout_registration *asked;
+    bool no_waiting;
     atomic_bool has_requests, forget_partitions;
 };
 
@@ -92,8 +93,8 @@ static void end_now(struct fanout *f, struct subscription *sub, const char *reas
     unsubscribe(f, sub);
 }
 
-/* Ends by the transaction at hand. The subscription stays until it is over: its projection's lane may
- * hold messages of it. */
+/* Ends by the transaction at hand. The subscription stays until it is over: its projection's lane
+ * may hold messages of it. */
 static void end_by_txn(struct fanout *f, struct subscription *sub, const char *reason)
 {
     if (log_state(sub->log) == LOG_ENDED || !log_wants(sub->log, &f->txn))
@@ -206,7 +207,7 @@ bool fanout_register_wait(struct fanout *f, struct fanout_registration *reg, int
     int rc = 0;
 
     pthread_mutex_lock(&f->mutex);
-    while (!reg->done && rc == 0)
+    while (!reg->done && !f->no_waiting && rc == 0)
         rc = pthread_cond_timedwait(&f->answered, &f->mutex, &until);
     if (!reg->done)
         withdraw(f, reg);
@@ -216,6 +217,14 @@ bool fanout_register_wait(struct fanout *f, struct fanout_registration *reg, int
     *registered = reg->registered;
     free(reg);
     return done || err_set(err, ERR_TIMEOUT, "the replication stream is not there yet");
+}
+
+void fanout_end_waits(struct fanout *f)
+{
+    pthread_mutex_lock(&f->mutex);
+    f->no_waiting = true;
+    pthread_cond_broadcast(&f->answered);
+    pthread_mutex_unlock(&f->mutex);
 }
 
 void fanout_forget_partitions(struct fanout *f)

@@ -63,6 +63,8 @@ struct fanout_registration;
 struct fanout_registration *fanout_register_begin(struct fanout *fanout, struct log *log);
 bool fanout_register_wait(struct fanout *fanout, struct fanout_registration *registration,
                           int timeout_ms, lsn_t *registered, struct err *err) MUST_CHECK;
+/* Any thread: ends these waits, and lets nobody wait any more; for the bridge's end. */
+void fanout_end_waits(struct fanout *fanout);
 
 /* Any thread: partitions have come or gone; what is known of them is looked up again. */
 void fanout_forget_partitions(struct fanout *fanout);

@@ -152,12 +152,13 @@ static struct table *read_table(struct pg_conn *conn, const struct pg_result *re
 #define TABLE_SQL                                                                                  \
     "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relreplident,"                               \
     "       (SELECT coalesce(string_agg(l.oid || ':' || l.relfilenode, ';' ORDER BY l.oid), '')"   \
-    "          FROM pg_class l WHERE l.relkind = 'r' AND (l.oid = c.oid OR l.oid IN"               \
-    "               (SELECT relid FROM pg_partition_tree(c.oid::regclass) WHERE isleaf)))"         \
-    "  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"                              \
-    " WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p'"                                    \
-    "   AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0"          \
-    "                AND NOT a.attisdropped)"
+    "          FROM pg_class l WHERE l.relkind = 'r' AND l.oid IN " CATALOG_PARTITION_TREE(        \
+        "c.oid") "       )"                                                                        \
+                 "  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"                 \
+                 " WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p'"                       \
+                 "   AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND "         \
+                 "a.attnum > 0"                                                                    \
+                 "                AND NOT a.attisdropped)"
 
 struct table *catalog_table(struct pg_conn *conn, struct slice nspname, struct slice relname,
                             struct err *err)
@@ -220,12 +221,10 @@ static bool read_oids(struct pg_conn *conn, const char *sql, uint32_t relid, str
 bool catalog_leaves(struct pg_conn *conn, uint32_t relid, struct arena *arena, uint32_t **leaves,
                     size_t *n, struct err *err)
 {
-    return read_oids(
-        conn,
-        "SELECT c.oid FROM pg_class c WHERE c.oid = $1::oid AND c.relkind = 'r'"
-        " UNION SELECT relid FROM pg_partition_tree($1::oid::regclass) WHERE isleaf"
-        "   AND EXISTS (SELECT FROM pg_class p WHERE p.oid = relid AND p.relkind = 'r')",
-        relid, arena, leaves, n, err);
+    return read_oids(conn,
+                     "SELECT c.oid FROM pg_class c"
+                     " WHERE c.relkind = 'r' AND c.oid IN " CATALOG_PARTITION_TREE("$1::oid"),
+                     relid, arena, leaves, n, err);
 }
 
 bool catalog_ancestors(struct pg_conn *conn, uint32_t relid, struct arena *arena,

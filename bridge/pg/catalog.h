@@ -7,6 +7,13 @@
 #include "change/table.h"
 #include "pg/pg.h"
 
+/* The table and all partitions below it, as a subquery. pg_partition_tree() would lock each of
+ * them: somebody's ALTER TABLE would hold us up, and we those who wait behind it. */
+#define CATALOG_PARTITION_TREE(root)                                                               \
+    "(WITH RECURSIVE tree(relid) AS (SELECT " root "::oid UNION SELECT i.inhrelid"                 \
+    "   FROM tree JOIN pg_class p ON p.oid = tree.relid AND p.relkind = 'p'"                       \
+    "   JOIN pg_inherits i ON i.inhparent = p.oid) SELECT relid FROM tree)"
+
 /* The table, with one reference for the caller; NULL with ERR_NOT_FOUND when there is no such
  * ordinary or partitioned table. The error's text is the shape API's. */
 struct table *catalog_table(struct pg_conn *conn, struct slice nspname, struct slice relname,

@@ -17,6 +17,9 @@ static const char session_settings[] = "SET bytea_output = hex;"
                                        "SET row_security = off;"
                                        "SET client_min_messages = warning;"
                                        "SET statement_timeout = 0;"
+                                       /* Of what we commit nothing can be lost that is not found
+                                          and done again. */
+                                       "SET synchronous_commit = local;"
                                        "SET idle_in_transaction_session_timeout = 0";
 
 /* libpq's texts end with newlines and may have several lines. */

@@ -103,11 +103,62 @@ static char *quoted(const struct table *table)
     return b.ptr;
 }
 
-bool publication_add(struct pg_conn *conn, const char *name, const struct table *table,
-                     struct err *err)
+/* Who holds the table, or stands in the queue for it before us. */
+#define HOLDER_SQL                                                                                 \
+    "SELECT pid FROM pg_locks WHERE locktype = 'relation' AND relation = $1::oid"                  \
+    "   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"           \
+    "   AND pid <> pg_backend_pid()"                                                               \
+    " ORDER BY granted DESC, mode = 'AccessExclusiveLock' DESC LIMIT 1"
+
+bool publication_lock_failed(struct pg_conn *conn, const struct table *table, struct err *err)
+{
+    char relid[16];
+    const char *params[] = {relid};
+    struct err ignored;
+
+    if (strcmp(err->sqlstate, "55P03") != 0)
+        return false;
+    err->code = ERR_BUSY;
+    snprintf(relid, sizeof(relid), "%u", table->relid);
+    struct pg_result *res = pg_query_params(conn, HOLDER_SQL, params, 1, &ignored);
+    if (res && pg_rows(res) == 1) {
+        err_set(err, ERR_BUSY,
+                "table \"%.*s\".\"%.*s\" is locked by another transaction (process %d)",
+                SLICE_ARG(table->nspname), SLICE_ARG(table->relname), (int)pg_int(res, 0, 0));
+        err_hint(err, "it must end before the table can be followed; see pg_stat_activity");
+    }
+    if (res)
+        pg_result_free(res);
+    return false;
+}
+
+/* `before table after`, which wants a lock on the table, in a transaction of its own. */
+static bool run_locking(struct pg_conn *conn, const struct table *table,
+                        const struct patience *patience, const char *before, const char *after,
+                        struct err *err)
 {
     char *tablename = quoted(table);
-    bool ok = pg_runf(conn, err, "ALTER PUBLICATION \"%s\" ADD TABLE %s", name, tablename);
+    bool ok = pg_runf(conn, err, "BEGIN; SET LOCAL lock_timeout = %d; %s %s%s; COMMIT",
+                      patience->lock_timeout_ms, before, tablename, after);
+    struct err ignored;
+
+    free(tablename);
+    return ok || (pg_run(conn, "ROLLBACK", &ignored) && publication_lock_failed(conn, table, err));
+}
+
+static bool is_stopping(const struct patience *patience)
+{
+    return patience->stop && atomic_load(patience->stop);
+}
+
+bool publication_add(struct pg_conn *conn, const char *name, const struct table *table,
+                     const struct patience *patience, struct err *err)
+{
+    char *tablename = quoted(table);
+    char before[128];
+
+    snprintf(before, sizeof(before), "ALTER PUBLICATION \"%s\" ADD TABLE", name);
+    bool ok = run_locking(conn, table, patience, before, "", err);
 
     /* duplicate_object: a second bridge or an operator was faster. */
     if (!ok && strcmp(err->sqlstate, "42710") == 0)
@@ -122,25 +173,16 @@ bool publication_add(struct pg_conn *conn, const char *name, const struct table 
     return ok;
 }
 
-static bool set_full(struct pg_conn *conn, const struct table *table, int lock_timeout_ms,
-                     struct err *err)
+static bool set_full(struct pg_conn *conn, const struct table *table,
+                     const struct patience *patience, struct err *err)
 {
     char *tablename = quoted(table);
     bool ok = false;
 
-    for (int tries = 0; !ok && tries < LOCK_TRIES; tries++) {
-        ok = pg_runf(
-            conn, err,
-            "BEGIN; SET LOCAL lock_timeout = %d; ALTER TABLE %s REPLICA IDENTITY FULL; COMMIT",
-            lock_timeout_ms, tablename);
-        if (ok)
+    for (int tries = 0; tries < LOCK_TRIES; tries++) {
+        ok = run_locking(conn, table, patience, "ALTER TABLE", " REPLICA IDENTITY FULL", err);
+        if (ok || err->code != ERR_BUSY || is_stopping(patience))
             break;
-        struct err ignored;
-        if (!pg_run(conn, "ROLLBACK", &ignored))
-            break;
-        if (strcmp(err->sqlstate, "55P03") != 0)
-            break;
-        err->code = ERR_BUSY;
         sleep_ms(100L << tries);
     }
     if (!ok) {
@@ -153,8 +195,8 @@ static bool set_full(struct pg_conn *conn, const struct table *table, int lock_t
     return ok;
 }
 
-bool publication_set_full(struct pg_conn *conn, const struct table *table, int lock_timeout_ms,
-                          struct err *err)
+bool publication_set_full(struct pg_conn *conn, const struct table *table,
+                          const struct patience *patience, struct err *err)
 {
     struct arena arena = {0};
     uint32_t *leaves;
@@ -164,13 +206,12 @@ bool publication_set_full(struct pg_conn *conn, const struct table *table, int l
     for (size_t i = 0; ok && i < n; i++) {
         struct table *leaf = catalog_table_by_oid(conn, leaves[i], err);
 
-        ok = leaf &&
-             (leaf->replident == REPLIDENT_FULL || set_full(conn, leaf, lock_timeout_ms, err));
+        ok = leaf && (leaf->replident == REPLIDENT_FULL || set_full(conn, leaf, patience, err));
         table_unref(leaf);
     }
     /* The root too: partitions made later take nothing from it, but it says what is wanted. */
     if (ok && table->relkind == 'p' && table->replident != REPLIDENT_FULL)
-        ok = set_full(conn, table, lock_timeout_ms, err);
+        ok = set_full(conn, table, patience, err);
     arena_release(&arena);
     return ok;
 }
@@ -182,8 +223,7 @@ bool publication_set_full(struct pg_conn *conn, const struct table *table, int l
     "   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"           \
     "   AND mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock',"                \
     "                'AccessExclusiveLock')"                                                       \
-    "   AND relation IN (SELECT $1::oid UNION ALL"                                                 \
-    "                    SELECT relid FROM pg_partition_tree($1::oid::regclass))"
+    "   AND relation IN " CATALOG_PARTITION_TREE("$1")
 
 /* Of these, who is still there (a transaction holds its own virtualxid, a prepared one has
  * "-1/xid"). */
@@ -205,12 +245,12 @@ static bool one_writer(struct pg_conn *conn, const char *writers, bool *any, int
     return true;
 }
 
-bool publication_wait_writers(struct pg_conn *conn, const struct table *table, int timeout_ms,
-                              struct err *err)
+bool publication_wait_writers(struct pg_conn *conn, const struct table *table,
+                              const struct patience *patience, struct err *err)
 {
     char relid[16];
     const char *params[] = {relid};
-    int64_t deadline = clock_ms() + timeout_ms;
+    int64_t deadline = clock_ms() + patience->lock_timeout_ms;
     bool ok, any = false;
     int pid;
 
@@ -222,6 +262,10 @@ bool publication_wait_writers(struct pg_conn *conn, const struct table *table, i
     for (long pause = 2; (ok = !writers.ptr || one_writer(conn, writers.ptr, &any, &pid, err)) &&
                          writers.ptr && any;
          pause = pause < 100 ? pause * 2 : 100) {
+        if (is_stopping(patience)) {
+            ok = err_set(err, ERR_STOPPED, "the bridge is stopping");
+            break;
+        }
         if (clock_ms() > deadline) {
             ok = err_set(err, ERR_BUSY,
                          "table \"%.*s\".\"%.*s\" is being written by an open transaction (%s %d)",

@@ -140,7 +140,9 @@ static bool ensure_full(struct check *c, const struct table *now, bool *full, st
     *full = now->replident == REPLIDENT_FULL;
     if (!*full || now->relkind != 'p')
         return true;
-    *full = publication_set_full(c->conn, now, c->config->lock_timeout_ms, err);
+    const struct patience patience = {.lock_timeout_ms = c->config->lock_timeout_ms};
+
+    *full = publication_set_full(c->conn, now, &patience, err);
     return *full || err->code != ERR_CONN;
 }
 

@@ -104,6 +104,7 @@ static bool ensure_published(const struct job_context *ctx, const struct table *
                              struct err *err)
 {
     const struct snapshot_config *config = ctx->config;
+    const struct patience patience = {config->lock_timeout_ms, ctx->stop};
     enum trust_level wanted = full ? TRUST_FULL : TRUST_PUBLISHED;
     bool has;
 
@@ -111,12 +112,12 @@ static bool ensure_published(const struct job_context *ctx, const struct table *
         return true;
     if (!publication_has(ctx->conn, config->publication, table, &has, err))
         return false;
-    if (!has && !publication_add(ctx->conn, config->publication, table, err))
+    if (!has && !publication_add(ctx->conn, config->publication, table, &patience, err))
         return false;
-    if (full && !publication_set_full(ctx->conn, table, config->lock_timeout_ms, err))
+    if (full && !publication_set_full(ctx->conn, table, &patience, err))
         return false;
     /* Also where the table was published before: somebody may just have done that. */
-    if (!publication_wait_writers(ctx->conn, table, config->lock_timeout_ms, err))
+    if (!publication_wait_writers(ctx->conn, table, &patience, err))
         return false;
     if (!has)
         log_info("table joined the publication", LOG_STR("publication", config->publication),
@@ -130,6 +131,11 @@ static bool ensure_published(const struct job_context *ctx, const struct table *
 static void sleep_ms(long ms)
 {
     nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
+}
+
+static bool rollback(const struct job_context *ctx, struct err *err)
+{
+    return pg_run(ctx->conn, "ROLLBACK", err);
 }
 
 /* Locks the table against changes of its definition before the snapshot is taken, then takes it. */
@@ -146,8 +152,11 @@ static bool begin_snapshot(const struct job_context *ctx, const struct table *ta
                       "SET LOCAL lock_timeout = %d; LOCK TABLE %s IN ACCESS SHARE MODE",
                       ctx->config->lock_timeout_ms, buf_cstr(&name));
     buf_release(&name);
-    if (!ok)
-        return false;
+    if (!ok) {
+        struct err ignored;
+
+        return rollback(ctx, &ignored) && publication_lock_failed(ctx->conn, table, err);
+    }
     /* The first query takes the snapshot; the position is read after it. */
     struct pg_result *res =
         pg_query(ctx->conn, "SELECT pg_current_snapshot()::text, pg_current_wal_insert_lsn()", err);
@@ -158,11 +167,6 @@ static bool begin_snapshot(const struct job_context *ctx, const struct table *ta
           err_set(err, ERR_PROTOCOL, "malformed WAL position"));
     pg_result_free(res);
     return ok;
-}
-
-static bool rollback(const struct job_context *ctx, struct err *err)
-{
-    return pg_run(ctx->conn, "ROLLBACK", err);
 }
 
 /* Until no transaction that the stream gave before `registered` is missing in it. */

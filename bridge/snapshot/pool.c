@@ -207,8 +207,9 @@ struct snapshot_pool *snapshot_pool_new(const struct snapshot_config *config, st
     return pool;
 }
 
-static void cancel_all(struct snapshot_pool *pool)
+void snapshot_pool_stop(struct snapshot_pool *pool)
 {
+    atomic_store(&pool->stop, true);
     pthread_mutex_lock(&pool->mutex);
     for (int i = 0; i < pool->nworkers; i++) {
         if (pool->workers[i].conn)
@@ -222,8 +223,7 @@ void snapshot_pool_free(struct snapshot_pool *pool)
 {
     if (!pool)
         return;
-    atomic_store(&pool->stop, true);
-    cancel_all(pool);
+    snapshot_pool_stop(pool);
     for (int i = 0; i < pool->nworkers; i++)
         pthread_join(pool->workers[i].thread, NULL);
     free(pool->workers);

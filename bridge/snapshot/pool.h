@@ -49,7 +49,10 @@ struct snapshot_stats {
 
 struct snapshot_pool *snapshot_pool_new(const struct snapshot_config *config,
                                         struct err *err) MUST_CHECK;
-/* Cancels what runs, answers what waits with ERR_STOPPED, joins the workers. */
+/* Cancels what runs, answers what waits with ERR_STOPPED; from now on every request is answered so.
+ */
+void snapshot_pool_stop(struct snapshot_pool *pool);
+/* Stops, and joins the workers. */
 void snapshot_pool_free(struct snapshot_pool *pool);
 const struct snapshot_stats *snapshot_pool_stats(const struct snapshot_pool *pool);
 
