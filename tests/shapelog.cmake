@@ -1,2 +1,10 @@
 unit(shapelog USES shapelog)
 unit(shapelog_damage USES shapelog)
+unit(shapelog_threads USES shapelog)
+unit(shapelog_scale USES shapelog)
+
+fuzz(shapelog_recover USES shapelog)
+target_link_libraries(fuzz_shapelog_recover PRIVATE PkgConfig::CMOCKA)
+
+add_executable(bench_shapelog bench/bench_shapelog.c)
+target_link_libraries(bench_shapelog PRIVATE compiler shapelog)

@@ -43,33 +43,38 @@ struct log_end {
 
 struct snapshot_file;
 
+/* What each append touches comes first, in two cache lines: with many logs those are the cost. */
 struct log {
     atomic_uint refs;
     atomic_int state; /* enum log_state; moves under the stripe */
     uint64_t id;
     struct shapelog *store;
-    _Atomic(struct shape *) shape; /* a reference; NULL while LOADED */
-    atomic_uint_fast64_t watchers; /* a bit a listener */
-    atomic_uint_fast64_t queued;   /* likewise: it is in that listener's queue */
-
-    /* Under the stripe. */
-    struct extents extents;
-    lsn_t registered; /* P; LSN_NONE: not registered */
-    lsn_t limit;      /* L; LSN_NONE: not known */
-    struct snapshot *snapshot;
-    struct log_end *ends;
-    char *reason;
-    uint64_t log_bytes;
-
-    /* Under the lock `snapshots`. */
-    struct snapshot_file *file;
-    uint64_t snapshot_bytes; /* on disk, when it is complete */
 
     /* The stream's alone. */
     uint64_t txn;        /* the appender's number of the last transaction that touched it */
     uint64_t open_block; /* where its last message went: that lane's filling, ... */
     uint32_t open_ref;   /* ... and its ref in there */
     bool touched;        /* since the last publish */
+
+    /* Under the stripe. */
+    lsn_t registered; /* P; LSN_NONE: not registered */
+    struct extents extents;
+    uint64_t log_bytes;
+
+    atomic_uint_fast64_t watchers; /* a bit a listener */
+    atomic_uint_fast64_t queued;   /* likewise: it is in that listener's queue */
+
+    _Atomic(struct shape *) shape; /* a reference; NULL while LOADED */
+
+    /* Under the stripe. */
+    lsn_t limit; /* L; LSN_NONE: not known */
+    struct snapshot *snapshot;
+    struct log_end *ends;
+    char *reason;
+
+    /* Under the lock `snapshots`. */
+    struct snapshot_file *file;
+    uint64_t snapshot_bytes; /* on disk, when it is complete */
 
     uint16_t handle_len;
     char handle[];

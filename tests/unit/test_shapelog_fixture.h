@@ -31,22 +31,6 @@
             fail_msg("%s: %s", #call, (err).msg);                                                  \
     } while (0)
 
-/* Until shapes/ has them. */
-__attribute__((weak)) struct shape *shape_ref(struct shape *shape)
-{
-    atomic_fetch_add(&shape->refs, 1);
-    return shape;
-}
-
-__attribute__((weak)) void shape_unref(struct shape *shape)
-{
-    if (!shape || atomic_fetch_sub(&shape->refs, 1) != 1)
-        return;
-    table_unref(shape->table);
-    arena_release(&shape->arena);
-    free(shape);
-}
-
 /* ---- the folder ------------------------------------------------------------------------------ */
 
 static inline int remove_entry(const char *path, const struct stat *st, int flag, struct FTW *ftw)
@@ -64,6 +48,14 @@ static inline void make_folder(char dir[64])
 {
     snprintf(dir, 64, "/tmp/test_shapelog.XXXXXX");
     assert_non_null(mkdtemp(dir));
+}
+
+/* In memory where there is such a folder: for tests that open thousands of small stores. */
+static inline void make_fast_folder(char dir[64])
+{
+    snprintf(dir, 64, "/dev/shm/test_shapelog.XXXXXX");
+    if (!mkdtemp(dir))
+        make_folder(dir);
 }
 
 /* ---- stores, shapes, logs -------------------------------------------------------------------- */
