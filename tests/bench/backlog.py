@@ -1,0 +1,65 @@
+"""The rows of the table that read a backlog: bulk, single-row transactions, many shapes."""
+
+from consumers import BridgeConsumer, Recvlogical, closing_all
+from measure import Figure, Ratio, Row
+from workload import database, load
+
+
+def stream(bench):
+    """Rows in transactions of 1000 into one shape's log."""
+    rows = bench.size(200_000)
+    with database(bench.postgres, "stream") as db:
+        one = BridgeConsumer(db, bench.folder, "stream", "bridge, one shape", [{"table": "items"}])
+        peer = Recvlogical(bench.postgres, db, "tombolo_stream")
+        bridge, ceiling = _turns(bench, db, [one, peer], rows, 1000)
+    return Row("stream", f"{rows} rows in 1000-row transactions, read as a backlog",
+               [bridge, ceiling], [Ratio.of(bridge, ceiling, ">= 0.9")])
+
+
+def small(bench):
+    """Single-row transactions into one shape's log."""
+    rows = bench.size(20_000)
+    with database(bench.postgres, "small") as db:
+        one = BridgeConsumer(db, bench.folder, "small", "bridge, one shape", [{"table": "items"}])
+        peer = Recvlogical(bench.postgres, db, "tombolo_small")
+        bridge, ceiling = _turns(bench, db, [one, peer], rows, 1)
+    return Row("small", f"{rows} single-row transactions, read as a backlog",
+               [bridge, ceiling], [Ratio.of(bridge, ceiling)])
+
+
+def shapes(bench):
+    """The same as stream, each row in one of many shapes."""
+    rows, count = bench.size(200_000), bench.shapes
+    many = [{"table": "items", "where": f"owner_id = {n}"} for n in range(count)]
+    with database(bench.postgres, "shapes") as db:
+        one = BridgeConsumer(db, bench.folder, "one", "bridge, one shape", [{"table": "items"}])
+        all_ = BridgeConsumer(db, bench.folder, "many", f"bridge, {count} shapes", many)
+        peer = Recvlogical(bench.postgres, db, "tombolo_one")
+        figures = _turns(bench, db, [one, all_, peer], rows, 1000, owners=count)
+        seconds = all_.seconds_to_make_shapes
+    return Row("shapes", f"{rows} rows in 1000-row transactions, each in one of {count} shapes",
+               figures, [Ratio.of(figures[1], figures[0], ">= 0.8"),
+                         Ratio.of(figures[1], figures[2])],
+               [f"the shapes were made in {seconds:.1f} s, {count / seconds:.0f} a second"])
+
+
+def _turns(bench, db, consumers, rows, a_transaction, owners=50_000):
+    """Each turn: all are held, the WAL is written once, each reads it alone; who is first changes.
+
+    One turn more than asked for, which does not count: it warms everything up.
+    """
+    figures = {consumer: Figure(consumer.who, "rows/s") for consumer in consumers}
+    with closing_all(consumers):
+        for turn in range(bench.repeat + 1):
+            order = consumers[turn % len(consumers):] + consumers[:turn % len(consumers)]
+            for consumer in consumers:
+                consumer.hold()
+            load(db, rows, a_transaction, owners)
+            endpos = db.value("SELECT pg_current_wal_insert_lsn()")
+            db.sql("INSERT INTO marker VALUES (%s)", turn)
+            for consumer in order:
+                seconds, cpu, peak = consumer.consume(turn, endpos)
+                if turn:
+                    figures[consumer].add(rows / seconds, cpu, peak)
+                bench.say(f"turn {turn}: {consumer.who} {rows / seconds:.0f} rows/s")
+    return list(figures.values())
