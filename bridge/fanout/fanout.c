@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #define SWEEP_EVERY_MS 2000
+#define NOT_SENT "the table's replica identity does not send what the shape needs"
 
 /* A log that the stream feeds. */
 struct subscription {
@@ -280,10 +281,33 @@ bool fanout_relation(struct fanout *f, const struct relation *relation, struct e
     return true;
 }
 
-/* Whether the change lacks the old row that the shape cannot do without. */
-static bool lacks_old(const struct subscription *sub, const struct change *change)
+/* Whether an update or delete comes without the whole old row. */
+static bool lacks_old(const struct change *change)
 {
-    return sub->needs_full && change->op != CHANGE_INSERT && (!change->old || change->old_is_key);
+    return change->op != CHANGE_INSERT && (!change->old || change->old_is_key);
+}
+
+/* The identity was changed since some shapes were made, or a partition has another one: ends those
+ * that took a column for part of it which is not. */
+static void end_misled(struct fanout *f, const struct route *route, const struct relation *relation)
+{
+    struct arena arena = {0};
+    size_t n;
+    void **subs = shape_index_table(f->index, route->to->table->relid, &arena, &n);
+
+    for (size_t s = 0; s < n; s++) {
+        struct subscription *sub = subs[s];
+        const struct table *table = sub->shape->table;
+
+        for (uint16_t i = 0; i < table->ncols; i++) {
+            if (table->cols[i].in_identity && route->map[i] >= 0 &&
+                !relation->cols[route->map[i]].in_identity) {
+                end_by_txn(f, sub, NOT_SENT);
+                break;
+            }
+        }
+    }
+    arena_release(&arena);
 }
 
 /* Asks one subscription what the change is to it. */
@@ -293,10 +317,10 @@ static void ask(struct fanout *f, struct subscription *sub, const struct change 
     enum effect_kind kind;
     struct err err;
 
-    if (!log_wants(sub->log, &f->txn))
+    if (log_state(sub->log) == LOG_ENDED || !log_wants(sub->log, &f->txn))
         return;
-    if (lacks_old(sub, change)) {
-        end_by_txn(f, sub, "the table's replica identity is not FULL any more");
+    if (sub->needs_full && lacks_old(change)) {
+        end_by_txn(f, sub, NOT_SENT);
         return;
     }
     if (!shape_effect(sub->shape, change, &f->arena, &kind, &err)) {
@@ -334,8 +358,8 @@ static bool append_all(struct fanout *f, struct projection *touched, const struc
     return ok;
 }
 
-static bool take_route(struct fanout *f, const struct route *route, const struct change *change,
-                       uint64_t op, struct err *err)
+static bool take_route(struct fanout *f, const struct route *route, const struct relation *relation,
+                       const struct change *change, uint64_t op, struct err *err)
 {
     struct projection *touched = NULL;
     struct change mapped = *change;
@@ -346,6 +370,8 @@ static bool take_route(struct fanout *f, const struct route *route, const struct
     mapped.old = route_tuple(route, change->old, NULL, &f->arena);
     mapped.new =
         route_tuple(route, change->new, change->old_is_key ? NULL : change->old, &f->arena);
+    if (lacks_old(change) && !route->identity_holds)
+        end_misled(f, route, relation);
     void **subs = shape_index_find(f->index, relid, &mapped, &f->arena, &n);
     for (size_t i = 0; i < n; i++)
         ask(f, subs[i], &mapped, &touched);
@@ -381,7 +407,7 @@ bool fanout_change(struct fanout *f, const struct relation *relation, const stru
 
         if (route && !route->matches)
             end_table_by_txn(f, relids[i], "the table's columns have changed");
-        else if (route && !take_route(f, route, change, op, err))
+        else if (route && !take_route(f, route, relation, change, op, err))
             return false;
     }
     return true;

@@ -9,6 +9,13 @@ static void relation_free(struct relation_routes *r)
     free(r);
 }
 
+static void followed_free(struct followed_table *t)
+{
+    table_unref(t->table);
+    free(t->relied);
+    free(t);
+}
+
 void routes_release(struct routes *routes)
 {
     struct u64map_slot *slot;
@@ -17,10 +24,7 @@ void routes_release(struct routes *routes)
         relation_free(slot->value);
     u64map_release(&routes->relations);
     for (size_t at = 0; (slot = u64map_next(&routes->tables, &at));) {
-        struct followed_table *t = slot->value;
-
-        table_unref(t->table);
-        free(t);
+        followed_free(slot->value);
     }
     u64map_release(&routes->tables);
 }
@@ -48,8 +52,15 @@ struct followed_table *routes_follow(struct routes *routes, struct table *table)
     if (!t) {
         t = xcalloc(1, sizeof(*t));
         t->table = table_ref(table);
+        t->relied = xcalloc(table->ncols, sizeof(*t->relied));
         u64map_set(&routes->tables, table->relid, t);
         unbuild_all(routes);
+    }
+    for (uint16_t i = 0; i < table->ncols; i++) {
+        if (table->cols[i].in_identity && !t->relied[i]) {
+            t->relied[i] = true;
+            unbuild_all(routes);
+        }
     }
     t->users++;
     return t;
@@ -61,8 +72,7 @@ void routes_unfollow(struct routes *routes, struct followed_table *t)
         return;
     u64map_remove(&routes->tables, t->table->relid);
     unbuild_all(routes);
-    table_unref(t->table);
-    free(t);
+    followed_free(t);
 }
 
 void routes_forget(struct routes *routes, uint32_t relid)
@@ -112,9 +122,13 @@ static void add_route(struct relation_routes *r, struct followed_table *to,
     *route = (struct route){.to = to};
     route->map = arena_calloc(&r->route_arena, to->table->ncols, sizeof(*route->map));
     route->matches = table_matches(to->table, relation, route->map);
-    route->identity = route->matches && relation->ncols == to->table->ncols;
-    for (int i = 0; i < to->table->ncols && route->identity; i++)
-        route->identity = route->map[i] == i;
+    route->same_places = route->matches && relation->ncols == to->table->ncols;
+    for (int i = 0; i < to->table->ncols && route->same_places; i++)
+        route->same_places = route->map[i] == i;
+    route->identity_holds = route->matches;
+    for (int i = 0; i < to->table->ncols && route->identity_holds; i++)
+        route->identity_holds =
+            !to->relied[i] || route->map[i] < 0 || relation->cols[route->map[i]].in_identity;
 }
 
 bool routes_of(struct routes *routes, const struct relation *relation,
@@ -163,7 +177,7 @@ static bool has_unchanged(const struct tuple *tuple)
 const struct tuple *route_tuple(const struct route *route, const struct tuple *tuple,
                                 const struct tuple *old, struct arena *arena)
 {
-    if (!tuple || (route->identity && !(old && has_unchanged(tuple))))
+    if (!tuple || (route->same_places && !(old && has_unchanged(tuple))))
         return tuple;
     struct tuple *out = arena_alloc(arena, sizeof(*out));
     uint16_t n = route->to->table->ncols;

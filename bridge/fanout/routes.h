@@ -16,14 +16,16 @@
 struct followed_table {
     struct table *table;
     size_t users;
+    bool *relied; /* which columns any of its shapes took to be part of the replica identity */
 };
 
 /* From one relation to one table. */
 struct route {
     struct followed_table *to;
     bool matches;
-    bool identity; /* the columns lie in the same places: tuples pass as they are */
-    int16_t *map;  /* places in the relation's tuple by the table's columns, -1: not sent */
+    bool same_places;    /* the columns lie in the same places: tuples pass as they are */
+    bool identity_holds; /* the relation's replica identity has all columns that were relied on */
+    int16_t *map;        /* places in the relation's tuple by the table's columns, -1: not sent */
 };
 
 struct relation_routes {

@@ -146,6 +146,16 @@ static bool ensure_full(struct check *c, const struct table *now, bool *full, st
     return *full || err->code != ERR_CONN;
 }
 
+/* What the shape took to be part of the replica identity is so no more. */
+static bool identity_shrunk(const struct table *then, const struct table *now)
+{
+    for (uint16_t i = 0; i < now->ncols; i++) {
+        if (then->cols[i].in_identity && !now->cols[i].in_identity)
+            return true;
+    }
+    return false;
+}
+
 static bool judge(struct check *c, const struct shape *shape, const char **reason, struct err *err)
 {
     struct current *now = look_up(c, shape->table, err);
@@ -160,6 +170,8 @@ static bool judge(struct check *c, const struct shape *shape, const char **reaso
         *reason = "the table's definition has changed";
     else if (!now->published)
         *reason = "the table has left the publication";
+    else if (identity_shrunk(shape->table, now->table))
+        *reason = "the table's replica identity does not send what the shape needs";
     else
         *reason = lost_storage(shape->table->storage, now->table->storage, c->has_events);
     if (!*reason && !slice_eq(shape->table->storage, now->table->storage) &&

@@ -254,6 +254,21 @@ static void test_an_update_without_its_old_row_ends_what_needs_it(void **state)
     assert_int_equal(log_state(w->sevens), LOG_ENDED);
 }
 
+/* The shape was made when the identity was FULL; REPLICA IDENTITY DEFAULT sends updates without the
+ * old row. */
+static void test_an_identity_that_shrinks_ends_what_relied_on_it(void **state)
+{
+    struct world *w = *state;
+    struct relation_column less[] = {cols[0], {cols[1].name, 20, -1, false}};
+    const struct relation altered = {
+        ROOT_RELID, SLICE("public"), SLICE("items"), REPLIDENT_DEFAULT, 2, less};
+
+    run(w, &altered, (struct change){.op = CHANGE_INSERT, .new = TUPLE(TEXT("1"), TEXT("7"))});
+    assert_int_equal(log_state(w->sevens), LOG_LIVE);
+    run(w, &altered, (struct change){.op = CHANGE_UPDATE, .new = TUPLE(TEXT("1"), TEXT("8"))});
+    assert_int_equal(log_state(w->sevens), LOG_ENDED);
+}
+
 static void test_a_truncate_ends_logs_also_after_rows_of_the_same_transaction(void **state)
 {
     struct world *w = *state;
@@ -331,6 +346,7 @@ int main(void)
         TEST(test_a_partitions_rows_are_the_roots_whatever_its_columns_order),
         TEST(test_another_schema_ends_the_tables_logs_and_nothing_else_stops),
         TEST(test_an_update_without_its_old_row_ends_what_needs_it),
+        TEST(test_an_identity_that_shrinks_ends_what_relied_on_it),
         TEST(test_a_truncate_ends_logs_also_after_rows_of_the_same_transaction),
         TEST(test_what_is_sent_again_is_not_appended_again),
         TEST(test_a_broken_transaction_never_happened),
