@@ -63,6 +63,12 @@ static void add_block(struct arena *arena, size_t size)
     arena->size += size;
 }
 
+void arena_reserve(struct arena *arena, size_t size)
+{
+    if (!arena->head)
+        add_block(arena, size);
+}
+
 void *arena_alloc(struct arena *arena, size_t size)
 {
     const size_t align = alignof(max_align_t);

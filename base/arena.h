@@ -30,6 +30,10 @@ struct slice arena_copy(struct arena *arena, struct slice bytes);
 char *arena_strdup(struct arena *arena, const char *cstr);
 char *arena_printf(struct arena *arena, const char *fmt, ...) PRINTF(2, 3);
 
+/* Makes an empty arena's first block hold `size` bytes and no more, for what lives long and is
+ * many; sizes are to be rounded up to 16 one by one. */
+void arena_reserve(struct arena *arena, size_t size);
+
 /* Empties for reuse: keeps the largest block, so that a steady user stops asking the system. */
 void arena_reset(struct arena *arena);
 /* Gives everything back. */

@@ -1,5 +1,6 @@
 #include "shapes/shape.h"
 #include "shapes/ident.h"
+#include "shapes/pack.h"
 
 #include <stdlib.h>
 
@@ -91,8 +92,8 @@ static bool check_generated(const struct shape *shape, struct buf *generated, st
                 err);
 }
 
-static bool select_columns(struct shape *shape, struct slice text, struct buf *names,
-                           struct err *err)
+static bool select_columns(struct shape *shape, struct slice text, struct arena *work,
+                           struct buf *names, struct err *err)
 {
     const struct table *table = shape->table;
     struct slice *asked = NULL;
@@ -100,10 +101,10 @@ static bool select_columns(struct shape *shape, struct slice text, struct buf *n
 
     shape->all_columns = !text.ptr;
     if (!shape->all_columns &&
-        (!ident_split(text, ',', &shape->arena, &asked, &n, err) ||
+        (!ident_split(text, ',', work, &asked, &n, err) ||
          !check_key(table, asked, n, names, err) || !check_known(table, asked, n, names, err)))
         return false;
-    shape->columns = arena_calloc(&shape->arena, table->ncols, sizeof(*shape->columns));
+    shape->columns = arena_calloc(work, table->ncols, sizeof(*shape->columns));
     for (uint16_t i = 0; i < table->ncols; i++) {
         if (shape->all_columns || is_named(asked, n, table->cols[i].name))
             shape->columns[shape->ncolumns++] = i;
@@ -127,12 +128,13 @@ static bool check_where_columns(const struct shape *shape, struct err *err)
     return true;
 }
 
-static bool compile_where(struct shape *shape, const struct shape_request *request, struct err *err)
+static bool compile_where(struct shape *shape, const struct shape_request *request,
+                          struct arena *work, struct err *err)
 {
     if (request->where.len == 0)
         return true;
-    return where_compile(request->where, &request->params, shape->table, &shape->arena,
-                         &shape->where, err) &&
+    return where_compile(request->where, &request->params, shape->table, work, &shape->where,
+                         err) &&
            check_where_columns(shape, err);
 }
 
@@ -145,7 +147,7 @@ static void put_part(struct buf *out, struct slice part)
     buf_put_slice(out, part);
 }
 
-static void make_identity(struct shape *shape)
+static void make_identity(struct shape *shape, struct arena *work)
 {
     const struct table *table = shape->table;
     struct buf out, where;
@@ -166,7 +168,7 @@ static void make_identity(struct shape *shape)
         buf_put_u8(&out, ' ');
         put_part(&out, buf_slice(&where));
     }
-    shape->identity = arena_copy(&shape->arena, buf_slice(&out));
+    shape->identity = arena_copy(work, buf_slice(&out));
     buf_release(&where);
     buf_release(&out);
 }
@@ -191,32 +193,76 @@ static void keep_request(struct shape *shape, const struct shape_request *reques
     shape->request.params = (struct where_params){values, params->n};
 }
 
+static bool build(struct shape *shape, const struct shape_request *request, struct arena *work,
+                  const char **field, struct err *err)
+{
+    struct buf names;
+
+    buf_init(&names, BUF_NO_LIMIT);
+    *field = "columns";
+    bool ok = select_columns(shape, request->columns, work, &names, err);
+    buf_release(&names);
+    if (!ok)
+        return false;
+    *field = "where";
+    if (!compile_where(shape, request, work, err))
+        return false;
+    make_identity(shape, work);
+    return true;
+}
+
+static size_t rounded(size_t size)
+{
+    return (size + 15) / 16 * 16;
+}
+
+/* What keep_request() takes of the arena. */
+static size_t request_size(const struct shape_request *request)
+{
+    const struct where_params *params = &request->params;
+    size_t size = rounded(request->table.len + 1) + rounded(request->where.len + 1) +
+                  rounded(request->columns.len + 1) + rounded(params->n * sizeof(struct slice));
+
+    for (size_t i = 0; i < params->n; i++)
+        size += rounded(params->values[i].len + 1);
+    return size;
+}
+
+/* From the arena it was built in to one that is as large as it needs. */
+static void settle(struct shape *shape, const struct shape_request *request)
+{
+    size_t columns = shape->ncolumns * sizeof(*shape->columns);
+    size_t where = shape->where ? where_packed_size(shape->where) : 0;
+    struct arena *arena = &shape->arena;
+
+    arena_reserve(arena, rounded(columns) + rounded(where) + rounded(shape->identity.len + 1) +
+                             request_size(request));
+    shape->columns = memcpy(arena_alloc(arena, columns), shape->columns, columns);
+    shape->identity = arena_copy(arena, shape->identity);
+    if (shape->where)
+        shape->where = where_pack(shape->where, arena);
+    keep_request(shape, request);
+}
+
 struct shape *shape_new(const struct shape_request *request, struct table *table,
                         const char **field, struct err *err)
 {
     struct shape *shape = xcalloc(1, sizeof(*shape));
-    struct buf names;
+    struct arena work = {0};
 
     atomic_init(&shape->refs, 1);
     shape->table = table_ref(table);
     shape->replica = request->replica;
     shape->changes_only = request->changes_only;
     shape->keyed_by_identity = request->keyed_by_identity;
-    buf_init(&names, BUF_NO_LIMIT);
-    *field = "columns";
-    bool ok = select_columns(shape, request->columns, &names, err);
-    buf_release(&names);
-    if (ok) {
-        *field = "where";
-        ok = compile_where(shape, request, err);
-    }
-    if (!ok) {
-        shape_unref(shape);
-        return NULL;
-    }
-    keep_request(shape, request);
-    make_identity(shape);
-    return shape;
+    bool ok = build(shape, request, &work, field, err);
+    if (ok)
+        settle(shape, request);
+    arena_release(&work);
+    if (ok)
+        return shape;
+    shape_unref(shape);
+    return NULL;
 }
 
 struct shape *shape_ref(struct shape *shape)

@@ -44,6 +44,7 @@ static struct expr *unknown_literal(struct typing *t, struct slice text, bool nu
 {
     struct datum value = {.null = null};
 
+    t->nodes += text.len / TYPING_TEXT_PER_NODE;
     if (!null)
         value.s = arena_copy(t->arena, text);
     return expr_const(t, PG_UNKNOWN, value, location);

@@ -13,6 +13,9 @@
 #include "shapes/expr.h"
 #include "shapes/where.h"
 
+/* A literal of that many bytes counts as a node more. */
+#define TYPING_TEXT_PER_NODE 64
+
 struct typing {
     const struct clause *clause;
     const struct where_params *params;
@@ -20,7 +23,7 @@ struct typing {
     struct arena *arena;  /* of the result */
     struct arena scratch; /* of constants on their way */
     int *param_types;     /* by number - 1; PG_UNKNOWN until the first context decides */
-    size_t nodes;         /* made so far: BETWEEN makes its operand more than once */
+    size_t nodes;         /* made so far, each as often as it will be evaluated and written */
     struct err *err;
 };
 

@@ -84,6 +84,17 @@ static struct expr *in_array(struct typing *t, struct expr *const *all, uint32_t
     return expr_fold(t, arr);
 }
 
+/* What the expression adds each time that it is used again. */
+static size_t weight(const struct expr *expr)
+{
+    bool text = expr->kind == EXPR_CONST && !expr->value.null && pgtype_is_text(expr->type);
+    size_t sum = 1 + (text ? expr->value.s.len / TYPING_TEXT_PER_NODE : 0);
+
+    for (uint32_t i = 0; i < expr->nargs; i++)
+        sum += expr->args[i] ? weight(expr->args[i]) : 0;
+    return sum;
+}
+
 /* As Postgres does: two or more items without columns are an array, the others are compared one by
  * one. */
 static struct expr *type_in(struct typing *t, const struct operation *op)
@@ -102,6 +113,7 @@ static struct expr *type_in(struct typing *t, const struct operation *op)
             plain[++nplain] = items[i];
     }
     int type = in_type(plain, nplain + 1);
+    t->nodes += weight(left) * (n - (type >= 0 ? nplain : 0));
     if (type >= 0) {
         struct expr *arr = in_array(t, plain, nplain, type, op->location);
 

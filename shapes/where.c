@@ -1,5 +1,6 @@
 #include "shapes/where.h"
 #include "shapes/keys.h"
+#include "shapes/pack.h"
 #include "shapes/typing.h"
 
 #include <stdlib.h>
@@ -97,4 +98,43 @@ void where_put_canonical(const struct where *where, struct buf *out)
 const struct where_keys *where_keys(const struct where *where)
 {
     return &where->keys;
+}
+
+/* ---- packing ----------------------------------------------------------- */
+
+static struct where *pack_where(struct pack *pack, const struct where *from)
+{
+    struct where *where = pack_put(pack, from, sizeof(*from));
+    const struct expr *expr = pack_expr(pack, from->expr);
+    bool *uses = pack_put(pack, from->uses, from->table->ncols * sizeof(*uses));
+    struct slice *values =
+        pack_put(pack, from->keys.values, from->keys.n * sizeof(*from->keys.values));
+
+    for (size_t i = 0; i < from->keys.n; i++) {
+        struct slice value = pack_text(pack, from->keys.values[i]);
+
+        if (values)
+            values[i] = value;
+    }
+    if (!where)
+        return NULL;
+    where->expr = expr;
+    where->uses = uses;
+    where->keys.values = values;
+    return where;
+}
+
+size_t where_packed_size(const struct where *where)
+{
+    struct pack pack = {NULL, 0};
+
+    pack_where(&pack, where);
+    return pack.used;
+}
+
+struct where *where_pack(const struct where *where, struct arena *arena)
+{
+    struct pack pack = {arena_alloc(arena, where_packed_size(where)), 0};
+
+    return pack_where(&pack, where);
 }

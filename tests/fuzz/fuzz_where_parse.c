@@ -6,6 +6,7 @@
  *
  *     clause \0 parameter \0 value of the row, for all columns (its text where it suits)
  */
+#include "shapes/pack.h"
 #include "shapes/where.h"
 
 #include <stdio.h>
@@ -116,11 +117,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct table *table = make_table();
     struct value values[NCOLUMNS];
     struct tuple row = make_row(rest, values);
-    struct arena arena = {0};
+    struct arena arena = {0}, work = {0};
     struct where *where;
     struct err err;
 
-    if (where_compile(clause, &params, table, &arena, &where, &err)) {
+    bool ok = where_compile(clause, &params, table, &work, &where, &err);
+    if (ok)
+        where = where_pack(where, &arena);
+    arena_release(&work);
+    if (ok) {
         eval(where, &row);
         check_again(where, table, &row, &arena);
     }

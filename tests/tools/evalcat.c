@@ -11,6 +11,7 @@
  *     {"sql": "...", "results": ["t", "f", "n", "e..."]}  e: raised, with the text
  */
 #include "change/json.h"
+#include "shapes/pack.h"
 #include "shapes/where.h"
 
 #include <stdio.h>
@@ -107,7 +108,7 @@ static void run(yyjson_val *request, struct buf *out)
 {
     struct table *table = read_table(yyjson_obj_get(request, "columns"));
     yyjson_val *params = yyjson_obj_get(request, "params"), *v;
-    struct arena arena = {0};
+    struct arena arena = {0}, work = {0};
     struct slice *values = arena_calloc(&arena, yyjson_arr_size(params) + 1, sizeof(*values));
     struct where_params where_params = {values, yyjson_arr_size(params)};
     struct where *where;
@@ -118,8 +119,13 @@ static void run(yyjson_val *request, struct buf *out)
     {
         values[i] = text_of(v);
     }
-    if (where_compile(text_of(yyjson_obj_get(request, "where")), &where_params, table, &arena,
-                      &where, &err)) {
+    /* As a shape does it: typed in one arena, packed into another. */
+    bool ok = where_compile(text_of(yyjson_obj_get(request, "where")), &where_params, table, &work,
+                            &where, &err);
+    if (ok)
+        where = where_pack(where, &arena);
+    arena_release(&work);
+    if (ok) {
         answer(where, yyjson_obj_get(request, "rows"), out);
     } else {
         buf_put_cstr(out, "{\"error\":");

@@ -150,6 +150,45 @@ static void test_identity_is_what_is_asked_not_how(void **state)
     table_unref(t);
 }
 
+static void test_a_shape_keeps_its_request(void **state)
+{
+    struct table *t = kit_table(true);
+    char where[] = "tenant = $1", columns[] = "name,id", param[] = "7";
+    const struct slice values[] = {slice_of(param), {NULL, 0}};
+    const struct shape_request request = {.table = SLICE("orders"),
+                                          .where = slice_of(where),
+                                          .columns = slice_of(columns),
+                                          .params = {values, 2},
+                                          .keyed_by_identity = true};
+    const char *field;
+    struct err err;
+    struct shape *shape = shape_new(&request, t, &field, &err);
+
+    (void)state;
+    assert_non_null(shape);
+    where[0] = columns[0] = param[0] = '!';
+    assert_true(slice_is(shape->request.table, "orders"));
+    assert_true(slice_is(shape->request.where, "tenant = $1"));
+    assert_true(slice_is(shape->request.columns, "name,id"));
+    assert_int_equal(shape->request.params.n, 2);
+    assert_true(slice_is(shape->request.params.values[0], "7"));
+    assert_null(shape->request.params.values[1].ptr);
+    assert_true(shape->request.keyed_by_identity);
+    shape_unref(shape);
+    table_unref(t);
+}
+
+static void test_a_shape_takes_less_than_a_kilobyte(void **state)
+{
+    struct table *t = kit_table(true);
+    struct shape *shape = kit_shape(t, "tenant = 12345", NULL);
+
+    (void)state;
+    assert_in_range(shape->arena.size, 1, 700);
+    shape_unref(shape);
+    table_unref(t);
+}
+
 static bool needs_full(struct table *table, const char *where, bool by_identity)
 {
     const struct shape_request request = {.where = slice_of(where),
@@ -299,6 +338,8 @@ int main(void)
         cmocka_unit_test(test_columns_are_refused_with_the_contracts_texts),
         cmocka_unit_test(test_a_generated_column_cannot_be_asked_about),
         cmocka_unit_test(test_identity_is_what_is_asked_not_how),
+        cmocka_unit_test(test_a_shape_keeps_its_request),
+        cmocka_unit_test(test_a_shape_takes_less_than_a_kilobyte),
         cmocka_unit_test(test_full_rows_are_needed_unless_the_identity_tells_all),
         cmocka_unit_test(test_select_keeps_table_order_and_the_table_alone),
         cmocka_unit_test(test_schema_names_types_keys_and_nulls),

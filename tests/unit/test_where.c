@@ -300,6 +300,18 @@ static void test_between_within_between_does_not_grow_without_end(void **state)
     check_repeated("(((((((((((((((((((((((b", " between b and b)", 23, "", "refused: At location");
 }
 
+static void test_what_in_repeats_counts_as_often(void **state)
+{
+    char *left = repeat("(i4", " + 1", 400, ") in (none"),
+         *clause = repeat(left, ",none", 9000, ")");
+
+    (void)state;
+    assert_string_equal(kit_eval(clause, NULL), "refused: At location 1605: the expression is too "
+                                                "complex");
+    free(clause);
+    free(left);
+}
+
 static void test_bytes_that_are_no_text_are_refused(void **state)
 {
     const struct slice clauses[] = {
@@ -506,6 +518,7 @@ int main(void)
         cmocka_unit_test(test_parameters_are_literals_of_the_type_they_meet),
         cmocka_unit_test(test_depth_is_refused_and_length_is_not),
         cmocka_unit_test(test_between_within_between_does_not_grow_without_end),
+        cmocka_unit_test(test_what_in_repeats_counts_as_often),
         cmocka_unit_test(test_bytes_that_are_no_text_are_refused),
         cmocka_unit_test(test_canonical_text_knows_no_space_comment_or_parameter),
         cmocka_unit_test(test_sql_says_every_type),

@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "shapes/pack.h"
 #include "shapes/where.h"
 
 struct kit_column {
@@ -107,12 +108,17 @@ static inline const char *kit_eval(const char *clause, const struct where_params
     struct table *table = kit_table();
     struct value values[KIT_NCOLUMNS];
     struct tuple row = kit_row(values);
-    struct arena arena = {0};
+    struct arena work = {0}, arena = {0};
     struct where *where;
     struct err err;
     enum tri tri;
 
-    if (!where_compile(slice_of(clause), params, table, &arena, &where, &err))
+    /* As a shape does it: typed in one arena, packed into another. */
+    bool ok = where_compile(slice_of(clause), params, table, &work, &where, &err);
+    if (ok)
+        where = where_pack(where, &arena);
+    arena_release(&work);
+    if (!ok)
         snprintf(text, sizeof(text), "refused: %s", err.msg);
     else if (!where_eval(where, &row, &arena, &tri, &err))
         snprintf(text, sizeof(text), "%s %s", err.sqlstate, err.msg);

@@ -1,0 +1,118 @@
+#include "shapes/pack.h"
+
+#define ALIGN ((size_t)8) /* of whatever is packed */
+
+void *pack_put(struct pack *pack, const void *bytes, size_t size)
+{
+    void *copy = pack->to ? pack->to + pack->used : NULL;
+
+    pack->used += (size + ALIGN - 1) / ALIGN * ALIGN;
+    return copy && size ? memcpy(copy, bytes, size) : copy;
+}
+
+struct slice pack_text(struct pack *pack, struct slice text)
+{
+    return (struct slice){pack_put(pack, text.ptr, text.len), text.len};
+}
+
+static void pack_datum(struct pack *pack, int type, const struct datum *from, struct datum *to);
+
+static void pack_datums(struct pack *pack, int type, const struct datum *from, size_t n,
+                        struct datum *to)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct datum d = from[i];
+
+        pack_datum(pack, type, &from[i], &d);
+        if (to)
+            to[i] = d;
+    }
+}
+
+static const struct array *pack_array(struct pack *pack, int elem_type, const struct array *from)
+{
+    struct array *arr = pack_put(pack, from, sizeof(*from));
+    struct datum *elems = pack_put(pack, from->elems, from->n * sizeof(*elems));
+
+    pack_datums(pack, elem_type, from->elems, from->n, elems);
+    if (arr)
+        arr->elems = elems;
+    return arr;
+}
+
+static const struct numeric *pack_numeric(struct pack *pack, const struct numeric *from)
+{
+    struct numeric *num = pack_put(pack, from, sizeof(*from));
+    uint32_t *limbs = pack_put(pack, from->limbs, from->n * sizeof(*limbs));
+
+    if (num)
+        num->limbs = limbs;
+    return num;
+}
+
+/* *to is a copy of *from already; what it points to is packed. */
+static void pack_datum(struct pack *pack, int type, const struct datum *from, struct datum *to)
+{
+    if (from->null)
+        return;
+    if (pgtype_is_array(type))
+        to->arr = pack_array(pack, pgtype_elem(type), from->arr);
+    else if (type == PG_NUMERIC)
+        to->num = pack_numeric(pack, from->num);
+    else if (pgtype_is_text(type) || type == PG_BYTEA || type == PG_UUID)
+        to->s = pack_text(pack, from->s);
+}
+
+static const struct const_set *pack_set(struct pack *pack, int type, const struct const_set *from)
+{
+    struct const_set *set = pack_put(pack, from, sizeof(*from));
+    struct datum *sorted = pack_put(pack, from->sorted, from->n * sizeof(*sorted));
+
+    pack_datums(pack, type, from->sorted, from->n, sorted);
+    if (set)
+        set->sorted = sorted;
+    return set;
+}
+
+/* The operator of an ANY shares its left side with the node itself. */
+static void pack_any(struct pack *pack, const struct expr *from, struct expr *to)
+{
+    const struct expr *each = from->any.each;
+    struct expr *each_copy = pack_put(pack, each, sizeof(*each));
+    struct expr **args = pack_put(pack, each->args, each->nargs * sizeof(struct expr *));
+    struct expr *right = pack_expr(pack, each->args[1]);
+    const struct const_set *set =
+        from->any.set ? pack_set(pack, pgtype_elem(from->args[1]->type), from->any.set) : NULL;
+
+    if (!to)
+        return;
+    args[0] = to->args[0];
+    args[1] = right;
+    each_copy->args = args;
+    to->any.each = each_copy;
+    to->any.set = set;
+}
+
+struct expr *pack_expr(struct pack *pack, const struct expr *expr)
+{
+    struct expr *copy = pack_put(pack, expr, sizeof(*expr));
+    struct expr **args = pack_put(pack, expr->args, expr->nargs * sizeof(struct expr *));
+
+    for (uint32_t i = 0; i < expr->nargs; i++) {
+        struct expr *arg = expr->args[i] ? pack_expr(pack, expr->args[i]) : NULL;
+
+        if (args)
+            args[i] = arg;
+    }
+    /* An operator's name may lie in the arena that it was typed in. */
+    char *name = expr->name ? pack_put(pack, expr->name, strlen(expr->name) + 1) : NULL;
+    if (copy) {
+        copy->args = args;
+        copy->name = name;
+    }
+    if (expr->kind == EXPR_ANY)
+        pack_any(pack, expr, copy);
+    else if (expr->kind == EXPR_CONST)
+        pack_datum(pack, expr->type, &expr->value, copy ? &copy->value : &(struct datum){0});
+    return copy;
+}
