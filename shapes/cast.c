@@ -172,7 +172,8 @@ static bool ts_to_time(struct call *call, const struct datum *args, struct datum
 {
     (void)call;
     out->null = !timestamp_is_finite(args[0].i);
-    out->i = args[0].i - floor_div(args[0].i, USECS_PER_DAY) * USECS_PER_DAY;
+    if (!out->null)
+        out->i = args[0].i - floor_div(args[0].i, USECS_PER_DAY) * USECS_PER_DAY;
     return true;
 }
 

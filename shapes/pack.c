@@ -89,6 +89,7 @@ static void pack_any(struct pack *pack, const struct expr *from, struct expr *to
     args[0] = to->args[0];
     args[1] = right;
     each_copy->args = args;
+    each_copy->name = to->name;
     to->any.each = each_copy;
     to->any.set = set;
 }
