@@ -8,7 +8,7 @@
 
 /* BETWEEN doubles what stands inside it, so that nesting it could grow without end. */
 #define MAX_NODES ((size_t)200000)
-#define MAX_SCRATCH ((size_t)64 * 1024 * 1024)
+#define MAX_MEMORY ((size_t)64 * 1024 * 1024)
 
 struct expr *typing_error(struct typing *t, int location, const char *fmt, ...)
 {
@@ -50,6 +50,17 @@ struct expr *expr_const(struct typing *t, int type, struct datum value, int loca
     return expr;
 }
 
+bool expr_has_column(const struct expr *expr)
+{
+    if (expr->kind == EXPR_COLUMN || expr->had_column)
+        return true;
+    for (uint32_t i = 0; i < expr->nargs; i++) {
+        if (expr->args[i] && expr_has_column(expr->args[i]))
+            return true;
+    }
+    return false;
+}
+
 static bool all_const(const struct expr *expr)
 {
     for (uint32_t i = 0; i < expr->nargs; i++) {
@@ -87,28 +98,39 @@ static const struct expr *deciding_arg(const struct expr *expr)
     return NULL;
 }
 
+/* The constant that the expression comes to; its own value where it can be evaluated. */
+static struct expr *folded(struct typing *t, const struct expr *expr, const struct datum *value)
+{
+    struct expr *constant = expr_const(t, expr->type, *value, expr->location);
+
+    if (constant) {
+        constant->collation = expr->collation;
+        constant->had_column = expr_has_column(expr);
+    }
+    return constant;
+}
+
 struct expr *expr_fold(struct typing *t, struct expr *expr)
 {
     struct datum value = {.null = true};
     struct err cause;
 
-    if (expr && deciding_arg(expr))
-        return expr_const(t, PG_BOOL, deciding_arg(expr)->value, expr->location);
-    if (expr && is_null_call(expr))
-        return expr_const(t, expr->type, value, expr->location);
-    if (!expr || expr->kind == EXPR_COLUMN || expr->kind == EXPR_CONST || !all_const(expr))
+    if (!expr || expr->kind == EXPR_COLUMN || expr->kind == EXPR_CONST)
         return expr;
-    if (t->scratch.size > MAX_SCRATCH)
+    if (deciding_arg(expr))
+        return folded(t, expr, &deciding_arg(expr)->value);
+    if (is_null_call(expr))
+        return folded(t, expr, &value);
+    if (!all_const(expr))
+        return expr;
+    if (t->arena->size > MAX_MEMORY)
         return typing_error(t, expr->location, "the expression is too complex");
     if (!expr_eval(expr, t->table, NULL, t->arena, &value, &cause)) {
         typing_error(t, expr->location, "Failed to apply function to constant arguments");
         err_hint(t->err, "%s", cause.msg);
         return NULL;
     }
-    struct expr *folded = expr_const(t, expr->type, value, expr->location);
-    if (folded)
-        folded->collation = expr->collation;
-    return folded;
+    return folded(t, expr, &value);
 }
 
 /* ---- literals ---------------------------------------------------------- */

@@ -72,6 +72,7 @@ struct expr {
     bool negated;     /* NOT of a test; IS NOT DISTINCT FROM */
     bool all;         /* ANY: ALL */
     bool takes_nulls; /* CALL */
+    bool had_column;  /* CONST: folded from what looked at a column */
     uint8_t style;    /* CALL */
     int location;     /* in the text given to the parser, prefix included */
     int column;       /* COLUMN: the table's; BOOL_TEST: the tri it asks for */

@@ -455,7 +455,7 @@ static struct expr *type_func(struct typing *t, yyjson_val *fields)
 }
 
 /* COALESCE, GREATEST, LEAST: all arguments of one type. */
-static struct expr *same_typing_node(struct typing *t, enum expr_kind kind, yyjson_val *fields)
+static struct expr *same_type_node(struct typing *t, enum expr_kind kind, yyjson_val *fields)
 {
     int location = node_location(fields);
     struct expr **args;
@@ -482,9 +482,11 @@ static struct expr *same_typing_node(struct typing *t, enum expr_kind kind, yyjs
  * before it folds what stands around it. */
 static struct expr *type_coalesce(struct typing *t, yyjson_val *fields)
 {
-    struct expr *expr = same_typing_node(t, EXPR_COALESCE, fields);
+    struct expr *expr = same_type_node(t, EXPR_COALESCE, fields);
     uint32_t kept = 0;
 
+    if (expr)
+        expr->had_column = expr_has_column(expr);
     for (uint32_t i = 0; expr && i < expr->nargs; i++) {
         struct expr *arg = expr->args[i];
         bool constant = arg->kind == EXPR_CONST;
@@ -502,7 +504,7 @@ static struct expr *type_coalesce(struct typing *t, yyjson_val *fields)
 
 static struct expr *type_min_max(struct typing *t, yyjson_val *fields)
 {
-    struct expr *expr = same_typing_node(t, EXPR_GREATEST, fields);
+    struct expr *expr = same_type_node(t, EXPR_GREATEST, fields);
 
     if (!expr)
         return NULL;

@@ -54,7 +54,11 @@ struct expr *expr_new(struct typing *t, enum expr_kind kind, int type, int locat
                       uint32_t nargs);
 struct expr *expr_const(struct typing *t, int type, struct datum value, int location);
 
-/* A node whose arguments are all constant becomes one. */
+/* Whether it looks at a column, or did so before it was folded. */
+bool expr_has_column(const struct expr *expr);
+
+/* A node whose arguments are all constant becomes one, as do a few others that Postgres's planner
+ * sees through. */
 struct expr *expr_fold(struct typing *t, struct expr *expr);
 
 /* What Postgres does unasked; a literal takes the type. */

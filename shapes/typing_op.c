@@ -50,17 +50,6 @@ static struct expr *type_distinct(struct typing *t, const struct operation *op, 
     return expr_fold(t, expr);
 }
 
-static bool has_column(const struct expr *expr)
-{
-    if (expr->kind == EXPR_COLUMN)
-        return true;
-    for (uint32_t i = 0; i < expr->nargs; i++) {
-        if (expr->args[i] && has_column(expr->args[i]))
-            return true;
-    }
-    return false;
-}
-
 /* The type that the left side and the items have in common, if there are arrays of it; -1: none. */
 static int in_type(struct expr *const *all, uint32_t n)
 {
@@ -109,7 +98,7 @@ static struct expr *type_in(struct typing *t, const struct operation *op)
     plain = arena_calloc(t->arena, (size_t)n + 1, sizeof(*plain));
     plain[0] = left;
     for (uint32_t i = 0; i < n; i++) {
-        if (!has_column(items[i]))
+        if (!expr_has_column(items[i]))
             plain[++nplain] = items[i];
     }
     int type = in_type(plain, nplain + 1);
@@ -122,7 +111,7 @@ static struct expr *type_in(struct typing *t, const struct operation *op)
             return NULL;
     }
     for (uint32_t i = 0; i < n; i++) {
-        if (type >= 0 && !has_column(items[i]))
+        if (type >= 0 && !expr_has_column(items[i]))
             continue;
         terms[nterms] = operator_expr(t, op->name, left, items[i], op->location);
         if (!terms[nterms++])
