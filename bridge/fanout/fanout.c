@@ -141,7 +141,7 @@ void fanout_add(struct fanout *f, struct log *log)
         end_table_now(f, sub->shape->table->relid, "the table's definition has changed");
         sub->followed = routes_follow(&f->routes, sub->shape->table);
     }
-    sub->projection = projections_get(&f->projections, sub->shape);
+    sub->projection = projections_get(&f->projections, sub->followed->table, sub->shape);
     sub->needs_full = shape_needs_full(sub->shape);
     sub->next = f->subscriptions;
     if (sub->next)

@@ -28,11 +28,11 @@ void projections_release(struct projections *ps)
 }
 
 /* Table version, mode, columns. */
-static void put_key(const struct shape *shape, struct buf *out)
+static void put_key(const struct table *table, const struct shape *shape, struct buf *out)
 {
-    uintptr_t table = (uintptr_t)shape->table;
+    uintptr_t address = (uintptr_t)table;
 
-    buf_put(out, &table, sizeof(table));
+    buf_put(out, &address, sizeof(address));
     buf_put_u8(out, shape->replica == SHAPE_REPLICA_FULL);
     buf_put(out, shape->columns, shape->ncolumns * sizeof(*shape->columns));
 }
@@ -50,10 +50,11 @@ static struct projection *projection_new(struct projections *ps, const struct sh
     return p;
 }
 
-struct projection *projections_get(struct projections *ps, const struct shape *shape)
+struct projection *projections_get(struct projections *ps, const struct table *table,
+                                   const struct shape *shape)
 {
     buf_clear(&ps->message);
-    put_key(shape, &ps->message);
+    put_key(table, shape, &ps->message);
     struct projection *p = strmap_get(&ps->by_key, buf_slice(&ps->message));
 
     if (!p)

@@ -40,8 +40,10 @@ struct projections {
 void projections_init(struct projections *projections, struct shapelog *store);
 void projections_release(struct projections *projections);
 
-/* The shape's projection, with one more user. */
-struct projection *projections_get(struct projections *projections, const struct shape *shape);
+/* The shape's projection, with one more user. `table` is the shape's in the copy that all shapes of
+ * this version of the table share (each has one of its own besides): it lives while they do. */
+struct projection *projections_get(struct projections *projections, const struct table *table,
+                                   const struct shape *shape);
 void projections_put(struct projections *projections, struct projection *projection);
 
 void projection_want(struct projection *projection, enum effect_kind kind, struct log *log);
