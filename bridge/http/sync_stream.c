@@ -7,7 +7,9 @@
  * snapshot up to the session's position; then they are live, and a commit line says so
  *
  * So at each commit line all live shapes stand at one position, and a shape
- * that is being fetched holds up no other.
+ * that is being fetched holds up no other. Only its last stretch does: a client
+ * takes a commit line's position for every shape whose rows are complete, so
+ * there is none between a shape's snapshot_end and the end of its catching up.
  */
 #include "change/json.h"
 #include "http/sync_session.h"
@@ -266,6 +268,25 @@ static enum step open_shape(struct sync_session *session, struct sync_shape *s,
     return STEP_DONE;
 }
 
+static bool any_in(const struct sync_session *session, enum sync_phase phase)
+{
+    for (size_t i = 0; i < session->nshapes; i++) {
+        if (session->shapes[i].phase == phase)
+            return true;
+    }
+    return false;
+}
+
+/* Whether the session has come to where a shape's changes begin. Live shapes have to be sent up to
+ * there first; where there is none (the first one decides, and so does the only one when it was
+ * fetched again) nothing holds the position back. */
+static bool position_reaches(struct sync_session *session, lsn_t first)
+{
+    if ((!session->position || session->position < first) && !any_in(session, SYNC_LIVE))
+        session->position = shapelog_published(session->service->store);
+    return session->position >= first;
+}
+
 static enum step send_snapshot(struct sync_session *session, struct sync_shape *s,
                                struct http_out *out)
 {
@@ -284,19 +305,17 @@ static enum step send_snapshot(struct sync_session *session, struct sync_shape *
     case SNAPSHOT_END:
         break;
     }
+    if (!position_reaches(session, log_first(s->log)))
+        return STEP_IDLE;
     put_text(out, "{\"snapshot_end\":{\"shape\":%zu}}\n", index_of(s));
     s->phase = SYNC_CATCHUP;
     s->cursor = (struct log_cursor){.after = log_first(s->log)};
     return STEP_DONE;
 }
 
-/* Up to where the live shapes are; the first shape decides where that is. */
+/* Up to where the live shapes are. */
 static enum step catch_up(struct sync_session *session, struct sync_shape *s, struct http_out *out)
 {
-    if (!session->position)
-        session->position = shapelog_published(session->service->store);
-    if (session->position < s->cursor.after)
-        return STEP_IDLE;
     enum step step = fill_runs(session, s, session->position);
 
     if (step == STEP_DONE)
@@ -352,13 +371,22 @@ static enum step earliest(struct sync_session *session, lsn_t upto, struct sync_
     return *next ? STEP_DONE : STEP_IDLE;
 }
 
-static bool any_live(const struct sync_session *session)
+static bool all_settled(const struct sync_session *session)
 {
     for (size_t i = 0; i < session->nshapes; i++) {
-        if (session->shapes[i].phase == SYNC_LIVE)
-            return true;
+        if (session->shapes[i].phase != SYNC_LIVE)
+            return false;
     }
-    return false;
+    return true;
+}
+
+/* Nothing is left to be sent up to `upto`. A shape may wait for the position to move. */
+static enum step come_to(struct sync_session *session, lsn_t upto)
+{
+    bool moved = session->position < upto;
+
+    session->position = upto;
+    return moved && !all_settled(session) ? STEP_DONE : STEP_IDLE;
 }
 
 /* One run, or one commit line, or the end of what is published. */
@@ -368,7 +396,7 @@ static enum step advance_live(struct sync_session *session, struct http_out *out
     lsn_t upto = shapelog_published(session->service->store);
     struct sync_shape *next;
 
-    if (!any_live(session))
+    if (!any_in(session, SYNC_LIVE) || (!session->commit && any_in(session, SYNC_CATCHUP)))
         return STEP_IDLE;
     if (!room_for_line(out))
         return STEP_FULL;
@@ -384,10 +412,8 @@ static enum step advance_live(struct sync_session *session, struct http_out *out
         put_commit(session, out, session->commit);
         return STEP_DONE;
     }
-    if (!next) {
-        session->position = upto;
-        return STEP_IDLE;
-    }
+    if (!next)
+        return come_to(session, upto);
     step = put_next_run(next, out);
     if (step == STEP_DONE)
         session->commit = commit;
@@ -413,6 +439,9 @@ static bool refetch_shape(struct sync_session *session, struct sync_shape *s, st
     s->refetched = true;
     s->refetch = s->reason[0] ? s->reason : "the log has ended";
     sync_resolve(session, index_of(s));
+    /* A commit whose rows were all of shapes that are fetched again needs no line of its own. */
+    if (!any_in(session, SYNC_LIVE))
+        session->commit = 0;
     return true;
 }
 
@@ -437,19 +466,10 @@ static enum step advance(struct sync_session *session, struct http_out *out,
     enum step step =
         live_first ? advance_live(session, out, gone) : advance_others(session, out, gone);
 
-    session->live_turn = !session->live_turn;
+    session->live_turn = !live_first;
     if (step != STEP_IDLE)
         return step;
     return live_first ? advance_others(session, out, gone) : advance_live(session, out, gone);
-}
-
-static bool all_settled(const struct sync_session *session)
-{
-    for (size_t i = 0; i < session->nshapes; i++) {
-        if (session->shapes[i].phase != SYNC_LIVE)
-            return false;
-    }
-    return true;
 }
 
 /* A request that is not live ends when it has passed the fence, consistently. */
@@ -546,7 +566,8 @@ void sync_stream_start(struct sync_session *session)
     struct http_headers h;
 
     session->streaming = true;
-    session->loop->clients++;
+    if (session->request.live)
+        atomic_fetch_add(session->service->clients, 1);
     session->position = resume_position(session);
     session->said_at = http_loop_now(http_conn_loop(session->conn));
     http_headers_init(&h);

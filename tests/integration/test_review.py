@@ -1,0 +1,58 @@
+"""What a hostile reading of the bridge found: each test is one way to lose rows, or to stand still."""
+
+import json
+
+import pytest
+
+pytestmark = pytest.mark.sanitized
+
+
+@pytest.fixture
+def orders(database):
+    database.sql("CREATE TABLE orders (id int PRIMARY KEY, owner int NOT NULL, what text)")
+    database.sql("INSERT INTO orders VALUES (1, 7, 'nails'), (2, 8, 'wood')")
+    return database
+
+
+def test_the_only_shape_of_a_live_stream_goes_on_after_it_was_fetched_again(orders, make_replica):
+    replica = make_replica(["orders"]).start()
+    replica.wait_for_rows("orders", [(1, 7, "nails"), (2, 8, "wood")])
+    orders.sql("TRUNCATE orders")
+    replica.wait_for_rows("orders", [], deadline=20)
+    orders.sql("INSERT INTO orders VALUES (3, 9, 'after')")
+    replica.wait_for_rows("orders", [(3, 9, "after")], deadline=20)
+
+
+def sync(bridge, *shapes):
+    """What /v1/sync says to a request that is not live: its lines, and where each shape stands."""
+    answer = bridge.post("/v1/sync?replica=review", {"shapes": shapes, "live": False}, timeout=60)
+    assert answer.status == 200, answer.body
+    lines = [json.loads(line) for line in answer.body.splitlines()]
+    last = next(said["lsn"] for line in reversed(lines)
+                if (said := line.get("commit") or line.get("keepalive")))
+    handles = {line["open"]["shape"]: line["open"]["handle"] for line in lines if "open" in line}
+    return lines, [shape | {"handle": handles[i], "offset": f"{last}_inf"}
+                   for i, shape in enumerate(shapes)]
+
+
+def test_no_commit_line_overtakes_a_shape_that_is_catching_up(orders, bridge):
+    """A client takes a commit line's position for each open shape, and would go on behind it."""
+    orders.sql("CREATE TABLE owners (id int PRIMARY KEY, name text)")
+    _, [ahead, behind] = sync(bridge, {"table": "orders"}, {"table": "owners"})
+    for n in range(300):
+        orders.sql("INSERT INTO owners VALUES (%s, 'x')", n)
+    _, [ahead] = sync(bridge, ahead)
+    for n in range(50):
+        orders.sql("INSERT INTO orders VALUES (%s, 7, 'x')", 100 + n)
+
+    lines, _ = sync(bridge, ahead, behind)
+    said, rows = {}, 0
+    for line in lines:
+        if "open" in line:
+            said[line["open"]["shape"]] = 0
+        if "commit" in line:
+            said = dict.fromkeys(said, int(line["commit"]["lsn"]))
+        for message in line.get("messages", ()):
+            rows += 1
+            assert int(message["headers"]["lsn"]) > said[line["shape"]], "a row behind its commit"
+    assert rows == 350
