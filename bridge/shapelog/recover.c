@@ -86,13 +86,20 @@ static void doom_list(struct recovery *r, struct slice logs)
         r->all_doomed = true;
 }
 
+static struct slice pending_refs(const struct recovery *r, const struct pending *p)
+{
+    if (p->head.refs_len == 0)
+        return (struct slice){"", 0};
+    return (struct slice){r->refs.ptr + p->refs_at, p->head.refs_len};
+}
+
 /* The rest of an open transaction is lost with the segment, maybe its commit mark. */
 static void doom_pending(struct recovery *r)
 {
     for (size_t i = 0; i < r->npending; i++) {
         const struct pending *p = &r->pending[i];
 
-        doom_refs(r, (struct slice){r->refs.ptr + p->refs_at, p->head.refs_len}, p->head.data_len);
+        doom_refs(r, pending_refs(r, p), p->head.data_len);
     }
     r->npending = 0;
     buf_clear(&r->refs);
@@ -146,7 +153,7 @@ static void commit_pending(struct recovery *r)
 
     for (size_t i = 0; i < r->npending; i++) {
         const struct pending *p = &r->pending[i];
-        const struct slice refs = {r->refs.ptr + p->refs_at, p->head.refs_len};
+        const struct slice refs = pending_refs(r, p);
 
         if (p->damaged)
             doom_refs(r, refs, p->head.data_len);
@@ -173,7 +180,7 @@ static void add_pending(struct recovery *r, const struct pending *p, struct slic
 
 static void replay_block(struct recovery *r, const struct pending *p, struct slice refs)
 {
-    if (p->head.flags & BLOCK_COPY) {
+    if (p->segment->kind == SEGMENT_COPY) {
         add_extents(r, p, refs);
         return;
     }

@@ -173,7 +173,8 @@ struct lane *shapelog_lane_new(struct shapelog *store);
 void shapelog_lane_free(struct shapelog *store, struct lane *lane);
 
 /* Begins a transaction. *known says that the log holds it already (Postgres is sending it again):
- * then appends do nothing. */
+ * then appends do nothing. What ends logs must be said all the same (log_end_by()): a log that it
+ * ended shortly before a crash may be there again. */
 bool shapelog_begin(struct shapelog *store, const struct txn *txn, bool *known,
                     struct err *err) MUST_CHECK;
 /* Appends one message, whose offset is (commit_lsn, op), for the logs. `op` does not fall within a
