@@ -15,7 +15,8 @@ from .postgres import Database, Postgres
 from .process import Process, program
 from .proxy import Proxy
 from .replica import Replica
+from .stream import Refused, Stream
 from .waiting import free_port, wait_for
 
-__all__ = ["Bridge", "Database", "Postgres", "Process", "Proxy", "Replica",
+__all__ = ["Bridge", "Database", "Postgres", "Process", "Proxy", "Refused", "Replica", "Stream",
            "free_port", "program", "wait_for"]

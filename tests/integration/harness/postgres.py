@@ -139,6 +139,9 @@ class Postgres:
     def sql(self, query, *params):
         return self.main.sql(query, *params)
 
+    def value(self, query, *params):
+        return self.main.value(query, *params)
+
     def create_database(self, name):
         self.sql(f'CREATE DATABASE "{name}" TEMPLATE template0')
         return Database(self, name)

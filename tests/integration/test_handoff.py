@@ -1,0 +1,439 @@
+"""The handoff from a shape's snapshot to the stream: each hole forced open, and shown closed.
+
+How a commit is held unseen: the server has a synchronous standby that does not exist, and a writer
+that asks to wait for it (others do not). Its commit record is flushed, so the stream has the
+transaction; until the wait is cancelled no new snapshot sees what it wrote.
+"""
+
+import contextlib
+import shutil
+import subprocess
+import threading
+
+import psycopg2
+import pytest
+from harness import Bridge, Postgres, Refused, Replica, Stream, wait_for
+from harness.process import as_user
+
+STANDBY_AWAY = {"synchronous_standby_names": "nobody", "synchronous_commit": "local"}
+FIRST = [(1, "old")]
+
+
+# ---- what holds things up -----------------------------------------------------------------------
+
+class Writer:
+    """One connection in a transaction; what may wait runs on a thread of its own."""
+
+    def __init__(self, database):
+        self.database = database
+        self.connection = database.connect(autocommit=False)
+        self.pid = self.connection.info.backend_pid
+        self.thread = None
+
+    def run(self, sql):
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql)
+            return cursor.fetchall() if cursor.description else None
+
+    def xid(self):
+        return int(self.run("SELECT pg_current_xact_id()::text")[0][0])
+
+    def in_background(self, sql):
+        def work():
+            with contextlib.suppress(psycopg2.Error):
+                self.run(sql)
+
+        self.thread = threading.Thread(target=work, daemon=True)
+        self.thread.start()
+
+    def waits_for(self, event):
+        return self.database.value("SELECT count(*) FROM pg_stat_activity"
+                                   " WHERE pid = %s AND wait_event = %s", self.pid, event) == 1
+
+    def commit(self):
+        self.connection.commit()
+
+    def commit_unseen(self):
+        """The commit is in the WAL when this returns, and nobody sees it; an LSN behind it."""
+        self.run("SET LOCAL synchronous_commit = on")
+        self.in_background("COMMIT")
+        wait_for(lambda: self.waits_for("SyncRep"), 10, "the commit to wait")
+        return int(self.database.value("SELECT pg_current_wal_flush_lsn() - '0/0'::pg_lsn"))
+
+    def let_go(self):
+        """Ends the wait: the commit is seen, or the statement cancelled."""
+        self.database.sql("SELECT pg_cancel_backend(%s)", self.pid)
+        self.thread.join(30)
+        assert not self.thread.is_alive(), "the writer still waits"
+
+    def close(self):
+        self.connection.close()
+
+
+def snapshots_taken(database, times):
+    """Until the snapshot workers were seen at so many points: they try again and again."""
+    seen = set()
+
+    def enough():
+        seen.update(database.sql(
+            "SELECT pid, state_change FROM pg_stat_activity WHERE datname = current_database()"
+            " AND application_name = 'tombolo snapshot'"))
+        return len(seen) >= times
+
+    wait_for(enough, 20, f"{times} snapshots")
+
+
+def confirmed(server):
+    return int(server.value("SELECT confirmed_flush_lsn - '0/0'::pg_lsn FROM pg_replication_slots"))
+
+
+def make_table(server):
+    server.sql("CREATE TABLE t (id int PRIMARY KEY, what text)")
+    server.sql("INSERT INTO t VALUES (1, 'old')")
+
+
+@pytest.fixture
+def server(pg_version):
+    with Postgres(pg_version, STANDBY_AWAY) as server:
+        make_table(server)
+        yield server
+
+
+@pytest.fixture
+def beside(tmp_path):
+    """beside(server): a running Bridge there, stopped at the test's end."""
+    made = []
+
+    def make(server, **settings):
+        settings = {"lock_timeout": "60s", **settings}
+        made.append(Bridge(server, data_dir=tmp_path / f"bridge{len(made)}", **settings))
+        return made[-1].start()
+
+    yield make
+    for bridge in made:
+        bridge.stop()
+
+
+# ---- a commit that is decoded before it is seen -------------------------------------------------
+
+def test_shape_asked_for_while_a_decoded_commit_is_unseen_has_its_rows(server, beside, tmp_path):
+    bridge = beside(server)
+    first = Replica(bridge, tmp_path / "first.db", ["t"]).start()
+    first.wait_for_rows("t", FIRST)
+    writer = Writer(server)
+    writer.run("INSERT INTO t VALUES (2, 'unseen')")
+    writer.commit_unseen()
+    first.wait_for_rows("t", [*FIRST, (2, "unseen")])
+    assert server.sql("SELECT * FROM t") == FIRST
+    second = Replica(bridge, tmp_path / "second.db", ["t where id > 0"]).start()
+    snapshots_taken(server, times=4)
+    assert second.rows("t") is None
+    writer.let_go()
+    second.wait_for_rows("t", [*FIRST, (2, "unseen")])
+    first.stop()
+    second.stop()
+
+
+def test_bridge_killed_while_a_decoded_commit_is_unseen_loses_nothing(server, beside, tmp_path):
+    bridge = beside(server)
+    first = Replica(bridge, tmp_path / "first.db", ["t"]).start()
+    first.wait_for_rows("t", FIRST)
+    writer = Writer(server)
+    writer.run("INSERT INTO t VALUES (2, 'unseen')")
+    commit = writer.commit_unseen()
+    first.wait_for_rows("t", [*FIRST, (2, "unseen")])
+    for n in range(2):
+        server.sql("INSERT INTO t VALUES (%s, 'seen')", 10 + n)
+        first.wait_for_rows("t", [*server.sql("SELECT * FROM t"), (2, "unseen")])
+        bridge.kill9()
+        assert confirmed(server) < commit
+        bridge.start()
+    second = Replica(bridge, tmp_path / "second.db", ["t where id > 0"]).start()
+    snapshots_taken(server, times=4)
+    assert second.rows("t") is None
+    assert confirmed(server) < commit
+    writer.let_go()
+    expected = server.sql("SELECT * FROM t")
+    assert (2, "unseen") in expected
+    second.wait_for_rows("t", expected)
+    first.wait_for_rows("t", expected)
+    wait_for(lambda: confirmed(server) >= commit, 20, "the slot to pass the commit at last")
+    first.stop()
+    second.stop()
+
+
+def test_nothing_that_the_bridge_commits_waits_for_a_standby(server, beside, tmp_path):
+    server.sql("CREATE ROLE patient SUPERUSER LOGIN")
+    server.sql("ALTER ROLE patient SET synchronous_commit = on")
+    bridge = beside(server.main.as_role("patient"))
+    replica = Replica(bridge, tmp_path / "r.db", ["t where what = 'old'"]).once()
+    assert replica.rows("t") == FIRST
+
+
+# ---- the filter does not stop early -------------------------------------------------------------
+
+def forced_order(server, bridge, before=lambda: None):
+    """T10 commits first and T9 after it, but T9 alone is seen.
+
+    Both while a shape is registered and has no snapshot yet: somebody who queues for an exclusive
+    lock holds its worker up. That snapshot has xmax = 10 and sees 9, so of the stream T10 must be
+    taken and the T9 behind it must not: who stops to filter at the first xid >= xmax has 9 twice.
+    """
+    Stream(bridge, {"table": "t"}).read()
+    t9, t10, blocker = Writer(server), Writer(server), Writer(server)
+    before()
+    older, newer = t9.xid(), t10.xid()
+    assert (newer - older) % WRAP <= 4, "somebody came in between"
+    t9.run("INSERT INTO t VALUES (9, 'nine')")
+    t10.run("INSERT INTO t VALUES (10, 'ten')")
+    blocker.in_background("LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
+    wait_for(lambda: blocker.waits_for("relation"), 10, "the blocker to queue")
+    # A live one: nothing that it makes the bridge do takes a transaction id before the snapshot.
+    stream = Stream(bridge, {"table": "t", "where": "id > 0"}, live=True)
+    reader = threading.Thread(target=stream.read, args=(lambda s: s.consistent,), daemon=True)
+    reader.start()
+    wait_for(lambda: server.value(
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'tombolo snapshot'"
+        " AND wait_event = 'relation'"), 20, "the snapshot's worker to queue")
+    t10.commit_unseen()
+    t9.commit()
+    assert int(server.value("SELECT pg_snapshot_xmax(pg_current_snapshot())::text")) <= newer
+    blocker.let_go()
+    wait_for(lambda: stream.shapes[0].handle, 20, "the stream to begin while 10 is unseen")
+    assert server.value("SELECT count(*) FROM t WHERE id = 10") == 0
+    reader.join(30)
+    assert not reader.is_alive()
+    t10.let_go()
+    for writer in (t9, t10, blocker):
+        writer.close()
+    return stream, older
+
+
+def test_commit_seen_before_an_earlier_one_comes_once(server, beside):
+    stream, _ = forced_order(server, beside(server))
+    assert stream.tuples("id", "what") == [("1", "old"), ("10", "ten"), ("9", "nine")]
+    assert stream.shapes[0].changes == 1, "of the two, one is in the snapshot"
+
+
+# ---- snapshots under load -----------------------------------------------------------------------
+
+WRITERS, WINDOW = 3, 20
+ONE_MORE = f"""WITH come AS (INSERT INTO race VALUES (%(w)s, %(n)s, 0)),
+    went AS (DELETE FROM race WHERE w = %(w)s AND n = %(n)s - {WINDOW})
+    UPDATE race SET v = v + 1 WHERE w = %(w)s AND n = %(n)s - 1"""
+
+
+def write_race(database, w, stop, written):
+    """Each transaction adds a row, counts in the one before and takes the oldest away: at any
+    moment a writer has WINDOW rows that follow each other, and a lost one leaves a gap."""
+    with contextlib.closing(database.connect()) as connection, connection.cursor() as cursor:
+        n = WINDOW
+        # Paced, so that a busy machine's bridge keeps up: what it is behind, a reader waits for.
+        while not stop.wait(0.004):
+            cursor.execute(ONE_MORE, {"w": w, "n": n})
+            written[w] = n
+            n += 1
+
+
+def check_race(stream):
+    for w in range(WRITERS):
+        rows = sorted((int(row["n"]), int(row["v"])) for row in stream.rows() if row["w"] == str(w))
+        last = rows[-1][0]
+        assert rows == [(n, int(n < last)) for n in range(last - WINDOW + 1, last + 1)], \
+            f"writer {w} at {stream.position}"
+
+
+@contextlib.contextmanager
+def racing(database):
+    database.sql("CREATE TABLE race (w int, n int, v int, PRIMARY KEY (w, n))")
+    database.sql("INSERT INTO race SELECT w, n, (n < %s)::int FROM generate_series(0, %s) w,"
+                 " generate_series(0, %s) n", WINDOW - 1, WRITERS - 1, WINDOW - 1)
+    stop, written = threading.Event(), {}
+    writers = [threading.Thread(target=write_race, args=(database, w, stop, written), daemon=True)
+               for w in range(WRITERS)]
+    for writer in writers:
+        writer.start()
+    try:
+        yield written
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join(30)
+
+
+def test_hundreds_of_snapshots_under_load_are_exact(server, beside):
+    bridge = beside(server)
+    streams, todo = [], list(range(1, 251))
+
+    def ask():
+        with contextlib.suppress(IndexError):
+            while n := todo.pop():
+                stream = Stream(bridge, {"table": "race", "where": f"n > -{n}"}).read()
+                check_race(stream)
+                streams.append(stream)
+
+    with racing(server) as written:
+        readers = [threading.Thread(target=ask, daemon=True) for _ in range(4)]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join(120)
+    assert min(written.values()) > 3 * WINDOW, "the writers were too slow to tell anything"
+    assert len(streams) == 250, "one failed; its thread said why"
+    assert sum(stream.shapes[0].changes > 0 for stream in streams) > 100
+    expected = sorted(server.sql("SELECT w::text, n::text, v::text FROM race"))
+    for stream in streams[-5:]:
+        assert sorted(stream.read().tuples("w", "n", "v")) == expected
+
+
+# ---- a writer that is open while the table joins the publication --------------------------------
+
+def test_rows_written_before_the_table_joined_arrive_with_their_transaction(server, beside,
+                                                                            tmp_path):
+    bridge = beside(server)
+    writer = Writer(server)
+    writer.run("INSERT INTO t VALUES (2, 'before it joined')")
+    replica = Replica(bridge, tmp_path / "r.db", ["t"]).start()
+    wait_for(lambda: server.value("SELECT count(*) FROM pg_publication_tables"), 20,
+             "the table to join the publication")
+    writer.run("INSERT INTO t VALUES (3, 'after it joined')")
+    writer.commit()
+    replica.wait_for_rows("t", [*FIRST, (2, "before it joined"), (3, "after it joined")])
+    server.sql("UPDATE t SET what = 'later' WHERE id < 3")
+    replica.wait_for_rows("t", server.sql("SELECT * FROM t"))
+    replica.stop()
+
+
+def test_unrelated_long_transactions_hold_up_no_shape(server, beside, tmp_path):
+    server.sql("CREATE TABLE other (id int)")
+    bridge = beside(server)
+    writer = Writer(server)
+    writer.run("INSERT INTO other VALUES (1)")
+    assert Replica(bridge, tmp_path / "r.db", ["t"]).once().rows("t") == FIRST
+    writer.close()
+
+
+@pytest.mark.parametrize("shape, held", [
+    ({"table": "t"}, "INSERT INTO t VALUES (2, 'open')"),
+    ({"table": "t", "where": "what = 'old'"}, "INSERT INTO t VALUES (2, 'open')"),
+    ({"table": "t"}, "LOCK TABLE t IN ACCESS EXCLUSIVE MODE"),
+], ids=["writer", "writer of a table that needs FULL", "exclusive lock"])
+def test_table_that_stays_locked_is_503_with_the_pid(server, beside, shape, held):
+    bridge = beside(server, lock_timeout="100ms")
+    writer = Writer(server)
+    writer.run(held)
+    with pytest.raises(Refused) as refused:
+        Stream(bridge, shape).read()
+    assert refused.value.status == 503
+    assert refused.value.headers["retry-after"]
+    assert str(writer.pid) in refused.value.body
+    writer.commit()
+    writer.close()
+    assert Stream(bridge, shape).read().tuples("id")[0] == ("1",)
+
+
+# ---- rows that the bridge's role may not see ----------------------------------------------------
+
+def test_row_security_is_an_error_and_not_fewer_rows(own_postgres, beside):
+    make_table(own_postgres)
+    bridge = beside(restricted(own_postgres, "GRANT SELECT ON t TO guest"))
+    own_postgres.sql("ALTER PUBLICATION tombolo_default ADD TABLE t")
+    assert Stream(bridge, {"table": "t"}).read().tuples("id") == [("1",)]
+    own_postgres.sql("ALTER TABLE t ENABLE ROW LEVEL SECURITY")
+    for _ in range(2):
+        assert "row-level security" in refusal(bridge, {"table": "t", "where": "id < 100"})
+    own_postgres.sql("ALTER ROLE guest BYPASSRLS")
+    assert Stream(bridge, {"table": "t", "where": "id < 100"}).read().tuples("id") == [("1",)]
+
+
+def test_table_that_the_role_may_not_read_is_an_error(own_postgres, beside):
+    make_table(own_postgres)
+    bridge = beside(restricted(own_postgres))
+    own_postgres.sql("ALTER PUBLICATION tombolo_default ADD TABLE t")
+    assert "permission denied for table t" in refusal(bridge, {"table": "t"})
+
+
+def refusal(bridge, shape):
+    """Why there are no rows: a 503, or the stream's error line when it had begun already."""
+    try:
+        stream = Stream(bridge, shape).read()
+    except Refused as refused:
+        assert refused.status == 503
+        return refused.body
+    assert stream.rows() == []
+    return stream.error["message"]
+
+
+def restricted(server, *grants):
+    """The server for a role that may replicate, make a publication, and what is granted."""
+    server.sql("CREATE ROLE guest LOGIN REPLICATION")
+    server.sql("GRANT CREATE ON DATABASE postgres TO guest")
+    for grant in grants:
+        server.sql(grant)
+    return server.main.as_role("guest")
+
+
+# ---- transaction ids that wrap around -----------------------------------------------------------
+
+WRAP = 2 ** 32
+BEFORE_WRAP = WRAP - 96
+
+
+def run_program(server, name, *options):
+    done = subprocess.run(as_user(server.user, [server.build.bin / name, *options]), check=False,
+                          env=server.build.environment(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def wrapping(pg_version):
+    """A server that is 96 transactions away from 32-bit ids' wrap-around."""
+    with Postgres(pg_version, {**STANDBY_AWAY, "autovacuum": "off"}) as server:
+        server.sql("ALTER DATABASE template0 ALLOW_CONNECTIONS true")
+        run_program(server, "vacuumdb", "-h", "127.0.0.1", "-p", server.port, "-U", "postgres",
+                    "-a", "-F", "-q")
+        server.stop()
+        run_program(server, "pg_resetwal", "-D", server.data, "-x", BEFORE_WRAP, "-e", 0)
+        clog = server.data / "pg_xact" / f"{BEFORE_WRAP // (32 * 32768):04X}"
+        clog.write_bytes(bytes(32 * 8192))
+        shutil.chown(clog, server.user or clog.owner())
+        server.start()
+        make_table(server)
+        yield server
+
+
+def burn_until(server, xid):
+    """Takes transaction ids so that `xid` is the next."""
+    with contextlib.closing(server.connect()) as connection, connection.cursor() as cursor:
+        while True:
+            cursor.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+            if cursor.fetchone()[0] >= xid:
+                return
+            cursor.execute("SELECT pg_current_xact_id()")
+
+
+def test_handoff_is_exact_where_one_xid_is_before_the_wrap_and_one_behind(wrapping, beside):
+    stream, older = forced_order(wrapping, beside(wrapping),
+                                 lambda: burn_until(wrapping, WRAP - 1))
+    # 2^32, 2^32 + 1 and 2^32 + 2 are not given out: they are special in 32 bits.
+    assert older == WRAP - 1
+    assert stream.tuples("id", "what") == [("1", "old"), ("10", "ten"), ("9", "nine")]
+    assert stream.shapes[0].changes == 1
+
+
+def test_snapshots_on_both_sides_of_the_wrap_are_exact(wrapping, beside, tmp_path):
+    bridge = beside(wrapping)
+    live = Replica(bridge, tmp_path / "r.db", ["t"]).start()
+    streams = []
+    while wrapping.value("SELECT pg_current_xact_id()::text::bigint") < WRAP + 60:
+        n = len(streams) + 100
+        wrapping.sql("INSERT INTO t VALUES (%s, 'new')", n)
+        streams.append(Stream(bridge, {"table": "t", "where": f"id > -{n}"}).read())
+        assert streams[-1].tuples("id") == \
+            sorted(wrapping.sql("SELECT id::text FROM t")), f"after {n}"
+    assert len(streams) > 20
+    expected = wrapping.sql("SELECT * FROM t")
+    for stream in streams:
+        assert stream.read().tuples("id") == sorted((str(n),) for n, _ in expected)
+    live.wait_for_rows("t", expected)
+    live.stop()
