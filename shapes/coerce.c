@@ -167,7 +167,10 @@ static struct expr *literal_as(struct typing *t, struct expr *expr, int type)
         err_hint(t->err, "%s", cause.hint[0] ? cause.hint : cause.msg);
         return NULL;
     }
-    return expr_const(t, type, value, expr->location);
+    struct expr *constant = expr_const(t, type, value, expr->location);
+    if (constant && expr->collation == COLLATION_EXPLICIT && pgtype_has_collation(type))
+        constant->collation = COLLATION_EXPLICIT;
+    return constant;
 }
 
 struct expr *coerce_unknown(struct typing *t, struct expr *expr)

@@ -279,7 +279,7 @@ static struct expr *type_collate(struct typing *t, yyjson_val *fields)
     int location = node_location(fields);
     yyjson_val *names = get(fields, "collname");
     const char *name = node_string(yyjson_arr_get_last(names));
-    struct expr *arg = coerce_unknown(t, typing_node(t, get(fields, "arg")));
+    struct expr *arg = typing_node(t, get(fields, "arg"));
 
     if (!arg)
         return NULL;
@@ -287,6 +287,10 @@ static struct expr *type_collate(struct typing *t, yyjson_val *fields)
         typing_error(t, location, "collation \"%s\" is not supported", name ? name : "");
         err_hint(t->err, "only COLLATE \"C\" is");
         return NULL;
+    }
+    if (arg->type == PG_UNKNOWN) {
+        arg->collation = COLLATION_EXPLICIT; /* for when it has a type */
+        return arg;
     }
     if (!pgtype_has_collation(arg->type))
         return typing_error(t, location, "collations are not supported by type %s",

@@ -21,7 +21,7 @@ struct typing {
     const struct where_params *params;
     const struct table *table;
     struct arena *arena;  /* of the result */
-    struct arena scratch; /* of constants on their way */
+    struct arena scratch; /* of texts for errors */
     int *param_types;     /* by number - 1; PG_UNKNOWN until the first context decides */
     size_t nodes;         /* made so far, each as often as it will be evaluated and written */
     struct err *err;

@@ -61,6 +61,8 @@ static void test_text_compares_by_bytes_where_that_is_exact(void **state)
                                   "has to be \"C\" here"},
         {"pad = 'ab' and pad = 'ab ' and pad::text = 'ab'", "true"},
         {"pad::text = 'ab '", "false"},
+        {"pad = ('ab ' collate \"C\") and i4 = ('42' collate \"C\")", "true"},
+        {"'a' collate \"C\" < 'b' and locale < ('b' collate \"C\")", "true"},
         {"pad like 'ab'", "false"},
         {"pad like 'ab   '", "true"},
         {"v = s and v || '' = 'abc'", "true"},
