@@ -8,6 +8,8 @@
 
 #include "shapelog/answer.h"
 
+#include <stdatomic.h>
+
 enum service_status {
     SERVICE_STARTING, /* not streaming yet, or not any more */
     SERVICE_WAITING,  /* another bridge holds the slot */
@@ -29,7 +31,8 @@ struct service {
                           shape_answered *answered, void *arg);
     void (*fence)(void *owner, service_fenced *fenced, void *arg);
 
-    size_t max_shapes; /* of one /v1/sync */
+    atomic_size_t *clients; /* counts the live streams of /v1/sync */
+    size_t max_shapes;      /* of one /v1/sync */
     int64_t keepalive_ms;
     const char *secret; /* "" : none is needed */
 };

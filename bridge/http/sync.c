@@ -70,8 +70,8 @@ void sync_session_free(struct sync_session *session)
         if (s->log)
             log_unref(s->log);
     }
-    if (session->streaming)
-        session->loop->clients--;
+    if (session->streaming && session->request.live)
+        atomic_fetch_sub(session->service->clients, 1);
     arena_release(&session->arena);
     free(session);
 }

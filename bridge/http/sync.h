@@ -19,7 +19,6 @@
 struct endpoint_loop {
     const struct service *service;
     struct watchers watchers;
-    size_t clients; /* open /v1/sync streams */
 };
 
 http_handler sync_post;

@@ -38,6 +38,7 @@ struct bridge {
     struct snapshot_pool *pool;
     struct keeper *keeper;
     struct service service;
+    atomic_size_t clients; /* live streams */
     struct http_server *http;
     pthread_t stream_thread;
     bool streaming; /* the stream thread has been started */

@@ -52,6 +52,7 @@ static void fill_service(struct bridge *b)
         .catchup = catchup,
         .request_shape = request_shape,
         .fence = fence,
+        .clients = &b->clients,
         .max_shapes = (size_t)b->config.max_shapes_per_request,
         .keepalive_ms = b->config.keepalive_ms,
         .secret = b->config.secret,

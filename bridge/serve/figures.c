@@ -63,6 +63,8 @@ static void collect_http(const struct bridge *b)
     for (unsigned class = METRIC_1XX; class <= METRIC_5XX; class ++)
         total(METRIC_HTTP_REQUESTS, class, atomic_load(&m->responses[class + 1]));
     total(METRIC_HTTP_BYTES_SENT, 0, atomic_load(&m->bytes_sent));
+    metric_move(METRIC_CLIENTS,
+                (int64_t)atomic_load(&b->clients) - metric_level_value(METRIC_CLIENTS));
     metric_move(METRIC_HTTP_CONNECTIONS,
                 (int64_t)atomic_load(&m->open) - metric_level_value(METRIC_HTTP_CONNECTIONS));
 }
