@@ -23,6 +23,8 @@
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MOST_MS 10000
 #define WAITING_PAUSE_MS 500
+#define SHUTDOWN_ASKS 20 /* and so often, with nothing else: the server is waiting to end */
+#define SHUTDOWN_MS 2000
 
 #define XLOGDATA_HEADER 25
 #define POSTGRES_EPOCH_US INT64_C(946684800000000)
@@ -49,6 +51,9 @@ struct receiver {
     size_t unsettled_bytes;
     int64_t settle_by, last_feedback, last_input; /* monotonic ms */
     bool reply_wanted, disk_full;
+    lsn_t asked_at; /* the end of the keepalives that asked for a reply last */
+    unsigned asks;  /* how many in a row */
+    int64_t asked_since;
 };
 
 struct receiver *receiver_new(const struct receiver_config *config, struct err *err)
@@ -226,6 +231,25 @@ static void note_received(struct receiver *r, lsn_t lsn)
     }
 }
 
+/* A server that shuts down asks again and again, until all that it sent is confirmed. */
+static void note_asked(struct receiver *r, lsn_t end)
+{
+    if (end != r->asked_at) {
+        r->asked_at = end;
+        r->asks = 0;
+        r->asked_since = clock_ms();
+    }
+    r->asks++;
+}
+
+/* What is left to confirm may be held back for good then: that every transaction can be seen is
+ * found out with queries, and it takes none any more. Without us it ends, and nothing is lost. */
+static bool is_shutting_down(const struct receiver *r)
+{
+    return r->asks >= SHUTDOWN_ASKS && r->told < r->asked_at && r->received == r->asked_at &&
+           clock_ms() - r->asked_since >= SHUTDOWN_MS;
+}
+
 /* XLogData: 'w' start:8 end:8 time:8 payload. Keepalive: 'k' end:8 time:8 reply:1. */
 static bool on_stream_message(struct receiver *r, struct slice bytes, struct err *err)
 {
@@ -249,6 +273,8 @@ static bool on_stream_message(struct receiver *r, struct slice bytes, struct err
     /* Inside a transaction it says nothing of what precedes our next commit. */
     if (!r->in_txn && end > r->passed)
         r->passed = end;
+    if (reply)
+        note_asked(r, end);
     r->reply_wanted |= reply;
     return true;
 }
@@ -410,6 +436,8 @@ static bool step(struct receiver *r, struct err *err)
         r->unsettled_bytes = 0;
     if (!feedback_if_due(r, clock_ms(), err))
         return false;
+    if (is_shutting_down(r))
+        return err_set(err, ERR_CONN, "the server is shutting down");
     return more || wait_for_input(r, err);
 }
 
@@ -422,6 +450,8 @@ static void stream(struct receiver *r, struct err *err)
     r->unsettled_bytes = 0;
     r->settle_by = 0;
     r->reply_wanted = r->disk_full = false;
+    r->asked_at = 0;
+    r->asks = 0;
     r->last_feedback = 0;
     r->last_input = clock_ms();
     atomic_store(&r->disconnect, false);
