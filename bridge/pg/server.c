@@ -46,6 +46,16 @@ static bool check_room(const struct pg_result *res, const char *slot, struct err
                          "pg_replication_slots)");
 }
 
+/* Clauses are evaluated here on UTF-8; the order of bytes is another in other encodings. */
+static bool check_encoding(const struct pg_result *res, struct err *err)
+{
+    if (slice_is(pg_value(res, 0, 5), "UTF8"))
+        return true;
+    err_set(err, ERR_CONFIG, "the database's encoding is %.*s, it must be UTF8",
+            SLICE_ARG(pg_value(res, 0, 5)));
+    return err_hint(err, "make a database with ENCODING 'UTF8' and move the data there");
+}
+
 bool server_check(struct pg_conn *conn, const char *slot, struct err *err)
 {
     int version = pg_server_version(conn);
@@ -63,12 +73,13 @@ bool server_check(struct pg_conn *conn, const char *slot, struct err *err)
         "'member')),"
         "       current_user, EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1),"
         "       current_setting('max_replication_slots')::int -"
-        "         (SELECT count(*)::int FROM pg_replication_slots)"
+        "         (SELECT count(*)::int FROM pg_replication_slots), getdatabaseencoding()"
         "  FROM pg_roles r WHERE r.rolname = current_user",
         params, 1, err);
     if (!res)
         return false;
-    bool ok = check_wal_level(res, err) && check_privileges(res, err) && check_room(res, slot, err);
+    bool ok = check_wal_level(res, err) && check_privileges(res, err) && check_encoding(res, err) &&
+              check_room(res, slot, err);
     pg_result_free(res);
     return ok;
 }
