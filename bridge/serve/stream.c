@@ -129,6 +129,8 @@ static void get_history(void *owner, struct receiver_history *history)
     history->lsn = shapelog_published(b->store);
     if (shapelog_last_commit(b->store) > history->lsn)
         history->lsn = shapelog_last_commit(b->store);
+    if (shapelog_durable(b->store) > history->lsn)
+        history->lsn = shapelog_durable(b->store);
 }
 
 static bool set_history(void *owner, const struct receiver_history *history, const char *reset,

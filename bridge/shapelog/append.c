@@ -501,14 +501,17 @@ void shapelog_rollback(struct shapelog *store)
 
 /* ---- publishing ------------------------------------------------------------------------------ */
 
-/* Tells the syncer where it may get to; when nothing waits for it, that is reached already. */
+/* Tells the syncer where it may get to. Also where there is nothing to sync the position goes into
+ * the catalogue first: a slot that was confirmed beyond what its folder knows of was moved on by
+ * another (wal/session.c). */
 static void note_position(struct shapelog *store, lsn_t end_lsn)
 {
     const struct tail *tail = &store->appender.tail;
     struct sync_state *sync = &store->sync;
 
     pthread_mutex_lock(&store->sync_lock);
-    if (end_lsn > sync->mark.end_lsn)
+    bool moved = end_lsn > sync->mark.end_lsn;
+    if (moved)
         sync->mark.end_lsn = end_lsn;
     sync->mark.last_commit = shapelog_last_commit(store);
     if (tail->segment && !tail->sealing) {
@@ -517,9 +520,7 @@ static void note_position(struct shapelog *store, lsn_t end_lsn)
     }
     bool waits = sync->dirty || sync->busy || sync->written.len || sync->made.len ||
                  sync->sealed.len || sync->ended.len;
-    if (!waits)
-        atomic_store_explicit(&store->durable, sync->mark.end_lsn, memory_order_release);
-    else if (!sync->dirty) {
+    if ((moved || waits) && !sync->dirty) {
         sync->dirty = true;
         pthread_cond_signal(&store->sync_wanted);
     }

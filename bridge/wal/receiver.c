@@ -335,6 +335,11 @@ static lsn_t confirmable(struct receiver *r)
 
     if (flush > floor)
         flush = floor;
+    /* What the log holds from before a restart has to go by first: only then are those known again
+     * that a snapshot may miss. And a server that hears of more than it has sent sends no sign of
+     * where its WAL ends. */
+    if (flush > r->settled)
+        flush = r->settled;
     return flush > r->told ? flush : r->told;
 }
 

@@ -29,7 +29,8 @@ struct receiver_history {
     char system_id[32]; /* "" for nothing yet */
     uint32_t timeline;
     char slot[64];
-    lsn_t lsn; /* has been received up to here; LSN_NONE when nothing is held */
+    lsn_t lsn; /* has been received up to here, and the slot was never told more; LSN_NONE when
+                  nothing is held */
 };
 
 struct receiver_config {

@@ -131,9 +131,10 @@ static bool check_slot_owner(const struct receiver_config *config, const struct 
 }
 
 /* Publication first, then the slot: a slot older than its publication can never get past the gap.
- * *lost says why what we hold is void, or NULL. */
+ * *lost says why what we hold is void, or NULL; then *confirmed is where the slot stands. */
 static bool prepare_slot(const struct receiver_config *config, struct pg_conn *walsender,
-                         const atomic_bool *stop, const char **lost, bool *waiting, struct err *err)
+                         const atomic_bool *stop, const char **lost, lsn_t *confirmed,
+                         bool *waiting, struct err *err)
 {
     struct slot_status status;
     bool created = false;
@@ -146,6 +147,7 @@ static bool prepare_slot(const struct receiver_config *config, struct pg_conn *w
     *lost = NULL;
     if (!ok || (status.exists && !check_slot_owner(config, &status, waiting, err)))
         return false;
+    *confirmed = status.confirmed_flush_lsn;
     if (status.exists) {
         *lost = slot_trouble(&status, created);
         if (!*lost)
@@ -189,7 +191,8 @@ static bool switch_point(struct pg_conn *conn, uint32_t timeline, uint32_t of, l
 
 /* Whether the server's history contains what we hold; *broken says why not, or is NULL. */
 static bool compare_history(struct pg_conn *conn, const struct receiver_history *ours,
-                            const struct identity *server, const char **broken, struct err *err)
+                            const struct identity *server, lsn_t confirmed, const char **broken,
+                            struct err *err)
 {
     lsn_t switched;
     bool found;
@@ -201,6 +204,8 @@ static bool compare_history(struct pg_conn *conn, const struct receiver_history 
         *broken = "this is another database system";
     else if (server->lsn < ours->lsn)
         *broken = "the server's WAL is behind what was received: it was restored from a copy";
+    else if (confirmed > ours->lsn)
+        *broken = "the slot has been moved on, by another bridge or by hand: what it skips is lost";
     else if (server->timeline < ours->timeline)
         *broken = "the server is on an older timeline";
     if (*broken || server->timeline == ours->timeline)
@@ -213,13 +218,14 @@ static bool compare_history(struct pg_conn *conn, const struct receiver_history 
 }
 
 static bool settle_history(const struct receiver_config *config, struct pg_conn *conn,
-                           const struct identity *server, const char *lost, struct err *err)
+                           const struct identity *server, const char *lost, lsn_t confirmed,
+                           struct err *err)
 {
     struct receiver_history ours;
     const char *broken;
 
     config->get_history(config->owner, &ours);
-    if (!compare_history(conn, &ours, server, &broken, err))
+    if (!compare_history(conn, &ours, server, lost ? LSN_NONE : confirmed, &broken, err))
         return false;
     bool first = !ours.system_id[0];
     const char *reset = lost && !first ? lost : broken;
@@ -262,6 +268,7 @@ bool session_open(const struct receiver_config *config, const atomic_bool *stop,
 {
     struct identity server = {0};
     const char *lost;
+    lsn_t confirmed = LSN_NONE;
 
     *waiting = false;
     session->conn = pg_connect(config->conninfo, "tombolo", true, err);
@@ -269,8 +276,8 @@ bool session_open(const struct receiver_config *config, const atomic_bool *stop,
         return false;
     bool ok = identify(session->conn, &server, err) &&
               take_lock(session->conn, config->slot, waiting, err) &&
-              prepare_slot(config, session->conn, stop, &lost, waiting, err) &&
-              settle_history(config, session->conn, &server, lost, err) &&
+              prepare_slot(config, session->conn, stop, &lost, &confirmed, waiting, err) &&
+              settle_history(config, session->conn, &server, lost, confirmed, err) &&
               start_streaming(session->conn, config, err);
     session->server_lsn = server.lsn;
     if (!ok)

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from harness import Bridge, Replica, wait_for
 
 pytestmark = pytest.mark.sanitized
 
@@ -56,3 +57,34 @@ def test_no_commit_line_overtakes_a_shape_that_is_catching_up(orders, bridge):
             rows += 1
             assert int(message["headers"]["lsn"]) > said[line["shape"]], "a row behind its commit"
     assert rows == 350
+
+
+def test_folder_that_was_left_behind_by_its_slot_is_fetched_again(orders, bridge, tmp_path):
+    """A second bridge with a folder of its own took over for a while; what it confirmed, the first
+    one is never sent."""
+    replica = Replica(bridge, tmp_path / "replica.db", ["orders"]).once()
+    bridge.stop()
+    second = Bridge(orders, data_dir=tmp_path / "second").start()
+    Replica(second, tmp_path / "other.db", ["orders"]).once()
+    orders.sql("INSERT INTO orders VALUES (3, 9, 'meanwhile')")
+    (lsn,), = orders.sql("SELECT pg_current_wal_lsn()")
+    wait_for(lambda: orders.sql("SELECT confirmed_flush_lsn >= %s::pg_lsn FROM pg_replication_slots"
+                                " WHERE database = current_database()", lsn) == [(True,)],
+             30, "the second bridge to confirm the row")
+    second.stop()
+    bridge.start()
+    assert replica.once().rows("orders") == orders.sql("SELECT * FROM orders ORDER BY id")
+
+
+def test_killed_bridge_of_an_idle_database_fetches_nothing_again(orders, bridge, tmp_path):
+    """What it told the slot it knows, also when there was nothing to be stored."""
+    replica = Replica(bridge, tmp_path / "replica.db", ["orders"]).once()
+    orders.sql("CREATE TABLE unrelated AS SELECT generate_series(1, 1000) AS n")
+    (lsn,), = orders.sql("SELECT pg_current_wal_lsn()")
+    wait_for(lambda: orders.sql("SELECT confirmed_flush_lsn >= %s::pg_lsn FROM pg_replication_slots"
+                                " WHERE database = current_database()", lsn) == [(True,)],
+             30, "the idle position to be confirmed")
+    bridge.kill9()
+    bridge.start()
+    replica.once()
+    assert not bridge.log_contains("everything must be fetched again")

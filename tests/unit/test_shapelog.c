@@ -1,4 +1,5 @@
 /* The shape log's contract: what shapelog/shapelog.h promises. */
+#include "shapelog/store.h"
 #include "test_shapelog_fixture.h"
 
 #include <fcntl.h>
