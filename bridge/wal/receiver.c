@@ -439,6 +439,8 @@ static bool step(struct receiver *r, struct err *err)
         return false;
     if (r->in_txn)
         r->unsettled_bytes = 0;
+    if (r->disk_full)
+        r->last_input = clock_ms(); /* it is we who do not read */
     if (!feedback_if_due(r, clock_ms(), err))
         return false;
     if (is_shutting_down(r))
@@ -516,6 +518,7 @@ void receiver_run(struct receiver *r)
     while (!atomic_load(&r->stop)) {
         struct err err = {0};
         bool waiting = false;
+        int64_t began = clock_ms();
         bool streamed = connect_and_stream(r, &waiting, &err);
 
         if (atomic_load(&r->stop))
@@ -527,7 +530,9 @@ void receiver_run(struct receiver *r)
                    streamed ? "the replication stream broke" : "could not start replication",
                    LOG_ERR(&err));
         was_waiting = waiting;
-        backoff = streamed ? BACKOFF_FIRST_MS : backoff * 2;
+        /* What ends each stream at once (a disk full within a transaction) will again. */
+        bool lasted = streamed && clock_ms() - began >= BACKOFF_MOST_MS;
+        backoff = lasted ? BACKOFF_FIRST_MS : backoff * 2;
         if (backoff > BACKOFF_MOST_MS)
             backoff = BACKOFF_MOST_MS;
         pause_ms(r, waiting ? WAITING_PAUSE_MS : backoff);
