@@ -55,7 +55,9 @@ static bool check_key(const struct table *table, const struct slice *names, size
                       struct buf *missing, struct err *err)
 {
     /* In the key's order; without a primary key all columns are the key. */
-    for (uint16_t i = 0; i < (table->npk ? table->npk : table->ncols); i++) {
+    const uint16_t nkey = table->npk ? table->npk : table->ncols;
+
+    for (uint16_t i = 0; i < nkey; i++) {
         struct slice name = table->cols[table->npk ? table->pk[i] : i].name;
 
         if (!is_named(names, n, name))

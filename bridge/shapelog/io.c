@@ -58,7 +58,7 @@ bool io_read(int fd, void *to, size_t len, uint64_t offset, struct err *err)
             return err_errno(err, ERR_IO, "could not read %zu bytes", len);
         if (n == 0)
             return err_set(err, ERR_CORRUPT, "file ends before byte %llu",
-                           (unsigned long long)(offset + len));
+                           (unsigned long long)offset + len);
         done += (size_t)n;
     }
     return true;

@@ -25,10 +25,10 @@ static const char *found(struct shape_index *index, const char *const *old, cons
         change.new = &new_row.tuple;
     }
     void **owners = shape_index_find(index, 16400, &change, &scratch, &n);
-    for (char c = 'a'; c <= 'z'; c++) {
+    for (int c = 'a'; c <= 'z'; c++) {
         for (size_t i = 0; i < n; i++) {
             if (*(const char *)owners[i] == c)
-                letters[len++] = c;
+                letters[len++] = (char)c;
         }
     }
     letters[len] = '\0';
