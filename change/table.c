@@ -80,6 +80,25 @@ bool table_same(const struct table *a, const struct table *b)
     return true;
 }
 
+static bool column_identical(const struct table_column *a, const struct table_column *b)
+{
+    return column_same(a, b) && slice_eq(a->typname, b->typname) && a->class == b->class &&
+           a->basetypmod == b->basetypmod && slice_eq(a->basetypname, b->basetypname) &&
+           a->elemtypid == b->elemtypid && slice_eq(a->elemtypname, b->elemtypname) &&
+           a->in_identity == b->in_identity;
+}
+
+bool table_identical(const struct table *a, const struct table *b)
+{
+    if (!table_same(a, b) || a->replident != b->replident || !slice_eq(a->storage, b->storage))
+        return false;
+    for (uint16_t i = 0; i < a->ncols; i++) {
+        if (!column_identical(&a->cols[i], &b->cols[i]))
+            return false;
+    }
+    return true;
+}
+
 static void put_doubling(struct buf *out, struct slice text, char quote)
 {
     buf_put_u8(out, (uint8_t)quote);

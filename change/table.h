@@ -81,6 +81,8 @@ bool table_matches(const struct table *table, const struct relation *relation, i
 
 /* Same columns, types, nullability and key. */
 bool table_same(const struct table *a, const struct table *b);
+/* The same in everything: one can stand for the other. */
+bool table_identical(const struct table *a, const struct table *b);
 
 /* `"schema"."name"`, quoted as SQL. */
 void table_put_quoted(const struct table *table, struct buf *out);

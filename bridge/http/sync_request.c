@@ -8,6 +8,7 @@
 #include <yyjson.h>
 
 #define MAX_PARAMS 1000
+#define USUAL_STRUCTS 256 /* what one shape of a request takes beside its text */
 
 struct parse {
     struct arena *arena;
@@ -186,6 +187,8 @@ bool sync_request_parse(struct slice body, size_t max_shapes, struct arena *aren
     yyjson_doc *doc = yyjson_read_opts((char *)(uintptr_t)body.ptr, body.len, 0, NULL, &at);
 
     *request = (struct sync_request){0};
+    /* As large as a usual request needs: it lives as long as its stream, and there are many. */
+    arena_reserve(arena, body.len + USUAL_STRUCTS);
     if (!doc) {
         wrong(&p, "body", "");
         return err_set(&invalid->err, ERR_INPUT, "is not JSON: %s at byte %zu", at.msg, at.pos);

@@ -43,10 +43,12 @@ static bool revive(struct bridge *b, struct log *log, struct err *err)
     struct shape_request request;
     struct table *table = NULL;
     const char *field;
-    struct shape *shape = log_definition(log, &arena, &request, &table, err)
-                              ? shape_new(&request, table, &field, err)
-                              : NULL;
+    struct shape *shape = NULL;
 
+    if (log_definition(log, &arena, &request, &table, err)) {
+        table = snapshot_pool_share(b->pool, table);
+        shape = shape_new(&request, table, &field, err);
+    }
     if (shape) {
         log_bind(log, shape);
         fanout_add(b->fanout, log);

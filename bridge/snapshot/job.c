@@ -33,7 +33,7 @@ static struct table *look_up(const struct job_context *ctx, const struct shape_r
     if (!shape_table_name(request->table, &arena, &nspname, &relname, &answer->err)) {
         refuse(answer, "table");
     } else {
-        table = catalog_table(ctx->conn, nspname, relname, &answer->err);
+        table = tables_share(ctx->tables, catalog_table(ctx->conn, nspname, relname, &answer->err));
         if (!table && answer->err.code == ERR_NOT_FOUND)
             refuse(answer, "table");
     }
@@ -112,9 +112,11 @@ static bool ensure_published(const struct job_context *ctx, const struct table *
         return true;
     if (!publication_has(ctx->conn, config->publication, table, &has, err))
         return false;
-    if (!has && !publication_add(ctx->conn, config->publication, table, &patience, err))
-        return false;
+    /* The identity first: Postgres refuses updates and deletes of a published table that has none,
+     * and the lock for setting it may be long in coming. */
     if (full && !publication_set_full(ctx->conn, table, &patience, err))
+        return false;
+    if (!has && !publication_add(ctx->conn, config->publication, table, &patience, err))
         return false;
     /* Also where the table was published before: somebody may just have done that. */
     if (!publication_wait_writers(ctx->conn, table, &patience, err))

@@ -4,6 +4,7 @@
 #ifndef SNAPSHOT_JOB_H
 #define SNAPSHOT_JOB_H
 
+#include "change/tables.h"
 #include "pg/pg.h"
 #include "snapshot/pool.h"
 #include "snapshot/trust.h"
@@ -12,6 +13,7 @@ struct job_context {
     const struct snapshot_config *config;
     struct pg_conn *conn;
     struct trust *trust;
+    struct tables *tables;
     struct snapshot_stats *stats;
     const atomic_bool *stop;
 };

@@ -25,6 +25,7 @@ struct snapshot_pool {
     struct snapshot_config config;
     struct snapshot_stats stats;
     struct trust trust;
+    struct tables tables;
     atomic_bool stop;
     pthread_mutex_t mutex;
     pthread_cond_t work;
@@ -41,12 +42,24 @@ static struct slice copy_given(struct arena *arena, struct slice s)
     return s.ptr ? arena_copy(arena, s) : s;
 }
 
+/* About what the copies take: thousands may wait, each in an arena of its own. */
+static size_t room_for(const struct shape_request *shape)
+{
+    const size_t slack = 16; /* the NUL, and the rounding up */
+    size_t room = shape->table.len + shape->where.len + shape->columns.len + 4 * slack;
+
+    for (size_t i = 0; i < shape->params.n; i++)
+        room += sizeof(struct slice) + shape->params.values[i].len + slack;
+    return room;
+}
+
 static struct request *request_new(const struct shape_request *shape, shape_answered *done,
                                    void *arg)
 {
     struct request *r = xcalloc(1, sizeof(*r));
-    struct slice *values = arena_calloc(&r->arena, shape->params.n, sizeof(*values));
 
+    arena_reserve(&r->arena, room_for(shape));
+    struct slice *values = arena_calloc(&r->arena, shape->params.n, sizeof(*values));
     for (size_t i = 0; i < shape->params.n; i++)
         values[i] = copy_given(&r->arena, shape->params.values[i]);
     r->shape = *shape;
@@ -144,15 +157,15 @@ static void serve(struct worker *w, struct request *r)
         request_free(r);
         return;
     }
-    const struct job_context ctx = {&pool->config, w->conn, &pool->trust, &pool->stats,
-                                    &pool->stop};
+    const struct job_context ctx = {&pool->config, w->conn,      &pool->trust,
+                                    &pool->tables, &pool->stats, &pool->stop};
     bool ok = job_resolve(&ctx, &r->shape, &answer, &made);
 
     /* A connection that turned out dead: once more with a new one. */
     if (!ok && answer.err.code == ERR_CONN && !pg_alive(w->conn) &&
         ensure_connected(w, &answer.err)) {
-        const struct job_context again = {&pool->config, w->conn, &pool->trust, &pool->stats,
-                                          &pool->stop};
+        const struct job_context again = {&pool->config, w->conn,      &pool->trust,
+                                          &pool->tables, &pool->stats, &pool->stop};
 
         answer = (struct shape_answer){0};
         ok = job_resolve(&again, &r->shape, &answer, &made);
@@ -162,8 +175,8 @@ static void serve(struct worker *w, struct request *r)
     r->done(r->arg, &answer);
     request_free(r);
     if (log) {
-        const struct job_context now = {&pool->config, w->conn, &pool->trust, &pool->stats,
-                                        &pool->stop};
+        const struct job_context now = {&pool->config, w->conn,      &pool->trust,
+                                        &pool->tables, &pool->stats, &pool->stop};
 
         job_fill(&now, log);
         log_unref(log);
@@ -191,6 +204,7 @@ struct snapshot_pool *snapshot_pool_new(const struct snapshot_config *config, st
     pool->config = *config;
     pool->last = &pool->first;
     trust_init(&pool->trust);
+    tables_init(&pool->tables);
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->work, NULL);
     pool->workers = xcalloc((size_t)config->workers, sizeof(*pool->workers));
@@ -228,6 +242,7 @@ void snapshot_pool_free(struct snapshot_pool *pool)
         pthread_join(pool->workers[i].thread, NULL);
     free(pool->workers);
     trust_release(&pool->trust);
+    tables_release(&pool->tables);
     pthread_cond_destroy(&pool->work);
     pthread_mutex_destroy(&pool->mutex);
     free(pool);
@@ -238,6 +253,11 @@ const struct snapshot_stats *snapshot_pool_stats(const struct snapshot_pool *poo
     return &pool->stats;
 }
 
+struct table *snapshot_pool_share(struct snapshot_pool *pool, struct table *table)
+{
+    return tables_share(&pool->tables, table);
+}
+
 void snapshot_pool_trust(struct snapshot_pool *pool, uint32_t relid, bool full)
 {
     trust_set(&pool->trust, relid, full ? TRUST_FULL : TRUST_PUBLISHED);
@@ -246,4 +266,9 @@ void snapshot_pool_trust(struct snapshot_pool *pool, uint32_t relid, bool full)
 void snapshot_pool_distrust(struct snapshot_pool *pool, uint32_t relid)
 {
     trust_set(&pool->trust, relid, TRUST_NONE);
+}
+
+void snapshot_pool_distrust_all(struct snapshot_pool *pool)
+{
+    trust_forget_all(&pool->trust);
 }

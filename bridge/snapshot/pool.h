@@ -61,9 +61,13 @@ const struct snapshot_stats *snapshot_pool_stats(const struct snapshot_pool *poo
 void snapshot_pool_request(struct snapshot_pool *pool, const struct shape_request *request,
                            shape_answered *done, void *arg);
 
+/* Any thread: tables_share() with the tables of the pool's shapes. */
+struct table *snapshot_pool_share(struct snapshot_pool *pool, struct table *table) MUST_CHECK;
 /* Any thread: the table's publication and identity need not be looked at again (a recovered log
  * follows it), or must be. */
 void snapshot_pool_trust(struct snapshot_pool *pool, uint32_t relid, bool full);
 void snapshot_pool_distrust(struct snapshot_pool *pool, uint32_t relid);
+/* Any thread: another history begins, maybe with an empty publication. */
+void snapshot_pool_distrust_all(struct snapshot_pool *pool);
 
 #endif

@@ -12,7 +12,7 @@ from measure import Figure, Ratio, Row, cpu_seconds, memory, wait_until_quiet
 from workload import database, load
 
 IDLE_SECONDS = 10
-GROUP = 1000  # how many clients are opened before their answers are read
+GROUP = 50  # how many clients are opened before their answers are read
 
 
 def idle(bench):

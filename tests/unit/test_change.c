@@ -3,6 +3,7 @@
 #include "change/message.h"
 #include "change/pgoutput.h"
 #include "change/table.h"
+#include "change/tables.h"
 #include "change/unseen.h"
 
 #include <setjmp.h>
@@ -331,6 +332,44 @@ static void test_table_matches_by_name_whatever_the_order(void **state)
     table_unref(table);
 }
 
+static void test_equal_tables_are_shared_until_one_differs(void **state)
+{
+    struct tables tables;
+    struct table *first = items_table(), *changed = items_table();
+
+    (void)state;
+    tables_init(&tables);
+    changed->storage = SLICE("16384:16999");
+    assert_null(tables_share(&tables, NULL));
+    assert_ptr_equal(tables_share(&tables, first), first);
+    assert_ptr_equal(tables_share(&tables, items_table()), first);
+    assert_ptr_equal(tables_share(&tables, changed), changed);
+    assert_ptr_not_equal(tables_share(&tables, table_ref(first)), changed);
+    tables_release(&tables);
+    for (int i = 0; i < 3; i++)
+        table_unref(first);
+    table_unref(changed);
+}
+
+static void test_tables_that_differ_in_anything_are_not_identical(void **state)
+{
+    struct table *a = items_table(), *b = items_table();
+
+    (void)state;
+    assert_true(table_identical(a, b));
+    b->cols[1].typname = SLICE("renamed");
+    assert_true(table_same(a, b));
+    assert_false(table_identical(a, b));
+    b->cols[1] = a->cols[1];
+    b->cols[1].in_identity = true;
+    assert_false(table_identical(a, b));
+    b->cols[1] = a->cols[1];
+    b->replident = REPLIDENT_FULL;
+    assert_false(table_identical(a, b));
+    table_unref(a);
+    table_unref(b);
+}
+
 static void test_the_slot_waits_for_what_a_snapshot_may_miss(void **state)
 {
     struct unseen *unseen = unseen_new();
@@ -369,6 +408,8 @@ int main(void)
         cmocka_unit_test(test_messages_are_those_of_the_shape_api),
         cmocka_unit_test(test_unsent_values_are_left_out_of_updates),
         cmocka_unit_test(test_table_matches_by_name_whatever_the_order),
+        cmocka_unit_test(test_equal_tables_are_shared_until_one_differs),
+        cmocka_unit_test(test_tables_that_differ_in_anything_are_not_identical),
         cmocka_unit_test(test_the_slot_waits_for_what_a_snapshot_may_miss),
     };
 
