@@ -50,6 +50,7 @@ struct sync_session {
     struct sync_invalid invalid; /* the first error while resolving */
     bool failed;
 
+    unsigned history;     /* shapelog_resets() at the beginning: positions are of that history */
     lsn_t position;       /* all live shapes have been sent up to here; 0: none is live yet */
     lsn_t commit;         /* lines of this commit were sent and its commit line was not; 0: none */
     bool said_consistent; /* the last commit or keepalive line was consistent */

@@ -515,6 +515,8 @@ static enum http_pull pull(struct http_source *source, struct http_conn *conn, s
     if (session->failed)
         return put_error(out, -1, session->invalid.err.msg,
                          !session->invalid.field[0] || err_retriable(session->invalid.err.code));
+    if (session->history != shapelog_resets(session->service->store))
+        return put_error(out, -1, "the database's history is another one: begin again", true);
     for (;;) {
         switch (advance(session, out, &gone)) {
         case STEP_DONE:
@@ -568,6 +570,7 @@ void sync_stream_start(struct sync_session *session)
     session->streaming = true;
     if (session->request.live)
         atomic_fetch_add(session->service->clients, 1);
+    session->history = shapelog_resets(session->service->store);
     session->position = resume_position(session);
     session->said_at = http_loop_now(http_conn_loop(session->conn));
     http_headers_init(&h);

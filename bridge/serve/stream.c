@@ -141,8 +141,11 @@ static bool set_history(void *owner, const struct receiver_history *history, con
 
     snprintf(source.system_id, sizeof(source.system_id), "%s", history->system_id);
     snprintf(source.slot, sizeof(source.slot), "%s", history->slot);
-    if (reset && !shapelog_reset(b->store, reset, err))
-        return false;
+    if (reset) {
+        snapshot_pool_distrust_all(b->pool);
+        if (!shapelog_reset(b->store, reset, err))
+            return false;
+    }
     return shapelog_set_source(b->store, &source, err);
 }
 

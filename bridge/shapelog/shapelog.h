@@ -73,6 +73,8 @@ bool shapelog_set_source(struct shapelog *store, const struct shapelog_source *s
                          struct err *err) MUST_CHECK;
 /* Ends every log, with this reason, and forgets the position. Stream. */
 bool shapelog_reset(struct shapelog *store, const char *reason, struct err *err) MUST_CHECK;
+/* How often that was so in this process: positions from before say nothing afterwards. Any. */
+unsigned shapelog_resets(struct shapelog *store);
 
 /* Commit LSN of the last transaction in the log: what Postgres sends again at or below it is there
  * already. Any. */

@@ -500,6 +500,11 @@ bool shapelog_set_source(struct shapelog *store, const struct shapelog_source *s
     return true;
 }
 
+unsigned shapelog_resets(struct shapelog *store)
+{
+    return atomic_load(&store->resets);
+}
+
 lsn_t shapelog_last_commit(struct shapelog *store)
 {
     return atomic_load_explicit(&store->last_commit, memory_order_acquire);

@@ -206,6 +206,7 @@ struct shapelog {
     struct catalog *catalog;
 
     _Atomic lsn_t published, durable, last_commit;
+    atomic_uint resets;
 
     /* Of the logs that have not ended; it holds a reference to each. */
     pthread_mutex_t registry;

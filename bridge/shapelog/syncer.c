@@ -342,6 +342,7 @@ bool shapelog_reset(struct shapelog *store, const char *reason, struct err *err)
     bool ok = catalog_reset(store->catalog, err);
 
     if (ok) {
+        atomic_fetch_add(&store->resets, 1); /* before those who wait for a log hear of its end */
         end_all(store, reason);
         drop_all_segments(store);
         forget_position(store);

@@ -37,3 +37,10 @@ void trust_set(struct trust *t, uint32_t relid, enum trust_level level)
         u64map_set(&t->relids, relid, level == TRUST_FULL ? &full : &published);
     pthread_mutex_unlock(&t->mutex);
 }
+
+void trust_forget_all(struct trust *t)
+{
+    pthread_mutex_lock(&t->mutex);
+    u64map_release(&t->relids);
+    pthread_mutex_unlock(&t->mutex);
+}

@@ -22,5 +22,6 @@ void trust_release(struct trust *trust);
 enum trust_level trust_get(struct trust *trust, uint32_t relid);
 /* Raises the level; TRUST_NONE forgets the table. */
 void trust_set(struct trust *trust, uint32_t relid, enum trust_level level);
+void trust_forget_all(struct trust *trust);
 
 #endif

@@ -88,3 +88,29 @@ def test_killed_bridge_of_an_idle_database_fetches_nothing_again(orders, bridge,
     bridge.start()
     replica.once()
     assert not bridge.log_contains("everything must be fetched again")
+
+
+def test_updates_are_not_refused_while_a_table_without_key_waits_for_its_identity(database, bridge):
+    database.sql("CREATE TABLE keyless (n int)")
+    database.sql("INSERT INTO keyless VALUES (1)")
+    reader = database.connect(autocommit=False)
+    reader.cursor().execute("SELECT * FROM keyless")
+    asked = {"shapes": [{"table": "keyless"}], "live": False}
+    assert bridge.post("/v1/sync?replica=review", asked, timeout=60).status == 503
+    database.sql("UPDATE keyless SET n = 2")
+    reader.rollback()
+    reader.close()
+
+
+def test_live_stream_is_begun_again_when_the_slot_was_lost(orders, bridge, make_replica):
+    """And the tables join the publication again, which went with it."""
+    replica = make_replica(["orders"]).start()
+    replica.wait_for_rows("orders", [(1, 7, "nails"), (2, 8, "wood")])
+    orders.sql("DROP PUBLICATION tombolo_default")
+    orders.sql("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots"
+               " WHERE database = current_database()")
+    wait_for(lambda: bridge.log_contains("everything must be fetched again"), 30, "the slot's loss")
+    bridge.wait_until("active")
+    replica.wait_for(lambda: replica.process.log_contains("begin again"), 30, "the stream's end")
+    orders.sql("INSERT INTO orders VALUES (3, 9, 'after')")
+    replica.wait_for_rows("orders", orders.sql("SELECT * FROM orders"), deadline=40)
