@@ -125,14 +125,16 @@ static bool server_is_going(const struct err *err)
     return strncmp(err->sqlstate, "57P0", 4) == 0;
 }
 
-/* Waits for something to do, at most `ms`; takes the fences asked for. False: stop. */
-static bool wait_for_work(struct keeper *k, int64_t ms, struct fence_request **fences)
+/* Waits for something to do, at most `ms`; takes the fences asked for. After a failure what is
+ * asked for waits too: it would only fail again, at once. False: stop. */
+static bool wait_for_work(struct keeper *k, int64_t ms, bool failed, struct fence_request **fences)
 {
     int64_t until_us = clock_us() + ms * 1000;
     struct timespec until = {until_us / 1000000, until_us % 1000000 * 1000};
 
     pthread_mutex_lock(&k->mutex);
-    for (int rc = 0; rc == 0 && !k->stop && !k->fences && !atomic_load(&k->check_soon);)
+    for (int rc = 0;
+         rc == 0 && !k->stop && (failed || (!k->fences && !atomic_load(&k->check_soon)));)
         rc = pthread_cond_timedwait(&k->wake, &k->mutex, &until);
     *fences = k->fences;
     k->fences = NULL;
@@ -148,7 +150,7 @@ static void *run(void *arg)
     int64_t pause = 0;
     bool failed = false;
 
-    while (wait_for_work(k, pause, &fences)) {
+    while (wait_for_work(k, pause, failed, &fences)) {
         struct err err = {0};
         bool needed = fences || unseen_len(k->config.unseen) || check_is_due(k);
 
