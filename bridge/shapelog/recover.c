@@ -280,9 +280,10 @@ static bool scan_blocks(struct recovery *r, struct scan *scan, struct err *err)
         ;
     r->npending = 0;
     buf_clear(&r->refs);
-    if (scan->good < scan->mark) {
+    /* What lies whole between `good` and the mark was voided by a rollback. */
+    if (scan->at < scan->mark) {
         log_error("the log is damaged before the point up to which it was synced: all logs end",
-                  LOG_UINT("segment", scan->segment->number), LOG_UINT("offset", scan->good));
+                  LOG_UINT("segment", scan->segment->number), LOG_UINT("offset", scan->at));
         r->all_doomed = true;
     }
     if (ftruncate(atomic_load(&scan->segment->fd), (off_t)scan->good) != 0)

@@ -782,6 +782,38 @@ static void test_durable_comes_back_after_a_restart(void **state)
     assert_int_equal(shapelog_commit_time(f->store, 100), 100000);
 }
 
+/* A connection broke within a transaction of which a part had been written; then the server was
+ * idle.
+ */
+static void test_what_a_rollback_left_in_the_file_is_no_damage(void **state)
+{
+    struct fixture *f = *state;
+    struct log *log = new_live_log(f->store, 1, 90);
+    struct slice handle = log_handle(log);
+    char name[64], *large = malloc(3u << 20);
+    struct err err;
+
+    snprintf(name, sizeof(name), "%.*s", SLICE_ARG(handle));
+    memset(large, 'x', 3u << 20);
+    large[(3u << 20) - 1] = '\0';
+    put(f->store, f->lane, 100, log, "a");
+    begin(f->store, 110);
+    for (uint64_t op = 0; op < 8; op += 2)
+        append(f->store, f->lane, large, op, log);
+    shapelog_rollback(f->store);
+    assert_ok(shapelog_publish(f->store, 104, 109, &err), err);
+    wait_durable(f->store, 109);
+    log_unref(log);
+    reopen(f, 0);
+    log = shapelog_find(f->store, slice_of(name));
+    assert_non_null(log);
+    assert_int_equal(shapelog_last_commit(f->store), 100);
+    put(f->store, f->lane, 110, log, "b");
+    assert_log(f->store, log, "[100]a[110]b");
+    log_unref(log);
+    free(large);
+}
+
 static void test_the_source_is_kept(void **state)
 {
     struct fixture *f = *state;
@@ -1170,6 +1202,7 @@ int main(void)
         TEST(test_an_abandoned_snapshot_ends_its_log_with_the_reason),
         TEST(test_durable_position_is_in_the_catalogue_also_when_nothing_is_unsynced),
         TEST(test_durable_comes_back_after_a_restart),
+        TEST(test_what_a_rollback_left_in_the_file_is_no_damage),
         TEST(test_the_source_is_kept),
         TEST(test_reset_ends_all_logs_and_begins_anew_below),
         TEST(test_a_second_process_is_told_that_the_folder_is_in_use),
