@@ -35,7 +35,8 @@ bool lsn_parse(struct slice text, lsn_t *lsn)
 {
     uint32_t high, low;
 
-    if (!take_hex(&text, &high) || text.len == 0 || text.ptr[0] != '/')
+    /* Empty first: a NULL value of Postgres has no pointer to count from. */
+    if (text.len == 0 || !take_hex(&text, &high) || text.len == 0 || text.ptr[0] != '/')
         return false;
     text = (struct slice){text.ptr + 1, text.len - 1};
     if (!take_hex(&text, &low) || text.len != 0)

@@ -332,6 +332,14 @@ static void test_table_matches_by_name_whatever_the_order(void **state)
     table_unref(table);
 }
 
+static void test_a_missing_lsn_is_none(void **state)
+{
+    lsn_t lsn;
+
+    (void)state;
+    assert_false(lsn_parse((struct slice){NULL, 0}, &lsn));
+}
+
 static void test_equal_tables_are_shared_until_one_differs(void **state)
 {
     struct tables tables;
@@ -408,6 +416,7 @@ int main(void)
         cmocka_unit_test(test_messages_are_those_of_the_shape_api),
         cmocka_unit_test(test_unsent_values_are_left_out_of_updates),
         cmocka_unit_test(test_table_matches_by_name_whatever_the_order),
+        cmocka_unit_test(test_a_missing_lsn_is_none),
         cmocka_unit_test(test_equal_tables_are_shared_until_one_differs),
         cmocka_unit_test(test_tables_that_differ_in_anything_are_not_identical),
         cmocka_unit_test(test_the_slot_waits_for_what_a_snapshot_may_miss),
