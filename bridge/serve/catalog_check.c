@@ -184,6 +184,30 @@ static bool judge(struct check *c, const struct shape *shape, const char **reaso
     return true;
 }
 
+static void forget(struct check *c, uint32_t relid)
+{
+    struct current *now = u64map_get(&c->tables, relid);
+
+    if (now) {
+        table_unref(now->table);
+        free(now);
+        u64map_remove(&c->tables, relid);
+    }
+}
+
+/* What was looked up for the log before may be older than this one: a reason is one only when it is
+ * there on a second look. */
+static bool judge_twice(struct check *c, const struct shape *shape, const char **reason,
+                        struct err *err)
+{
+    if (!judge(c, shape, reason, err))
+        return false;
+    if (!*reason)
+        return true;
+    forget(c, shape->table->relid);
+    return judge(c, shape, reason, err);
+}
+
 static bool check_log(struct check *c, struct log *log, struct err *err)
 {
     struct shape *shape = log_shape(log);
@@ -192,7 +216,7 @@ static bool check_log(struct check *c, struct log *log, struct err *err)
     /* While it is being made its worker looks after it. */
     if (log_state(log) != LOG_LIVE)
         return true;
-    if (!judge(c, shape, &reason, err))
+    if (!judge_twice(c, shape, &reason, err))
         return false;
     if (reason)
         snapshot_pool_distrust(c->config->pool, shape->table->relid);
