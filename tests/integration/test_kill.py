@@ -5,18 +5,22 @@ from oracle import World
 from oracle.chaos import Chaos
 
 
+def trouble(world, times):
+    chaos = Chaos(world, world.rng.random(), times)
+    chaos.start()
+    world.batch(0, chaos.join)
+    print(" ".join(chaos.done))
+    if chaos.failure:
+        raise chaos.failure
+    world.check(deadline=90)
+
+
 def suffer(world, times, rounds):
     for _ in range(4):
         world.add_replica()
     world.add_stream()
     for _ in range(rounds):
-        chaos = Chaos(world, world.rng.random(), times // rounds)
-        chaos.start()
-        world.batch(0, chaos.join)
-        print(" ".join(chaos.done))
-        if chaos.failure:
-            raise chaos.failure
-        world.check(deadline=90)
+        trouble(world, times // rounds)
     print(f"{world.transactions} transactions, {world.looks} reads and {world.cuts} cuts checked")
 
 
@@ -47,12 +51,20 @@ def restarts(world, ends):
     before = world.handles()
     assert all(handle for _, _, handle in before)
     for end in ends:
-        def trouble(end=end):
+        def restart(end=end):
             end()
             world.bridge.start()
-        world.batch(0, trouble)
+        world.batch(0, restart)
         world.check()
     assert world.handles() == before
+
+
+def test_no_trouble_ends_a_handle(quiet):
+    """Of a shape whose table nobody truncated or altered."""
+    before = quiet.handles()
+    assert all(handle for _, _, handle in before)
+    trouble(quiet, times=12)
+    assert quiet.handles() == before
 
 
 def test_bridge_that_is_stopped_keeps_every_handle(quiet):
