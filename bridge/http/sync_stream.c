@@ -495,8 +495,12 @@ static enum http_pull rest(struct sync_session *session, struct http_conn *conn,
         put_keepalive(session, out);
         session->said_at = now;
     }
-    if (is_complete(session) || http_conn_stopping(conn))
+    if (is_complete(session))
         return HTTP_END;
+    /* A live stream may end anywhere; one that is to end when it is complete must not look so. */
+    if (http_conn_stopping(conn))
+        return session->request.live ? HTTP_END
+                                     : put_error(out, -1, "the bridge is stopping", true);
     if (!session->request.live && !session->fence_asked)
         sync_ask_fence(session);
     /* Neither a fence nor a snapshot's limit is news of a log: look again soon while one is
