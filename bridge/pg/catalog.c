@@ -3,7 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* One row a live column. Domains are resolved to the type below all of them. */
+/* One row a live column. Domains are resolved to the type below all of them. A deferrable primary
+ * key is none: two rows may have it for a while, and Postgres does not take it for an identity
+ * either. */
 static const char columns_sql[] =
     "WITH RECURSIVE base(typid, basetypid, basetypmod, depth) AS ("
     "  SELECT a.atttypid, a.atttypid, a.atttypmod, 0 FROM pg_attribute a"
@@ -17,11 +19,13 @@ static const char columns_sql[] =
     "), pk AS ("
     "  SELECT k.attnum, k.ord - 1 AS pk_index FROM pg_index i,"
     "         unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, ord)"
-    "   WHERE i.indrelid = $1::oid AND i.indisprimary AND k.ord <= i.indnkeyatts"
+    "   WHERE i.indrelid = $1::oid AND i.indisprimary AND i.indimmediate AND k.ord <= "
+    "i.indnkeyatts"
     "), ident AS ("
     "  SELECT unnest(i.indkey::int2[]) AS attnum FROM pg_index i JOIN pg_class c ON c.oid = "
     "i.indrelid"
-    "   WHERE i.indrelid = $1::oid AND ((c.relreplident = 'd' AND i.indisprimary)"
+    "   WHERE i.indrelid = $1::oid AND ((c.relreplident = 'd' AND i.indisprimary AND "
+    "i.indimmediate)"
     "         OR (c.relreplident = 'i' AND i.indisreplident))"
     ")"
     "SELECT a.attname, a.attnum, a.atttypid, a.atttypmod, t.typname, t.typtype,"

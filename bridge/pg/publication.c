@@ -61,6 +61,19 @@ bool publication_ensure(struct pg_conn *conn, const char *name, bool *created, s
     return true;
 }
 
+bool publication_exists(struct pg_conn *conn, const char *name, bool *exists, struct err *err)
+{
+    const char *params[] = {name};
+    struct pg_result *res = pg_query_params(
+        conn, "SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1)", params, 1, err);
+
+    if (!res)
+        return false;
+    *exists = pg_bool(res, 0, 0);
+    pg_result_free(res);
+    return true;
+}
+
 bool publication_has(struct pg_conn *conn, const char *name, const struct table *table, bool *has,
                      struct err *err)
 {

@@ -26,6 +26,9 @@ struct patience {
 bool publication_ensure(struct pg_conn *conn, const char *name, bool *created,
                         struct err *err) MUST_CHECK;
 
+bool publication_exists(struct pg_conn *conn, const char *name, bool *exists,
+                        struct err *err) MUST_CHECK;
+
 /* Whether the table is in the publication, itself or by FOR ALL TABLES or its schema. */
 bool publication_has(struct pg_conn *conn, const char *name, const struct table *table, bool *has,
                      struct err *err) MUST_CHECK;

@@ -4,6 +4,7 @@
 #include "metrics/metrics.h"
 #include "pg/catalog.h"
 #include "pg/ddl_events.h"
+#include "pg/publication.h"
 #include "pg/server.h"
 #include "serve/catalog_check.h"
 
@@ -82,11 +83,29 @@ static bool look_at_slot(struct keeper *k, struct err *err)
     return true;
 }
 
+/* The stream makes it anew when it connects, with the slot, for which a gap is fatal. While no row
+ * is written the server would not tell it. */
+static bool look_at_publication(struct keeper *k, struct err *err)
+{
+    const struct keeper_config *config = &k->config;
+    bool exists;
+
+    if (!publication_exists(k->conn, config->publication, &exists, err))
+        return false;
+    if (!exists &&
+        atomic_load(&receiver_get_stats(config->receiver)->state) == RECEIVER_STREAMING) {
+        log_warn("the publication is gone", LOG_STR("publication", config->publication));
+        receiver_disconnect(config->receiver);
+    }
+    return true;
+}
+
 static bool check_all(struct keeper *k, struct err *err)
 {
     bool soon = atomic_exchange(&k->check_soon, false);
 
-    if (!look_at_slot(k, err) || !catalog_check(k->conn, &k->config, k->has_events, err))
+    if (!look_at_slot(k, err) || !look_at_publication(k, err) ||
+        !catalog_check(k->conn, &k->config, k->has_events, err))
         return false;
     k->next_check = clock_ms() + (soon ? LOOK_AGAIN_MS : k->config.catalog_interval_ms);
     atomic_store(&k->ready, true);

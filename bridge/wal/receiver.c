@@ -468,7 +468,7 @@ static void stream(struct receiver *r, struct err *err)
     if (r->in_txn)
         r->config.sink->ops->rollback(r->config.sink);
     if (ok) {
-        err_set(err, ERR_CONN, "the server is shutting down");
+        err_set(err, ERR_CONN, "the server is shutting down, or what we need of it is gone");
         struct err ignored;
         if (!send_feedback(r, confirmable(r), false, &ignored))
             log_debug("no last feedback", LOG_ERR(&ignored));

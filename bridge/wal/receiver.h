@@ -68,7 +68,8 @@ void receiver_run(struct receiver *receiver);
 void receiver_wake(struct receiver *receiver);
 /* Any thread: end after a last feedback. */
 void receiver_stop(struct receiver *receiver);
-/* Any thread: the server is shutting down; disconnect, so that it need not wait for us. */
+/* Any thread: disconnect and connect again. The server is shutting down and must not wait for us,
+ * or slot and publication are to be looked at anew. */
 void receiver_disconnect(struct receiver *receiver);
 const struct receiver_stats *receiver_get_stats(const struct receiver *receiver);
 /* Any thread: the last failure's text. */
