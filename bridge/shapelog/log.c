@@ -189,7 +189,9 @@ void log_end_by(struct shapelog *store, struct log *log, const struct txn *txn, 
     bool ends = log_shows(log, txn->commit_lsn, txn->xid);
 
     if (ends && log_state_of(log) == LOG_PENDING) {
-        add_end(log, txn, reason);
+        /* Once a transaction: it may say so with each of a million rows. */
+        if (!log->ends || log->ends->commit_lsn != txn->commit_lsn)
+            add_end(log, txn, reason);
         ends = false;
     }
     pthread_mutex_unlock(log_stripe(log));
