@@ -1,7 +1,9 @@
 #include "pg/catalog.h"
+#include "base/clock.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 /* One row a live column. Domains are resolved to the type below all of them. A deferrable primary
  * key is none: two rows may have it for a while, and Postgres does not take it for an identity
@@ -251,4 +253,55 @@ bool catalog_snapshot(struct pg_conn *conn, struct arena *arena, struct snapshot
     bool ok = snapshot_parse(pg_value(res, 0, 0), arena, snapshot, err);
     pg_result_free(res);
     return ok;
+}
+
+static bool is_there(struct pg_conn *conn, uint32_t relid, bool *there, struct err *err)
+{
+    char text[16];
+    const char *params[] = {text};
+
+    snprintf(text, sizeof(text), "%u", relid);
+    struct pg_result *res = pg_query_params(
+        conn, "SELECT EXISTS (SELECT FROM pg_class WHERE oid = $1::oid)", params, 1, err);
+    if (!res)
+        return false;
+    *there = pg_bool(res, 0, 0);
+    pg_result_free(res);
+    return true;
+}
+
+static bool is_seen(struct pg_conn *conn, uint32_t xid, bool *seen, struct err *err)
+{
+    struct arena arena = {0};
+    struct snapshot snapshot;
+    bool ok = catalog_snapshot(conn, &arena, &snapshot, err);
+
+    if (ok)
+        *seen = snapshot_sees(&snapshot, xid);
+    arena_release(&arena);
+    return ok;
+}
+
+bool catalog_await_relation(struct pg_conn *conn, uint32_t relid, uint32_t xid, int timeout_ms,
+                            struct err *err)
+{
+    int64_t deadline = clock_ms() + timeout_ms;
+    bool there, seen;
+
+    for (long ms = 1;; ms = ms < 100 ? ms * 2 : ms) {
+        if (!is_there(conn, relid, &there, err))
+            return false;
+        if (there)
+            return true;
+        if (!is_seen(conn, xid, &seen, err))
+            return false;
+        if (seen)
+            return true;
+        if (clock_ms() > deadline)
+            return err_set(err, ERR_BUSY,
+                           "relation %u, made by a transaction that is committed, stays invisible; "
+                           "is a synchronous standby away?",
+                           relid);
+        nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
+    }
 }

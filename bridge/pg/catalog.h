@@ -30,6 +30,12 @@ bool catalog_leaves(struct pg_conn *conn, uint32_t relid, struct arena *arena, u
 bool catalog_ancestors(struct pg_conn *conn, uint32_t relid, struct arena *arena,
                        uint32_t **ancestors, size_t *n, struct err *err) MUST_CHECK;
 
+/* The stream is ahead of what new snapshots see: waits until a relation that transaction `xid` may
+ * have made can be looked up, or the transaction is seen without it (it is dropped since). ERR_BUSY
+ * when neither comes within `timeout_ms`. */
+bool catalog_await_relation(struct pg_conn *conn, uint32_t relid, uint32_t xid, int timeout_ms,
+                            struct err *err) MUST_CHECK;
+
 /* pg_current_snapshot(). */
 bool catalog_snapshot(struct pg_conn *conn, struct arena *arena, struct snapshot *snapshot,
                       struct err *err) MUST_CHECK;

@@ -25,6 +25,7 @@ struct stream_sink {
     struct wal_sink sink; /* first */
     struct bridge *bridge;
     struct pg_conn *conn; /* for looking up partitions; the stream thread's */
+    uint32_t xid;         /* of the transaction at hand */
 };
 
 struct bridge {

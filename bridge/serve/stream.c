@@ -9,6 +9,8 @@
 
 #include <stdio.h>
 
+#define UNSEEN_RELATION_MS 5000 /* then the stream breaks, and comes here again */
+
 static struct fanout *fanout_of(struct wal_sink *sink)
 {
     return ((struct stream_sink *)sink)->bridge->fanout;
@@ -26,6 +28,7 @@ static void connected(struct wal_sink *sink)
 
 static bool begin(struct wal_sink *sink, const struct txn *txn, struct err *err)
 {
+    ((struct stream_sink *)sink)->xid = txn->xid;
     return fanout_begin(fanout_of(sink), txn, err);
 }
 
@@ -109,7 +112,8 @@ static bool resolve_ancestors(void *owner, uint32_t relid, struct arena *arena,
         }
         if (!sink->conn)
             return false;
-        if (catalog_ancestors(sink->conn, relid, arena, ancestors, n, err))
+        if (catalog_await_relation(sink->conn, relid, sink->xid, UNSEEN_RELATION_MS, err) &&
+            catalog_ancestors(sink->conn, relid, arena, ancestors, n, err))
             return true;
         if (pg_alive(sink->conn))
             return false;
