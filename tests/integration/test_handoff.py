@@ -170,6 +170,26 @@ def test_nothing_that_the_bridge_commits_waits_for_a_standby(server, beside, tmp
     assert replica.rows("t") == FIRST
 
 
+def test_partition_made_by_a_commit_that_is_unseen_has_its_rows(server, beside, tmp_path):
+    """The catalogue is behind the stream as every snapshot is: the partition is not there yet."""
+    server.sql("CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id)")
+    server.sql("CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10)")
+    bridge = beside(server)
+    replica = Replica(bridge, tmp_path / "r.db", ["p"]).start()
+    replica.wait_for_rows("p", [])
+    writer = Writer(server)
+    writer.run("CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (10) TO (20)")
+    writer.run("INSERT INTO p VALUES (10)")
+    commit = writer.commit_unseen()
+    wait_for(lambda: server.value("SELECT sent_lsn - '0/0'::pg_lsn FROM pg_stat_replication")
+             >= commit, 10, "the stream to have it")
+    writer.let_go()
+    replica.wait_for_rows("p", [(10,)])
+    server.sql("INSERT INTO p VALUES (1), (11)")
+    replica.wait_for_rows("p", [(1,), (10,), (11,)])
+    replica.stop()
+
+
 # ---- the filter does not stop early -------------------------------------------------------------
 
 def forced_order(server, bridge, before=lambda: None):
