@@ -299,7 +299,7 @@ static bool replica_id_ok(struct slice id)
         char c = id.ptr[i];
 
         if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-              strchr("._:-", c)))
+              memchr("._:-", c, 4))) /* strchr() would find a NUL too */
             return false;
     }
     return id.len >= 1 && id.len <= 128;
