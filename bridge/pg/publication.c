@@ -74,34 +74,36 @@ bool publication_exists(struct pg_conn *conn, const char *name, bool *exists, st
     return true;
 }
 
+/* The publication's entries for the table or a table above it. */
+#define ENTRIES_SQL                                                                                \
+    "FROM pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid IN"                           \
+    "  (SELECT $2::oid UNION ALL SELECT relid FROM pg_partition_ancestors($2::oid::regclass))"
+#define IN_SCHEMA_SQL                                                                              \
+    "OR EXISTS (SELECT FROM pg_publication_namespace n"                                            \
+    "             JOIN pg_class c ON c.relnamespace = n.pnnspid"                                   \
+    "            WHERE n.pnpubid = p.oid AND c.oid = $2::oid)"
+#define PUBLISHED_SQL(in_schema, filtered)                                                         \
+    "SELECT p.puballtables OR EXISTS (SELECT " ENTRIES_SQL ") " in_schema ", " filtered            \
+    "  FROM pg_publication p WHERE p.pubname = $1"
+
 bool publication_has(struct pg_conn *conn, const char *name, const struct table *table, bool *has,
-                     struct err *err)
+                     bool *filtered, struct err *err)
 {
+    /* Schemas, row filters and column lists came with Postgres 15. */
+    const char *sql =
+        pg_server_version(conn) >= 150000
+            ? PUBLISHED_SQL(IN_SCHEMA_SQL, "EXISTS (SELECT " ENTRIES_SQL
+                                           " AND (r.prqual IS NOT NULL OR r.prattrs IS NOT NULL))")
+            : PUBLISHED_SQL("", "false");
     char relid[16];
     const char *params[] = {name, relid};
 
     snprintf(relid, sizeof(relid), "%u", table->relid);
-    /* The table, any table above it, FOR ALL TABLES, or its schema (Postgres 15 and later). */
-    struct pg_result *res = pg_query_params(
-        conn,
-        pg_server_version(conn) >= 150000
-            ? "SELECT EXISTS (SELECT FROM pg_publication p WHERE p.pubname = $1 AND (p.puballtables"
-              "  OR EXISTS (SELECT FROM pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid "
-              "IN"
-              "       (SELECT $2::oid UNION ALL SELECT relid FROM "
-              "pg_partition_ancestors($2::oid::regclass)))"
-              "  OR EXISTS (SELECT FROM pg_publication_namespace n JOIN pg_class c ON "
-              "c.relnamespace = n.pnnspid"
-              "              WHERE n.pnpubid = p.oid AND c.oid = $2::oid)))"
-            : "SELECT EXISTS (SELECT FROM pg_publication p WHERE p.pubname = $1 AND (p.puballtables"
-              "  OR EXISTS (SELECT FROM pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid "
-              "IN"
-              "       (SELECT $2::oid UNION ALL SELECT relid FROM "
-              "pg_partition_ancestors($2::oid::regclass)))))",
-        params, 2, err);
+    struct pg_result *res = pg_query_params(conn, sql, params, 2, err);
     if (!res)
         return false;
-    *has = pg_bool(res, 0, 0);
+    *has = pg_rows(res) > 0 && pg_bool(res, 0, 0);
+    *filtered = pg_rows(res) > 0 && pg_bool(res, 0, 1);
     pg_result_free(res);
     return true;
 }

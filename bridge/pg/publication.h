@@ -29,9 +29,10 @@ bool publication_ensure(struct pg_conn *conn, const char *name, bool *created,
 bool publication_exists(struct pg_conn *conn, const char *name, bool *exists,
                         struct err *err) MUST_CHECK;
 
-/* Whether the table is in the publication, itself or by FOR ALL TABLES or its schema. */
+/* Whether the table is in the publication, itself or by FOR ALL TABLES or its schema; and whether
+ * it is there with a row filter or a column list, with which it cannot be followed. */
 bool publication_has(struct pg_conn *conn, const char *name, const struct table *table, bool *has,
-                     struct err *err) MUST_CHECK;
+                     bool *filtered, struct err *err) MUST_CHECK;
 
 /* Adds the table. No error when somebody else did so meanwhile; ERR_BUSY when its lock is not to be
  * had. */

@@ -28,14 +28,18 @@ static struct current *look_up(struct check *c, const struct table *table, struc
 
     if (now)
         return now;
+    bool filtered = false;
+
     now = xcalloc(1, sizeof(*now));
     now->table = catalog_table_by_oid(c->conn, table->relid, err);
-    if (now->table ? !publication_has(c->conn, c->config->publication, table, &now->published, err)
+    if (now->table ? !publication_has(c->conn, c->config->publication, table, &now->published,
+                                      &filtered, err)
                    : err->code != ERR_NOT_FOUND) {
         table_unref(now->table);
         free(now);
         return NULL;
     }
+    now->published &= !filtered;
     u64map_set(&c->tables, table->relid, now);
     return now;
 }
@@ -169,7 +173,7 @@ static bool judge(struct check *c, const struct shape *shape, const char **reaso
     else if (!table_same(now->table, shape->table))
         *reason = "the table's definition has changed";
     else if (!now->published)
-        *reason = "the table has left the publication";
+        *reason = "the table is not wholly in the publication any more";
     else if (identity_shrunk(shape->table, now->table))
         *reason = "the table's replica identity does not send what the shape needs";
     else

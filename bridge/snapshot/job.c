@@ -100,18 +100,29 @@ bool job_resolve(const struct job_context *ctx, const struct shape_request *requ
 
 /* ---- the table joins the stream -------------------------------------------------------------- */
 
+static bool refuse_filtered(const struct job_context *ctx, const struct table *table,
+                            struct err *err)
+{
+    err_set(err, ERR_CONFIG,
+            "publication \"%s\" has a row filter or a column list for table \"%.*s\".\"%.*s\"",
+            ctx->config->publication, SLICE_ARG(table->nspname), SLICE_ARG(table->relname));
+    return err_hint(err, "take the table out of the publication: the bridge adds it whole");
+}
+
 static bool ensure_published(const struct job_context *ctx, const struct table *table, bool full,
                              struct err *err)
 {
     const struct snapshot_config *config = ctx->config;
     const struct patience patience = {config->lock_timeout_ms, ctx->stop};
     enum trust_level wanted = full ? TRUST_FULL : TRUST_PUBLISHED;
-    bool has;
+    bool has, filtered;
 
     if (trust_get(ctx->trust, table->relid) >= wanted)
         return true;
-    if (!publication_has(ctx->conn, config->publication, table, &has, err))
+    if (!publication_has(ctx->conn, config->publication, table, &has, &filtered, err))
         return false;
+    if (filtered)
+        return refuse_filtered(ctx, table, err);
     /* The identity first: Postgres refuses updates and deletes of a published table that has none,
      * and the lock for setting it may be long in coming. */
     if (full && !publication_set_full(ctx->conn, table, &patience, err))

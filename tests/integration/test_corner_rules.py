@@ -512,3 +512,20 @@ def test_change_while_a_shape_is_being_made(table, bridge):
         rows = Stream(bridge, {"table": "t", "where": f"id > -{n + 1}"}).read().rows()
         assert sorted((row["id"], row[f"c{n}"]) for row in rows) == \
             [(str(id_), str(n)) for id_ in (1, 2, 3)]
+
+
+def test_publication_that_filters_a_table_is_refused_plainly(database, bridge, make_replica):
+    """Rows that a filter holds back would be lost without a word."""
+    if database.server.version < 15:
+        return  # row filters came with Postgres 15
+    database.sql("CREATE TABLE filtered (id int PRIMARY KEY, v int)")
+    database.sql("INSERT INTO filtered VALUES (1, 1)")
+    publication = database.sql("SELECT pubname FROM pg_publication")[0][0]
+    database.sql(f'ALTER PUBLICATION "{publication}" ADD TABLE filtered WHERE (id > 0)')
+    replica = make_replica(["filtered"])
+    replica.start()
+    wait_for(lambda: bridge.log_contains("has a row filter or a column list"), 30,
+             "the bridge to say why the shape cannot be made")
+    replica.stop()
+    database.sql(f'ALTER PUBLICATION "{publication}" DROP TABLE filtered')
+    assert make_replica(["filtered"]).once().rows("filtered") == [(1, 1)]
