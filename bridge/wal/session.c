@@ -263,6 +263,18 @@ static bool start_streaming(struct pg_conn *conn, const struct receiver_config *
     return ok && (PQsetnonblocking(conn, 1) == 0 || pg_error(conn, NULL, err));
 }
 
+/* A server that lets nobody replicate who may not refuses the connection, in words that name
+ * neither the role nor what to do: an ordinary connection can find out. */
+static void explain_refusal(const struct receiver_config *config, struct err *err)
+{
+    struct err why = {0};
+    struct pg_conn *aux = pg_connect(config->conninfo, "tombolo setup", false, &why);
+
+    if (aux && !server_check(aux, config->slot, &why) && why.code == ERR_CONFIG)
+        *err = why;
+    pg_close(aux);
+}
+
 bool session_open(const struct receiver_config *config, const atomic_bool *stop,
                   struct session *session, bool *waiting, struct err *err)
 {
@@ -272,8 +284,10 @@ bool session_open(const struct receiver_config *config, const atomic_bool *stop,
 
     *waiting = false;
     session->conn = pg_connect(config->conninfo, "tombolo", true, err);
-    if (!session->conn)
+    if (!session->conn) {
+        explain_refusal(config, err);
         return false;
+    }
     bool ok = identify(session->conn, &server, err) &&
               take_lock(session->conn, config->slot, waiting, err) &&
               prepare_slot(config, session->conn, stop, &lost, &confirmed, waiting, err) &&
