@@ -26,6 +26,8 @@ struct stream_sink {
     struct bridge *bridge;
     struct pg_conn *conn; /* for looking up partitions; the stream thread's */
     uint32_t xid;         /* of the transaction at hand */
+    lsn_t again;          /* the last commit that we hold, until the server has sent it again */
+    bool other_history;   /* it has not */
 };
 
 struct bridge {

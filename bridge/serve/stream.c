@@ -5,6 +5,7 @@
 #include "base/logging.h"
 #include "pg/catalog.h"
 #include "pg/ddl_events.h"
+#include "pg/server.h"
 #include "serve/bridge.h"
 
 #include <stdio.h>
@@ -21,15 +22,61 @@ static struct shapelog *store_of(struct wal_sink *sink)
     return ((struct stream_sink *)sink)->bridge->store;
 }
 
+/* ---- is it still the same history? ----------------------------------------------------------- */
+
+static bool connect_sink(struct stream_sink *sink, struct err *err)
+{
+    if (pg_alive(sink->conn))
+        return true;
+    pg_close(sink->conn);
+    sink->conn = pg_connect(sink->bridge->config.database_url, "tombolo stream", false, err);
+    return sink->conn != NULL;
+}
+
+/* A server that was restored from a copy, and has written more WAL than it lost since, looks like
+ * the one that we know. But what it sent behind the slot's position it does not send again. */
+static void expect_last(struct stream_sink *sink)
+{
+    const struct bridge *b = sink->bridge;
+    lsn_t last = shapelog_last_commit(b->store);
+    struct slot_status status;
+    struct err err;
+
+    sink->again = LSN_NONE;
+    if (!last || !connect_sink(sink, &err) ||
+        !server_slot_status(sink->conn, b->slot, &status, &err))
+        return;
+    if (status.confirmed_flush_lsn != LSN_NONE && status.confirmed_flush_lsn <= last)
+        sink->again = last;
+}
+
+/* The stream has come to `position`, beyond which nothing at or below it follows. */
+static bool is_same_history(struct stream_sink *sink, lsn_t position, struct err *err)
+{
+    if (sink->again == LSN_NONE || position < sink->again)
+        return true;
+    sink->other_history = position != sink->again;
+    sink->again = LSN_NONE;
+    return !sink->other_history ||
+           err_set(err, ERR_CHANGED,
+                   "the server does not have the last transaction that it sent: it was restored "
+                   "from a copy");
+}
+
+/* ---- what the receiver calls ----------------------------------------------------------------- */
+
 static void connected(struct wal_sink *sink)
 {
+    expect_last((struct stream_sink *)sink);
     fanout_connected(fanout_of(sink));
 }
 
 static bool begin(struct wal_sink *sink, const struct txn *txn, struct err *err)
 {
-    ((struct stream_sink *)sink)->xid = txn->xid;
-    return fanout_begin(fanout_of(sink), txn, err);
+    struct stream_sink *s = (struct stream_sink *)sink;
+
+    s->xid = txn->xid;
+    return is_same_history(s, txn->commit_lsn, err) && fanout_begin(fanout_of(sink), txn, err);
 }
 
 static bool relation(struct wal_sink *sink, const struct relation *relation, struct err *err)
@@ -77,7 +124,8 @@ static void rollback(struct wal_sink *sink)
 
 static bool settle(struct wal_sink *sink, lsn_t position, lsn_t end_lsn, struct err *err)
 {
-    return fanout_settle(fanout_of(sink), position, end_lsn, err);
+    return is_same_history((struct stream_sink *)sink, position, err) &&
+           fanout_settle(fanout_of(sink), position, end_lsn, err);
 }
 
 static lsn_t confirmable(struct wal_sink *sink)
@@ -102,15 +150,10 @@ static const struct wal_sink_ops sink_ops = {
 static bool resolve_ancestors(void *owner, uint32_t relid, struct arena *arena,
                               uint32_t **ancestors, size_t *n, struct err *err)
 {
-    struct bridge *b = owner;
-    struct stream_sink *sink = &b->sink;
+    struct stream_sink *sink = &((struct bridge *)owner)->sink;
 
     for (int tries = 0; tries < 2; tries++) {
-        if (!pg_alive(sink->conn)) {
-            pg_close(sink->conn);
-            sink->conn = pg_connect(b->config.database_url, "tombolo stream", false, err);
-        }
-        if (!sink->conn)
+        if (!connect_sink(sink, err))
             return false;
         if (catalog_await_relation(sink->conn, relid, sink->xid, UNSEEN_RELATION_MS, err) &&
             catalog_ancestors(sink->conn, relid, arena, ancestors, n, err))
@@ -135,6 +178,8 @@ static void get_history(void *owner, struct receiver_history *history)
         history->lsn = shapelog_last_commit(b->store);
     if (shapelog_durable(b->store) > history->lsn)
         history->lsn = shapelog_durable(b->store);
+    if (b->sink.other_history)
+        history->lsn = UINT64_MAX; /* no server's WAL is there */
 }
 
 static bool set_history(void *owner, const struct receiver_history *history, const char *reset,
@@ -146,6 +191,7 @@ static bool set_history(void *owner, const struct receiver_history *history, con
     snprintf(source.system_id, sizeof(source.system_id), "%s", history->system_id);
     snprintf(source.slot, sizeof(source.slot), "%s", history->slot);
     if (reset) {
+        b->sink.other_history = false;
         snapshot_pool_distrust_all(b->pool);
         if (!shapelog_reset(b->store, reset, err))
             return false;
