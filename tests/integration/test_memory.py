@@ -40,7 +40,8 @@ class Peak:
 def wide(database):
     """A table for rows of about 300 bytes."""
     database.sql("CREATE TABLE wide (id int PRIMARY KEY, owner int NOT NULL, what text)")
-    database.sql("INSERT INTO wide SELECT n, n % 200, repeat('x', 280) FROM generate_series(1, 200) n")
+    database.sql(
+        "INSERT INTO wide SELECT n, n % 200, repeat('x', 280) FROM generate_series(1, 200) n")
     return database
 
 

@@ -36,6 +36,11 @@ def wait_until_confirmed(database, deadline=20):
              lambda: f"the slot to come to {position}; it is at {confirmed(database)}")
 
 
+def insert(database, first, last):
+    database.sql("INSERT INTO orders SELECT n, repeat('y', 1000) FROM generate_series(%s, %s) n",
+                 first, last)
+
+
 def busy(database, megabytes=20):
     """So much WAL that is of no shape."""
     database.sql("CREATE TABLE IF NOT EXISTS noise (what text)")
@@ -86,8 +91,7 @@ def test_stopped_replica_holds_no_wal_back(orders, bridge, make_replica):
     replica.process.send_signal(signal.SIGSTOP)
     try:
         for n in range(20):
-            orders.sql("INSERT INTO orders SELECT n, repeat('y', 1000) FROM generate_series(%s, %s) n",
-                       1000 * n + 100, 1000 * n + 1099)
+            insert(orders, 1000 * n + 100, 1000 * n + 1099)
         wait_until_confirmed(orders)
     finally:
         replica.process.send_signal(signal.SIGCONT)
@@ -101,7 +105,7 @@ def test_client_that_never_reads_holds_no_wal_back(orders, bridge):
         connection.request("POST", "/v1/sync?replica=lazy", json.dumps(
             {"shapes": [{"table": "orders"}]}))
         assert connection.getresponse().status == 200
-        orders.sql("INSERT INTO orders SELECT n, repeat('y', 1000) FROM generate_series(100, 30000) n")
+        insert(orders, 100, 30000)
         wait_until_confirmed(orders)
 
 
@@ -113,7 +117,7 @@ def test_client_that_stalls_is_disconnected_after_send_timeout(orders, tmp_path)
             {"shapes": [{"table": "orders"}]}))
         assert connection.getresponse().status == 200
         wait_for(lambda: bridge.metrics()["tombolo_clients"] == 1, 10, "the client to be counted")
-        orders.sql("INSERT INTO orders SELECT n, repeat('y', 1000) FROM generate_series(100, 30000) n")
+        insert(orders, 100, 30000)
         wait_for(lambda: bridge.metrics()["tombolo_clients"] == 0, 30, "the client to be let go")
     wait_until_confirmed(orders)
     bridge.stop()
@@ -154,8 +158,8 @@ def test_fast_shutdown_is_not_held_up_by_what_can_no_longer_be_asked(own_postgre
                 connection.cursor().execute(
                     "INSERT INTO t SELECT generate_series(%s, %s)", (1000 * n, 1000 * n + 999))
                 proxy.cut()
-            wait_for(lambda seen=before: bridge.metrics()["tombolo_rows_in_total"] >= seen + 1000, 20,
-                     "the stream to be there again", interval=0.002)
+            wait_for(lambda seen=before: bridge.metrics()["tombolo_rows_in_total"] > seen + 999,
+                     20, "the stream to be there again", interval=0.002)
             own_postgres.stop("fast", deadline=20)
             own_postgres.start()
             bridge.wait_until("active")

@@ -19,7 +19,8 @@ class Shape:
         """As `tombolo sync --shape` takes it."""
         table = self.table
         name = table.sql if table.schema != "public" else tables.quoted(table.name)
-        some = "" if self.columns == table.columns else f" ({', '.join(c.sql for c in self.columns)})"
+        names = ", ".join(column.sql for column in self.columns)
+        some = "" if self.columns == table.columns else f" ({names})"
         return name + some + (f" where {self.where}" if self.where else "")
 
     def request(self, params=None):
@@ -50,22 +51,25 @@ def test_of(rng, column):
         return rng.choice((name, f"NOT {name}", f"{name} IS TRUE", f"{name} IS NOT FALSE",
                            f"{name} = false", f"{name} IS UNKNOWN"))
     if column.type == "text[]":
-        return rng.choice((f"'red' = ANY({name})", f"{name} @> ARRAY['blue']", f"{name} IS NOT NULL",
-                           f"{name} = '{{}}'"))
+        return rng.choice((f"'red' = ANY({name})", f"{name} @> ARRAY['blue']",
+                           f"{name} IS NOT NULL", f"{name} = '{{}}'"))
     if column.type in ("bytea", "jsonb") or column.make is tables.big:
         return rng.choice((f"{name} IS NULL", f"{name} IS NOT NULL"))
-    tests = [lambda: f"{name} = {value()}", lambda: f"{value()} = {name}", lambda: f"{name} <> {value()}",
-             lambda: f"{name} IN ({value()}, {value()}, {value()})", lambda: f"{name} IS NOT NULL",
-             lambda: f"{name} IS NULL", lambda: f"{name} NOT IN ({value()}, {value()})",
-             lambda: f"{name} IS DISTINCT FROM {value()}"]
+    tests = [lambda: f"{name} = {value()}", lambda: f"{value()} = {name}",
+             lambda: f"{name} <> {value()}", lambda: f"{name} IS DISTINCT FROM {value()}",
+             lambda: f"{name} IN ({value()}, {value()}, {value()})",
+             lambda: f"{name} NOT IN ({value()}, {value()})",
+             lambda: f"{name} IS NULL", lambda: f"{name} IS NOT NULL"]
     if column.type == "text":
-        tests += [lambda: f"{name} LIKE '%{rng.choice('eaw')}%'", lambda: f"lower({name}) = {value()}",
+        tests += [lambda: f"{name} LIKE '%{rng.choice('eaw')}%'",
+                  lambda: f"lower({name}) = {value()}",
                   lambda: f"{name} LIKE '_{rng.choice('eaw')}%'"]
     elif column.type not in ("uuid",):
         tests += [lambda: f"{name} {rng.choice(('<', '<=', '>', '>='))} {value()}",
                   lambda: f"{name} BETWEEN {value()} AND {value()}"] * 2
     if column.type in ("int2", "int4"):
-        tests += [lambda: f"{name} + 1 > {rng.randint(0, 6)}", lambda: f"{name} * 2 <= {rng.randint(0, 9)}"]
+        tests += [lambda: f"{name} + 1 > {rng.randint(0, 6)}",
+                  lambda: f"{name} * 2 <= {rng.randint(0, 9)}"]
     return rng.choice(tests)()
 
 

@@ -29,14 +29,20 @@ class History:
                 lsn, _, xid = struct.unpack(">QqI", message[1:21])
                 self.commits[xid] = lsn
 
+    @contextlib.contextmanager
+    def _session(self):
+        with contextlib.closing(self.database.connect()) as connection:
+            cursor = connection.cursor()
+            cursor.execute(SESSION)
+            yield cursor
+
     def notes(self, shape, after):
         """[(commit LSN, sign, row as texts)] noted behind number `after`, in commit order; the
         last number."""
         columns = ", ".join(f"{column.sql}::text" for column in shape.columns)
         table = shape.table
         where = f"AND ({shape.where})" if shape.where else ""
-        with contextlib.closing(self.database.connect()) as connection, connection.cursor() as cursor:
-            cursor.execute(SESSION)
+        with self._session() as cursor:
             cursor.execute(f"SELECT coalesce(max(h_seq), {after}) FROM {table.notes}")
             ((last,),) = cursor.fetchall()
             cursor.execute(f"SELECT h_xid::text::bigint, h_sign, {columns} FROM {table.notes} "
@@ -47,8 +53,7 @@ class History:
     def now(self, shape):
         """The shape's rows as SELECT ... WHERE gives them, texts."""
         columns = ", ".join(f"{column.sql}::text" for column in shape.columns)
-        with contextlib.closing(self.database.connect()) as connection, connection.cursor() as cursor:
-            cursor.execute(SESSION)
+        with self._session() as cursor:
             cursor.execute(f"SELECT {columns} FROM {shape.table.sql} WHERE {shape.where or 'true'}")
             return cursor.fetchall()
 

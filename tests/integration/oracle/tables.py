@@ -21,7 +21,8 @@ def big(rng):
 
 def stamp(rng):
     fraction = rng.choice(("", ".5", ".123456"))
-    return f"20{rng.randint(10, 30)}-0{rng.randint(1, 9)}-1{rng.randint(0, 9)} 0{rng.randint(0, 9)}:30:00{fraction}"
+    return (f"20{rng.randint(10, 30)}-0{rng.randint(1, 9)}-1{rng.randint(0, 9)} "
+            f"0{rng.randint(0, 9)}:30:00{fraction}")
 
 
 def label(rng):
@@ -29,7 +30,8 @@ def label(rng):
 
 
 def array(rng):
-    return "{" + ",".join(rng.choice(("red", "blue", '"a b"', "NULL")) for _ in range(rng.randint(0, 3))) + "}"
+    elements = rng.choices(("red", "blue", '"a b"', "NULL"), k=rng.randint(0, 3))
+    return "{" + ",".join(elements) + "}"
 
 
 # Postgres's type: a random value as text.
@@ -116,8 +118,9 @@ def few(n, prefix=""):
 OWNER = Column("owner", "int4", False, lambda rng: str(rng.randint(1, OWNERS)))
 
 ITEMS = Table("items", (
-    Column("id", "int4", False, few(150)), OWNER, Column("state", "text"), Column("price", "numeric"),
-    Column("qty", "int2"), Column("active", "bool"), Column("at", "timestamptz"),
+    Column("id", "int4", False, few(150)), OWNER, Column("state", "text"),
+    Column("price", "numeric"), Column("qty", "int2"), Column("active", "bool"),
+    Column("at", "timestamptz"),
     Column("note", "text", make=text)), ("id",))
 LINES = Table("lines", (
     Column("ord", "int8", False, few(20)), Column("line", "int2", False, few(8)), OWNER,
@@ -206,7 +209,8 @@ def notes(table):
                       names=names.replace("'", "''"), old=table.names("OLD."),
                       new=table.names("NEW."))
     for name in table.leaves or [table.name]:
-        yield (f"CREATE TRIGGER note_truncate BEFORE TRUNCATE ON {quoted(table.schema)}.{quoted(name)} "
+        leaf = f"{quoted(table.schema)}.{quoted(name)}"
+        yield (f"CREATE TRIGGER note_truncate BEFORE TRUNCATE ON {leaf} "
                f"FOR EACH STATEMENT EXECUTE FUNCTION {function}()")
 
 

@@ -1,4 +1,4 @@
-"""Postgres's texts as SQLite is to hold them. Written from the table of types, not from the code."""
+"""Postgres's texts as SQLite is to hold them: written from the table of types, not the code."""
 
 import json
 import re

@@ -107,7 +107,7 @@ class Reader(threading.Thread):
 
 
 class Stream(threading.Thread):
-    """A live /v1/sync: every commit line is a cut that must be right, not only those a reader meets.
+    """A live /v1/sync: each commit line is a cut that must be right, not only those a reader meets.
 
     It starts over with snapshots when the connection ends.
     """

@@ -33,7 +33,8 @@ class World:
         self.history = History(self.database)
         self.far = Proxy(server.port).start()
         settings.setdefault("keepalive", "200ms")
-        self.bridge = Bridge(self.database.through(self.far), data_dir=folder / "bridge", **settings)
+        self.bridge = Bridge(self.database.through(self.far), data_dir=folder / "bridge",
+                             **settings)
         self.near = Proxy(self.bridge.port).start()
         self.replicas, self.readers, self.streams = [], [], []
         self.transactions = self.looks = self.cuts = 0

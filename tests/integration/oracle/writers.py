@@ -125,8 +125,9 @@ class Writer(threading.Thread):
         if self.rng.random() < 0.3:
             return f"owner = {owner}"
         order = ", ".join(map(tables.quoted, table.key)) or table.columns[1].sql
-        return (f"(tableoid, ctid) = ANY (ARRAY(SELECT (tableoid, ctid) FROM {table.sql} WHERE owner = {owner} "
-                f"ORDER BY {order} OFFSET {self.rng.randint(0, 5)} LIMIT {self.rng.randint(1, 3)}))")
+        some = f"OFFSET {self.rng.randint(0, 5)} LIMIT {self.rng.randint(1, 3)}"
+        return (f"(tableoid, ctid) = ANY (ARRAY(SELECT (tableoid, ctid) FROM {table.sql} "
+                f"WHERE owner = {owner} ORDER BY {order} {some}))")
 
     def _update(self, cursor, table):
         """May take rows in and out of shapes, and leaves most TOASTed values alone."""
