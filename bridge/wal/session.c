@@ -17,6 +17,12 @@ struct identity {
     lsn_t lsn;
 };
 
+static bool hint_pooler(struct err *err)
+{
+    return err_hint(err, "is there a connection pooler in between? DATABASE_URL must lead to "
+                         "Postgres itself");
+}
+
 /* A walsender takes simple queries alone. */
 static bool identify(struct pg_conn *conn, struct identity *id, struct err *err)
 {
@@ -24,8 +30,7 @@ static bool identify(struct pg_conn *conn, struct identity *id, struct err *err)
 
     if (!res) {
         err_wrap(err, "the server does not take replication commands");
-        return err_hint(err, "is there a connection pooler in between? DATABASE_URL must lead to "
-                             "Postgres itself");
+        return hint_pooler(err);
     }
     snprintf(id->system_id, sizeof(id->system_id), "%.*s", SLICE_ARG(pg_value(res, 0, 0)));
     id->timeline = (uint32_t)pg_int(res, 0, 1);
@@ -272,6 +277,8 @@ static void explain_refusal(const struct receiver_config *config, struct err *er
 
     if (aux && !server_check(aux, config->slot, &why) && why.code == ERR_CONFIG)
         *err = why;
+    else if (aux && strstr(err->msg, "startup parameter"))
+        hint_pooler(err);
     pg_close(aux);
 }
 
