@@ -39,7 +39,7 @@ static bool grow(struct buf *buf, size_t need)
     return true;
 }
 
-char *buf_room(struct buf *buf, size_t n)
+char *buf_grow(struct buf *buf, size_t n)
 {
     if (buf->failed)
         return NULL;
@@ -54,28 +54,6 @@ char *buf_room(struct buf *buf, size_t n)
     return buf->ptr + buf->len;
 }
 
-void buf_put(struct buf *buf, const void *bytes, size_t n)
-{
-    if (n == 0)
-        return;
-    char *p = buf_room(buf, n);
-
-    if (p) {
-        memcpy(p, bytes, n);
-        buf->len += n;
-    }
-}
-
-void buf_put_slice(struct buf *buf, struct slice s)
-{
-    buf_put(buf, s.ptr, s.len);
-}
-
-void buf_put_cstr(struct buf *buf, const char *cstr)
-{
-    buf_put(buf, cstr, strlen(cstr));
-}
-
 static void store_be(char *p, uint64_t v, size_t width)
 {
     for (size_t i = width; i-- > 0; v >>= 8)
@@ -88,11 +66,6 @@ static void put_be(struct buf *buf, uint64_t v, size_t width)
 
     store_be(bytes, v, width);
     buf_put(buf, bytes, width);
-}
-
-void buf_put_u8(struct buf *buf, uint8_t v)
-{
-    put_be(buf, v, 1);
 }
 
 void buf_put_u16(struct buf *buf, uint16_t v)

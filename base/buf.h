@@ -35,18 +35,54 @@ void buf_release(struct buf *buf);
 /* Forgets the content and the failure, keeps the memory. */
 void buf_clear(struct buf *buf);
 
+/* buf_room() where there is none yet, or there is a failure. */
+char *buf_grow(struct buf *buf, size_t n);
+
 /* Makes room for `n` more bytes; returns where they go, or NULL when failed.
- * The caller writes there and then calls buf_added(). */
-char *buf_room(struct buf *buf, size_t n);
+ * The caller writes there and then calls buf_added(). Inline, as what is put most: rows are
+ * written a few bytes at a time. */
+static inline char *buf_room(struct buf *buf, size_t n)
+{
+    if (!buf->failed && buf->cap && buf->cap - buf->len >= n)
+        return buf->ptr + buf->len;
+    return buf_grow(buf, n);
+}
+
 static inline void buf_added(struct buf *buf, size_t n)
 {
     buf->len += n;
 }
 
-void buf_put(struct buf *buf, const void *bytes, size_t n);
-void buf_put_slice(struct buf *buf, struct slice s);
-void buf_put_cstr(struct buf *buf, const char *cstr);
-void buf_put_u8(struct buf *buf, uint8_t v);
+static inline void buf_put(struct buf *buf, const void *bytes, size_t n)
+{
+    char *p = n ? buf_room(buf, n) : NULL;
+
+    if (p) {
+        memcpy(p, bytes, n);
+        buf->len += n;
+    }
+}
+
+static inline void buf_put_u8(struct buf *buf, uint8_t v)
+{
+    char *p = buf_room(buf, 1);
+
+    if (p) {
+        *p = (char)v;
+        buf->len++;
+    }
+}
+
+static inline void buf_put_slice(struct buf *buf, struct slice s)
+{
+    buf_put(buf, s.ptr, s.len);
+}
+
+static inline void buf_put_cstr(struct buf *buf, const char *cstr)
+{
+    buf_put(buf, cstr, strlen(cstr));
+}
+
 void buf_put_u16(struct buf *buf, uint16_t v);
 void buf_put_u32(struct buf *buf, uint32_t v);
 void buf_put_u64(struct buf *buf, uint64_t v);
