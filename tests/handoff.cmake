@@ -1,0 +1,1 @@
+unit(handoff USES shapelog)
