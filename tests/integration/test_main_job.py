@@ -3,7 +3,7 @@
 import pytest
 from harness import Bridge, Proxy, Replica
 
-pytestmark = pytest.mark.sanitized
+pytestmark = [pytest.mark.sanitized, pytest.mark.threaded]
 
 ROWS = [(1, 7, "nails"), (2, 7, None), (3, 8, "wörk, \"quoted\"\n\t'so'"), (4, 8, "")]
 

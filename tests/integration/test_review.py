@@ -5,7 +5,7 @@ import json
 import pytest
 from harness import Bridge, Replica, wait_for
 
-pytestmark = pytest.mark.sanitized
+pytestmark = [pytest.mark.sanitized, pytest.mark.threaded]
 
 
 @pytest.fixture
