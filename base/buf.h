@@ -43,7 +43,7 @@ char *buf_grow(struct buf *buf, size_t n);
  * written a few bytes at a time. */
 static inline char *buf_room(struct buf *buf, size_t n)
 {
-    if (!buf->failed && buf->cap && buf->cap - buf->len >= n)
+    if (!buf->failed && buf->cap && buf->cap - buf->len >= n && buf->limit - buf->len >= n)
         return buf->ptr + buf->len;
     return buf_grow(buf, n);
 }
