@@ -23,6 +23,9 @@ struct shape_request {
     struct slice table;   /* [schema.]name, quoted as SQL */
     struct slice where;   /* may be empty */
     struct slice columns; /* comma list, each quoted as SQL; NULL: all */
+    /* The same: what a client may ask about. `columns` must lie within it. Checked, but no part of
+     * the shape; NULL: all. */
+    struct slice queryable;
     struct where_params params;
     enum shape_replica replica;
     bool changes_only;

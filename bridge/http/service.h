@@ -7,6 +7,7 @@
 #define HTTP_SERVICE_H
 
 #include "shapelog/answer.h"
+#include "shapes/subset.h"
 
 #include <stdatomic.h>
 
@@ -29,6 +30,14 @@ struct service {
     lsn_t (*catchup)(void *owner);
     void (*request_shape)(void *owner, const struct shape_request *request,
                           shape_answered *answered, void *arg);
+    /* The shape is made if need be, then Postgres is asked for the subset's rows. `handle`: where
+     * it is not empty and not the log's, nothing is asked and the log alone answered. */
+    void (*request_subset)(void *owner, const struct shape_request *request,
+                           const struct subset_request *subset, struct slice handle,
+                           subset_answered *answered, void *arg);
+    /* Whoever asked has gone: the request with this `arg` is given up and answered soon with
+     * ERR_STOPPED, unless it has been answered. */
+    void (*cancel_subset)(void *owner, void *arg);
     void (*fence)(void *owner, service_fenced *fenced, void *arg);
 
     atomic_size_t *clients; /* counts the live streams of /v1/sync */

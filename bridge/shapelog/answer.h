@@ -18,4 +18,18 @@ struct shape_answer {
  * coming. */
 typedef void shape_answered(void *arg, struct shape_answer *answer);
 
+/* What becomes of a request for a subset of a shape. */
+struct subset_answer {
+    struct log *log; /* a reference for the receiver; NULL when there is no such shape. Also with
+                        an err, when the subset's part of the request is wrong or failed */
+    int fd;          /* the response's body in an unlinked file, for the receiver to close; -1: err,
+                        or the log has another handle than was asked for */
+    uint64_t size;   /* of the body */
+    const char *field; /* "table", ..., "subset.where", "subset.order_by", or NULL */
+    struct err err;
+};
+
+/* Called exactly once a request, on any thread. */
+typedef void subset_answered(void *arg, struct subset_answer *answer);
+
 #endif
