@@ -214,7 +214,8 @@ def main():
     parser.add_argument("--pause", type=float, default=0.5, help="seconds between changes, about")
     parser.add_argument("--pg", type=int, help="the major version of Postgres")
     asked = parser.parse_args()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # SIGINT too: a shell that starts us in the background leaves it ignored.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupted)
     folder = Path(tempfile.mkdtemp(prefix="tombolo-demo-"))
     try:
