@@ -3,6 +3,7 @@
 #include "test_shapelog_fixture.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 
 struct fixture {
     char dir[64];
@@ -1130,8 +1131,7 @@ static void test_a_full_disk_loses_nothing_and_publishes_nothing(void **state)
         for (lsn_t j = 0; j < 5; j++) {
             char expected[16];
 
-            snprintf(expected, sizeof(expected), "[%llu]%cx", (unsigned long long)(i + j),
-                     (char)('a' + j));
+            snprintf(expected, sizeof(expected), "[%" PRIu64 "]%cx", i + j, (char)('a' + j));
             assert_memory_equal(at, expected, strlen(expected));
             at += strlen(expected) + 698;
         }
