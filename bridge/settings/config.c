@@ -5,6 +5,7 @@
  */
 #include "settings/config.h"
 #include "base/arena.h"
+#include "settings/electric.h"
 #include "settings/inifile.h"
 #include "settings/load.h"
 #include "settings/setting.h"
@@ -138,6 +139,21 @@ static const char *env_value(const char *name)
     return value && *value ? value : NULL;
 }
 
+static bool read_electric(struct loader *l, size_t i, struct err *err)
+{
+    struct buf value;
+
+    buf_init(&value, BUF_NO_LIMIT);
+    bool there = electric_value(&settings[i], &value);
+
+    if (there)
+        l->env[i] = electric_name(&settings[i]);
+    bool ok = !there || take(l, i, buf_cstr(&value), ORIGIN_ENV, err);
+
+    buf_release(&value);
+    return ok;
+}
+
 static bool read_env(struct loader *l, struct err *err)
 {
     for (size_t i = 0; i < nsettings; i++) {
@@ -146,7 +162,7 @@ static bool read_env(struct loader *l, struct err *err)
         while (*env && !env_value(*env))
             env++;
         l->env[i] = *env;
-        if (*env && !take(l, i, env_value(*env), ORIGIN_ENV, err))
+        if (*env ? !take(l, i, env_value(*env), ORIGIN_ENV, err) : !read_electric(l, i, err))
             return false;
     }
     return true;

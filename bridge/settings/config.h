@@ -10,7 +10,8 @@
  * The file is the one that --config or TOMBOLO_CONFIG names, which must exist,
  * else ./tombolo.ini if it is there. An environment variable that is empty
  * counts as not set. TOMBOLO_* variables that are no setting are ignored:
- * Kubernetes makes such for a service called tombolo.
+ * Kubernetes makes such for a service called tombolo. Electric's variables that
+ * mean the same as a setting count behind our own (electric.c).
  *
  * To add a setting: a field here, a row in settings.c, then the target
  * `config_md` writes docs/CONFIG.md.
@@ -82,6 +83,9 @@ bool config_reload(struct config *config, int argc, char **argv, struct buf *res
                    struct err *err) MUST_CHECK;
 /* Gives the strings back; the config is empty afterwards. */
 void config_free(struct config *config);
+
+/* Adds the names of Electric's variables that are set and have no counterpart here, as "A, B". */
+void config_electric_ignored(struct buf *out);
 
 /* What `tombolo serve --help` says. */
 void config_print_help(FILE *out);

@@ -4,6 +4,7 @@
  */
 #include "base/buf.h"
 #include "settings/config.h"
+#include "settings/electric.h"
 #include "settings/setting.h"
 
 #define HELP_WIDTH ((size_t)80)
@@ -44,6 +45,8 @@ static void help_setting(FILE *out, const struct setting *s)
     buf_init(&line, BUF_NO_LIMIT);
     for (size_t i = 0; s->env[i]; i++)
         buf_printf(&line, "%s%s", i ? " or " : "", s->env[i]);
+    if (electric_name(s))
+        buf_printf(&line, " or %s", electric_name(s));
     buf_printf(&line, "; in tombolo.ini: %s; ", s->name);
     if (*s->initial)
         buf_printf(&line, "default %s", s->initial);
@@ -82,6 +85,8 @@ static void doc_setting(FILE *out, const struct setting *s)
     fputs("\n- environment: ", out);
     for (size_t i = 0; s->env[i]; i++)
         fprintf(out, "%s`%s`", i ? ", else " : "", s->env[i]);
+    if (electric_name(s))
+        fprintf(out, ", else `%s`", electric_name(s));
     fprintf(out, "\n- flag: `--%s`\n- default: ", s->flag);
     fprintf(out, *s->initial ? "`%s`\n" : "none%s\n", s->initial);
     buf_init(&allowed, BUF_NO_LIMIT);
@@ -102,7 +107,9 @@ static const char doc_head[] =
     "bridge does not start. What is\nunknown in the file or among the flags, or has a value that "
     "is not allowed, is an error that names its place. An\nenvironment variable that is empty "
     "counts as not set, and one that is no setting is ignored (Kubernetes makes some for a\n"
-    "service called `tombolo`).\n\n"
+    "service called `tombolo`). Electric's variables\nthat mean the same count behind our own; the "
+    "log "
+    "names those that mean nothing here ([ELECTRIC.md](ELECTRIC.md)).\n\n"
     "    ; tombolo.ini\n"
     "    [database]\n"
     "    url = postgresql://tombolo:password@db.internal:5432/app?sslmode=verify-full\n\n"

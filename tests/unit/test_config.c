@@ -625,6 +625,82 @@ static void test_reload_of_a_bad_file_changes_nothing(void **state)
     config_free(&c);
 }
 
+static void test_electrics_names_mean_what_they_mean_there(void **state)
+{
+    struct config c;
+
+    (void)state;
+    unsetenv("TOMBOLO_SECRET");
+    setenv("ELECTRIC_INSECURE", "true", 1);
+    setenv("ELECTRIC_PORT", "3010", 1);
+    setenv("ELECTRIC_PROMETHEUS_PORT", "9090", 1);
+    setenv("ELECTRIC_STORAGE_DIR", "./persistent", 1);
+    setenv("ELECTRIC_REPLICATION_STREAM_ID", "blue", 1);
+    setenv("ELECTRIC_SHAPE_CHUNK_BYTES_THRESHOLD", "20000", 1);
+    setenv("ELECTRIC_TCP_SEND_TIMEOUT", "5s", 1);
+    setenv("ELECTRIC_TCP_READ_TIMEOUT", "7000", 1);
+    setenv("ELECTRIC_LOG_LEVEL", "warning", 1);
+    load_or_fail(&c, NULL);
+    assert_true(c.insecure);
+    assert_string_equal(c.listen.host, "0.0.0.0");
+    assert_int_equal(c.listen.port, 3010);
+    assert_string_equal(c.metrics_listen.host, "0.0.0.0");
+    assert_int_equal(c.metrics_listen.port, 9090);
+    assert_string_equal(c.data_dir, "./persistent");
+    assert_string_equal(c.stream_id, "blue");
+    assert_int_equal(c.chunk_size, 20000);
+    assert_int_equal(c.send_timeout_ms, 5000);
+    assert_int_equal(c.idle_timeout_ms, 7000);
+    assert_int_equal(c.log_level, LOG_WARN);
+    config_free(&c);
+    setenv("ELECTRIC_LISTEN_ON_IPV6", "true", 1);
+    load_or_fail(&c, NULL);
+    assert_string_equal(c.listen.host, "::");
+    config_free(&c);
+}
+
+static void test_our_name_beats_electrics(void **state)
+{
+    struct config c;
+
+    (void)state;
+    setenv("ELECTRIC_SECRET", "theirs", 1);
+    setenv("ELECTRIC_PORT", "3010", 1);
+    load_or_fail(&c, ARGS("--listen", "127.0.0.1:4000"));
+    assert_string_equal(c.secret, "s3cret");
+    assert_int_equal(c.listen.port, 4000);
+    config_free(&c);
+    unsetenv("TOMBOLO_SECRET");
+    load_or_fail(&c, NULL);
+    assert_string_equal(c.secret, "theirs");
+    config_free(&c);
+}
+
+static void test_value_of_electrics_that_cannot_be_read_names_its_variable(void **state)
+{
+    (void)state;
+    setenv("ELECTRIC_PORT", "many", 1);
+    assert_refused(NULL, "environment: ELECTRIC_PORT: \"0.0.0.0:many\" is not allowed; it must be "
+                         "host:port, as 127.0.0.1:3000 or [::1]:3000");
+}
+
+static void test_electrics_names_without_a_counterpart_are_told(void **state)
+{
+    struct buf names;
+
+    (void)state;
+    setenv("ELECTRIC_DB_POOL_SIZE", "20", 1);
+    setenv("ELECTRIC_STORAGE_DIR", "./persistent", 1);
+    setenv("ELECTRIC_LISTEN_ON_IPV6", "true", 1);
+    setenv("ELECTRIC_OTLP_ENDPOINT", "", 1);
+    setenv("CLEANUP_REPLICATION_SLOTS_ON_SHUTDOWN", "true", 1);
+    buf_init(&names, BUF_NO_LIMIT);
+    config_electric_ignored(&names);
+    assert_string_equal(buf_cstr(&names),
+                        "ELECTRIC_DB_POOL_SIZE, CLEANUP_REPLICATION_SLOTS_ON_SHUTDOWN");
+    buf_release(&names);
+}
+
 #define IN_A_PLACE(test) cmocka_unit_test_setup_teardown(test, enter, leave)
 
 int main(void)
@@ -658,6 +734,10 @@ int main(void)
         IN_A_PLACE(test_table_is_sound),
         IN_A_PLACE(test_reload_takes_on_what_it_may_and_names_the_rest),
         IN_A_PLACE(test_reload_of_a_bad_file_changes_nothing),
+        IN_A_PLACE(test_electrics_names_mean_what_they_mean_there),
+        IN_A_PLACE(test_our_name_beats_electrics),
+        IN_A_PLACE(test_value_of_electrics_that_cannot_be_read_names_its_variable),
+        IN_A_PLACE(test_electrics_names_without_a_counterpart_are_told),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
