@@ -1,4 +1,5 @@
 #include "shapes/clause.h"
+#include "base/utf8.h"
 #include "shapes/where.h"
 
 #include <ctype.h>
@@ -157,30 +158,13 @@ static bool check_depth(const char *sql, struct err *err)
 
 /* ---- parse ------------------------------------------------------------- */
 
-static bool is_utf8(struct slice s)
-{
-    for (size_t i = 0; i < s.len;) {
-        unsigned char c = (unsigned char)s.ptr[i];
-        size_t more = c < 0x80 ? 0 : c < 0xc2 ? 9 : c < 0xe0 ? 1 : c < 0xf0 ? 2 : c < 0xf5 ? 3 : 9;
-
-        if (more == 9 || s.len - i <= more)
-            return false;
-        for (size_t j = 1; j <= more; j++) {
-            if (((unsigned char)s.ptr[i + j] & 0xc0) != 0x80)
-                return false;
-        }
-        i += more + 1;
-    }
-    return true;
-}
-
-static bool check_text(struct slice text, struct err *err)
+static bool check_text(struct slice text, const char *what, struct err *err)
 {
     if (text.len > WHERE_MAX_SIZE)
-        return err_set(err, ERR_INPUT, "the where clause is bigger than maximum size (%zu bytes)",
+        return err_set(err, ERR_INPUT, "the %s is bigger than maximum size (%zu bytes)", what,
                        WHERE_MAX_SIZE);
-    if (memchr(text.ptr ? text.ptr : "", '\0', text.len) || !is_utf8(text))
-        return err_set(err, ERR_INPUT, "the where clause is not valid UTF-8 text");
+    if (!utf8_is_text(text))
+        return err_set(err, ERR_INPUT, "the %s is not valid UTF-8 text", what);
     return true;
 }
 
@@ -221,10 +205,10 @@ const char *node_field_str(yyjson_val *fields, const char *name)
     return s ? s : "";
 }
 
-/* The statement's parts that a bare SELECT 1 WHERE has. */
-static bool is_plain_select(yyjson_val *select)
+/* Whether the statement has no other parts than a bare SELECT 1 and the one named. */
+static bool is_plain_select(yyjson_val *select, const char *part)
 {
-    static const char *const plain[] = {"targetList", "whereClause", "limitOption", "op"};
+    const char *const plain[] = {"targetList", part, "limitOption", "op"};
     yyjson_obj_iter it = yyjson_obj_iter_with(select);
     yyjson_val *key;
 
@@ -236,24 +220,27 @@ static bool is_plain_select(yyjson_val *select)
         if (!known)
             return false;
     }
-    return strcmp(yyjson_get_str(yyjson_obj_get(select, "limitOption")), "LIMIT_OPTION_DEFAULT") ==
-               0 &&
-           strcmp(yyjson_get_str(yyjson_obj_get(select, "op")), "SETOP_NONE") == 0;
+    return strcmp(node_field_str(select, "limitOption"), "LIMIT_OPTION_DEFAULT") == 0 &&
+           strcmp(node_field_str(select, "op"), "SETOP_NONE") == 0;
 }
 
-static bool find_where(struct clause *clause, struct err *err)
+/* The statement's one part, or NULL; `split` says what a ";" in it is called. */
+static yyjson_val *find_part(struct clause *clause, const char *part, const char *split,
+                             struct err *err)
 {
     yyjson_val *stmts = yyjson_obj_get(yyjson_doc_get_root(clause->doc), "stmts");
     yyjson_val *stmt = yyjson_arr_get_first(stmts);
     yyjson_val *select = yyjson_obj_get(yyjson_obj_get(stmt, "stmt"), "SelectStmt");
+    yyjson_val *found = yyjson_obj_get(select, part);
 
     /* A length is given only where a ";" ended the statement. */
     if (yyjson_arr_size(stmts) > 1 || yyjson_get_int(yyjson_obj_get(stmt, "stmt_len")) > 0)
-        return err_set(err, ERR_INPUT, "unescaped \";\" causing statement split");
-    clause->where = yyjson_obj_get(select, "whereClause");
-    if (!clause->where || !is_plain_select(select))
-        return err_set(err, ERR_INPUT, "malformed query ending with SQL clauses");
-    return true;
+        err_set(err, ERR_INPUT, "%s", split);
+    else if (!found || !is_plain_select(select, part))
+        err_set(err, ERR_INPUT, "malformed query ending with SQL clauses");
+    else
+        return found;
+    return NULL;
 }
 
 static bool parse(struct clause *clause, struct err *err)
@@ -269,23 +256,44 @@ static bool parse(struct clause *clause, struct err *err)
     } else {
         clause->doc = yyjson_read(result.parse_tree, strlen(result.parse_tree), 0);
         if (!clause->doc)
-            ok = err_set(err, ERR_INPUT, "the where clause cannot be read");
+            ok = err_set(err, ERR_INPUT, "the clause cannot be read");
     }
     pg_query_free_parse_result(result);
     return ok;
 }
 
+static bool parse_behind(const char *prefix, struct slice text, struct clause *out, struct err *err)
+{
+    size_t len = strlen(prefix);
+
+    out->sql = xmalloc(len + text.len + 1);
+    memcpy(out->sql, prefix, len);
+    if (text.len)
+        memcpy(out->sql + len, text.ptr, text.len);
+    out->sql[len + text.len] = '\0';
+    return check_depth(out->sql, err) && parse(out, err);
+}
+
 bool clause_parse(struct slice text, struct clause *out, struct err *err)
 {
     *out = (struct clause){0};
-    if (!check_text(text, err))
+    if (!check_text(text, "where clause", err))
         return false;
-    out->sql = xmalloc((size_t)CLAUSE_PREFIX_LEN + text.len + 1);
-    memcpy(out->sql, CLAUSE_PREFIX, (size_t)CLAUSE_PREFIX_LEN);
-    if (text.len)
-        memcpy(out->sql + CLAUSE_PREFIX_LEN, text.ptr, text.len);
-    out->sql[(size_t)CLAUSE_PREFIX_LEN + text.len] = '\0';
-    if (check_depth(out->sql, err) && parse(out, err) && find_where(out, err))
+    if (parse_behind(CLAUSE_PREFIX, text, out, err) &&
+        (out->where =
+             find_part(out, "whereClause", "unescaped \";\" causing statement split", err)))
+        return true;
+    clause_release(out);
+    return false;
+}
+
+bool clause_parse_order(struct slice text, struct clause *out, struct err *err)
+{
+    *out = (struct clause){0};
+    if (!check_text(text, "order", err))
+        return false;
+    if (parse_behind("SELECT 1 ORDER BY ", text, out, err) &&
+        (out->order = find_part(out, "sortClause", "Unexpected `;` in order by", err)))
         return true;
     clause_release(out);
     return false;

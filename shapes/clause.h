@@ -1,5 +1,5 @@
 /*
- * A where clause's text, parsed by libpg_query: the one place that knows it.
+ * The text of a where clause, or of an order, parsed by libpg_query: the one place that knows it.
  *
  * libpg_query's tree comes as JSON, the same in its majors 15 to 17 as far as
  * it is used here. It lives until clause_release() and is never kept.
@@ -19,12 +19,15 @@
 struct clause {
     char *sql; /* prefix and clause; locations count from its start */
     yyjson_doc *doc;
-    yyjson_val *where;
+    yyjson_val *where; /* the expression */
+    yyjson_val *order; /* or the list of SortBy nodes */
 };
 
 /* On failure there is nothing to release. Refuses what is nested so deeply that a reader of the
  * tree could run out of stack. */
 bool clause_parse(struct slice text, struct clause *out, struct err *err) MUST_CHECK;
+/* The same for the list behind ORDER BY. Its errors count places from the start of clause->sql. */
+bool clause_parse_order(struct slice text, struct clause *out, struct err *err) MUST_CHECK;
 void clause_release(struct clause *clause);
 
 /* A node is an object with one member: its name and its fields. */

@@ -121,7 +121,7 @@ struct expr *expr_fold(struct typing *t, struct expr *expr)
         return folded(t, expr, &deciding_arg(expr)->value);
     if (is_null_call(expr))
         return folded(t, expr, &value);
-    if (!all_const(expr))
+    if (!all_const(expr) || expr->by_server)
         return expr;
     if (t->arena->size > MAX_MEMORY)
         return typing_error(t, expr->location, "the expression is too complex");
@@ -171,6 +171,13 @@ static struct expr *literal_as(struct typing *t, struct expr *expr, int type)
     if (constant && expr->collation == COLLATION_EXPLICIT && pgtype_has_collation(type))
         constant->collation = COLLATION_EXPLICIT;
     return constant;
+}
+
+struct expr *enum_literal(struct typing *t, struct expr *expr)
+{
+    if (!note_param(t, expr, PG_OTHER))
+        return NULL;
+    return expr_const(t, PG_OTHER, expr->value, expr->location);
 }
 
 struct expr *coerce_unknown(struct typing *t, struct expr *expr)
@@ -301,9 +308,16 @@ bool merge_collations(struct typing *t, struct expr *expr)
     return true;
 }
 
-bool collation_allows_equality(struct typing *t, const struct expr *expr)
+/* Postgres knows the collation; here it must not be folded. */
+static bool leave_to_server(const struct typing *t, struct expr *expr)
 {
-    if (expr->collation != COLLATION_LOOSE)
+    expr->by_server = t->at_server;
+    return expr->by_server;
+}
+
+bool collation_allows_equality(struct typing *t, struct expr *expr)
+{
+    if (expr->collation != COLLATION_LOOSE || leave_to_server(t, expr))
         return true;
     typing_error(t, expr->location,
                  "text with a nondeterministic collation cannot be compared here");
@@ -311,10 +325,10 @@ bool collation_allows_equality(struct typing *t, const struct expr *expr)
     return false;
 }
 
-bool collation_allows_order(struct typing *t, const struct expr *expr, const char *what)
+bool collation_allows_order(struct typing *t, struct expr *expr, const char *what)
 {
     if (expr->collation == COLLATION_NONE || expr->collation == COLLATION_C ||
-        expr->collation == COLLATION_EXPLICIT)
+        expr->collation == COLLATION_EXPLICIT || leave_to_server(t, expr))
         return true;
     typing_error(t, expr->location, "%s depends on the collation, which has to be \"C\" here",
                  what);

@@ -74,6 +74,7 @@ struct expr {
     bool takes_nulls; /* CALL */
     bool had_column;  /* CONST: folded from what looked at a column */
     uint8_t style;    /* CALL */
+    bool by_server;   /* only Postgres can compute it; not in the clause of a shape */
     int location;     /* in the text given to the parser, prefix included */
     int column;       /* COLUMN: the table's; BOOL_TEST: the tri it asks for */
     uint32_t param;   /* CONST of unknown type: $param, or 0 */

@@ -26,9 +26,14 @@ static void put_const(const struct expr *expr, struct buf *out)
     if (expr->value.null)
         buf_put_cstr(out, "NULL");
     else
-        sql_put_literal(out, datum_text(expr->type, &expr->value, &scratch));
-    buf_put_cstr(out, "::");
-    put_type(expr->type, out);
+        sql_put_literal(out, expr->type == PG_OTHER
+                                 ? expr->value.s
+                                 : datum_text(expr->type, &expr->value, &scratch));
+    /* What stands beside an enum takes its type. */
+    if (expr->type != PG_OTHER) {
+        buf_put_cstr(out, "::");
+        put_type(expr->type, out);
+    }
     if (collated)
         buf_put_cstr(out, " COLLATE pg_catalog.\"C\")");
     arena_release(&scratch);

@@ -185,6 +185,54 @@ static struct expr *other_operator(struct typing *t, const char *name, struct si
     return expr;
 }
 
+/* ---- enums, where Postgres evaluates ------------------------------------- */
+
+static bool is_enum(const struct typing *t, const struct expr *expr)
+{
+    return t->at_server && expr && expr->kind == EXPR_COLUMN &&
+           t->table->cols[expr->column].class == TYPE_ENUM;
+}
+
+static bool is_same_enum(const struct typing *t, const struct expr *a, const struct expr *b)
+{
+    return is_enum(t, a) && is_enum(t, b) &&
+           t->table->cols[a->column].typid == t->table->cols[b->column].typid;
+}
+
+static bool no_value_here(struct call *call, const struct datum *args, struct datum *out)
+{
+    (void)args;
+    (void)out;
+    return err_set(call->err, ERR_UNSUPPORTED, "only Postgres compares enums");
+}
+
+/* An enum with a literal, or with another of its type. */
+static bool is_enum_comparison(const struct typing *t, const char *name, struct expr *const *args)
+{
+    enum cmp_op op;
+    bool literal = (is_enum(t, args[0]) && args[1]->type == PG_UNKNOWN) ||
+                   (is_enum(t, args[1]) && args[0] && args[0]->type == PG_UNKNOWN);
+
+    return operator_is_compare(name, &op) && (literal || is_same_enum(t, args[0], args[1]));
+}
+
+static struct expr *enum_comparison(struct typing *t, const char *name, struct expr **args,
+                                    int location)
+{
+    for (int i = 0; i < 2; i++) {
+        if (args[i]->type == PG_UNKNOWN)
+            args[i] = enum_literal(t, args[i]);
+        if (!args[i])
+            return NULL;
+    }
+    struct expr *expr = call_node(t, no_value_here, name, CALL_BINARY, PG_BOOL, args, 2, location);
+    if (expr)
+        expr->by_server = true;
+    return expr;
+}
+
+/* ---- all operators ------------------------------------------------------- */
+
 struct expr *operator_node(struct typing *t, const char *name, struct expr *left,
                            struct expr *right, int location)
 {
@@ -202,6 +250,8 @@ struct expr *operator_node(struct typing *t, const char *name, struct expr *left
     if (!array_only && !operator_exists(name, !left))
         return typing_error(t, location, "unknown %s operator \"%s\"", left ? "binary" : "unary",
                             name);
+    if (is_enum_comparison(t, name, args))
+        return enum_comparison(t, name, args, location);
     if (types[0] == PG_OTHER || types[1] == PG_OTHER) {
         no_operator(t, location);
         err_hint(t->err, "columns of this type can only be asked IS NULL or be cast to text");
@@ -273,8 +323,11 @@ struct expr *any_expr(struct typing *t, const char *name, struct expr *left, str
 
     if (right->type != PG_UNKNOWN && !pgtype_is_array(right->type))
         return typing_error(t, location, "argument of %s must be an array", all ? "ALL" : "ANY");
+    /* By their labels: Postgres would not take the literal for an array of the enum. */
+    if (is_enum(t, left) && (strcmp(name, "=") == 0 || strcmp(name, "<>") == 0))
+        left = coerce_explicit(t, left, PG_TEXT, location);
     /* A stand-in for one element, through which the operator is chosen. */
-    struct expr *one = expr_new(t, EXPR_CONST, elem, right->location, 0);
+    struct expr *one = left ? expr_new(t, EXPR_CONST, elem, right->location, 0) : NULL;
     if (!one)
         return NULL;
     one->value.null = true;
@@ -294,6 +347,7 @@ struct expr *any_expr(struct typing *t, const char *name, struct expr *left, str
     expr->args[1] = right;
     expr->name = name;
     expr->all = all;
+    expr->by_server = each->by_server;
     expr->any.each = each;
     sort_constants(t, expr);
     return expr_fold(t, expr);

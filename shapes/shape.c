@@ -52,7 +52,7 @@ static bool is_named(const struct slice *names, size_t n, struct slice name)
 }
 
 static bool check_key(const struct table *table, const struct slice *names, size_t n,
-                      struct buf *missing, struct err *err)
+                      const char *text, struct buf *missing, struct err *err)
 {
     /* In the key's order; without a primary key all columns are the key. */
     const uint16_t nkey = table->npk ? table->npk : table->ncols;
@@ -63,18 +63,50 @@ static bool check_key(const struct table *table, const struct slice *names, size
         if (!is_named(names, n, name))
             add_name(missing, name);
     }
-    return none("The list of columns must include all primary key columns, missing", missing, "",
-                err);
+    return none(text, missing, "", err);
 }
 
 static bool check_known(const struct table *table, const struct slice *names, size_t n,
-                        struct buf *unknown, struct err *err)
+                        const char *text, struct buf *unknown, struct err *err)
 {
     for (size_t i = 0; i < n; i++) {
         if (table_column_index(table, names[i]) < 0)
             add_name(unknown, names[i]);
     }
-    return none("The following columns are not found on the table", unknown, "", err);
+    return none(text, unknown, "", err);
+}
+
+/* What a client may ask about. */
+static bool check_queryable(const struct table *table, struct slice text, struct arena *work,
+                            struct buf *names, struct err *err)
+{
+    struct slice *list;
+    size_t n;
+
+    return !text.ptr ||
+           (ident_split(text, ',', work, &list, &n, err) &&
+            check_key(table, list, n,
+                      "The list of queryable columns must include all primary key columns, missing",
+                      names, err) &&
+            check_known(table, list, n,
+                        "The following queryable columns are not found on the table", names, err));
+}
+
+static bool check_allowed(const struct slice *asked, size_t n, struct slice queryable,
+                          struct arena *work, struct buf *refused, struct err *err)
+{
+    struct slice *list;
+    size_t nlist;
+
+    if (!queryable.ptr)
+        return true;
+    if (!ident_split(queryable, ',', work, &list, &nlist, err))
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (!is_named(list, nlist, asked[i]))
+            add_name(refused, asked[i]);
+    }
+    return none("The following columns are not queryable", refused, "", err);
 }
 
 static bool check_generated(const struct shape *shape, struct buf *generated, struct err *err)
@@ -94,17 +126,23 @@ static bool check_generated(const struct shape *shape, struct buf *generated, st
                 err);
 }
 
-static bool select_columns(struct shape *shape, struct slice text, struct arena *work,
-                           struct buf *names, struct err *err)
+static bool select_columns(struct shape *shape, const struct shape_request *request,
+                           struct arena *work, struct buf *names, struct err *err)
 {
     const struct table *table = shape->table;
+    struct slice text = request->columns;
     struct slice *asked = NULL;
     size_t n = 0;
 
     shape->all_columns = !text.ptr;
     if (!shape->all_columns &&
         (!ident_split(text, ',', work, &asked, &n, err) ||
-         !check_key(table, asked, n, names, err) || !check_known(table, asked, n, names, err)))
+         !check_key(table, asked, n,
+                    "The list of columns must include all primary key columns, missing", names,
+                    err) ||
+         !check_known(table, asked, n, "The following columns are not found on the table", names,
+                      err) ||
+         !check_allowed(asked, n, request->queryable, work, names, err)))
         return false;
     shape->columns = arena_calloc(work, table->ncols, sizeof(*shape->columns));
     for (uint16_t i = 0; i < table->ncols; i++) {
@@ -193,6 +231,7 @@ static void keep_request(struct shape *shape, const struct shape_request *reques
     shape->request.where = keep(&shape->arena, request->where);
     shape->request.columns = keep(&shape->arena, request->columns);
     shape->request.params = (struct where_params){values, params->n};
+    shape->request.queryable = (struct slice){NULL, 0};
 }
 
 static bool build(struct shape *shape, const struct shape_request *request, struct arena *work,
@@ -201,8 +240,12 @@ static bool build(struct shape *shape, const struct shape_request *request, stru
     struct buf names;
 
     buf_init(&names, BUF_NO_LIMIT);
-    *field = "columns";
-    bool ok = select_columns(shape, request->columns, work, &names, err);
+    *field = "queryable_columns";
+    bool ok = check_queryable(shape->table, request->queryable, work, &names, err);
+    if (ok) {
+        *field = "columns";
+        ok = select_columns(shape, request, work, &names, err);
+    }
     buf_release(&names);
     if (!ok)
         return false;
@@ -296,7 +339,7 @@ bool shape_needs_full(const struct shape *shape)
     return false;
 }
 
-void shape_put_select(const struct shape *shape, struct buf *out)
+void shape_put_from(const struct shape *shape, struct buf *out)
 {
     buf_put_cstr(out, "SELECT ");
     for (uint16_t i = 0; i < shape->ncolumns; i++) {
@@ -307,6 +350,11 @@ void shape_put_select(const struct shape *shape, struct buf *out)
     /* Tables that inherit are not part of a plain table; partitions are the whole of theirs. */
     buf_put_cstr(out, shape->table->relkind == 'p' ? " FROM " : " FROM ONLY ");
     table_put_quoted(shape->table, out);
+}
+
+void shape_put_select(const struct shape *shape, struct buf *out)
+{
+    shape_put_from(shape, out);
     if (!shape->where)
         return;
     buf_put_cstr(out, " WHERE (");

@@ -54,7 +54,8 @@ bool shape_table_name(struct slice text, struct arena *arena, struct slice *nspn
                       struct slice *relname, struct err *err) MUST_CHECK;
 
 /* Types the request against the table (which it references). On failure err->msg is the shape API's
- * text and *field says where it belongs: "table", "where", "columns", "params". */
+ * text and *field says where it belongs: "table", "where", "columns", "queryable_columns",
+ * "params". */
 struct shape *shape_new(const struct shape_request *request, struct table *table,
                         const char **field, struct err *err) MUST_CHECK;
 struct shape *shape_ref(struct shape *shape);
@@ -66,12 +67,32 @@ void shape_unref(struct shape *shape);
  * identity. */
 bool shape_needs_full(const struct shape *shape);
 
+/* Whether the shape's messages or its membership depend on the table's column i: it is selected, of
+ * the key, or looked at by the clause; every column, where none were named or there is no key. */
+bool shape_uses(const struct shape *shape, uint16_t column);
+
+/* NULL when the shape, made for its own version of the table, means the same on this one: what it
+ * uses is there as it was (nullability does not count), and nothing has been added to a shape of
+ * all columns. Else why not. */
+const char *shape_misfit(const struct shape *shape, const struct table *now);
+/* Of two versions of the table that the shape fits: whether a column that it uses was altered in
+ * between in any way, maybe so that the values of its rows are others. */
+bool shape_column_altered(const struct shape *shape, const struct table *then,
+                          const struct table *now);
+
 /* `SELECT columns FROM ONLY?table WHERE clause`, for COPY. Booleans and all else in Postgres's text
  * format. */
 void shape_put_select(const struct shape *shape, struct buf *out);
 
+/* The same without the WHERE, for more to be written behind. */
+void shape_put_from(const struct shape *shape, struct buf *out);
+
 /* The shape API's schema object, columns in table order; `for_sync` adds "base" for domains and
  * enums. */
 void shape_put_schema(const struct shape *shape, bool for_sync, struct buf *out);
+/* The same from another version of the table that the shape fits: whether a column may be null may
+ * have changed. */
+void shape_put_schema_of(const struct shape *shape, const struct table *table, bool for_sync,
+                         struct buf *out);
 
 #endif

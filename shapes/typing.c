@@ -139,7 +139,7 @@ static struct expr *type_column(struct typing *t, yyjson_val *fields)
         yyjson_arr_size(parts) == 1 && name ? table_column_index(t->table, slice_of(name)) : -1;
     struct buf buf;
 
-    if (column < 0) {
+    if (column < 0 || (t->hidden && t->hidden[column])) {
         buf_init(&buf, 300);
         put_reference(parts, &buf);
         typing_error(t, node_location(fields), "unknown reference %s", buf_cstr(&buf));
@@ -521,6 +521,19 @@ static struct expr *type_min_max(struct typing *t, yyjson_val *fields)
     return expr_fold(t, expr);
 }
 
+/* ---- what has a text of its own ---------------------------------------- */
+
+static struct expr *type_sublink(struct typing *t, yyjson_val *fields)
+{
+    if (t->at_server) {
+        err_set(t->err, ERR_UNSUPPORTED, "Subqueries are not allowed in subsets");
+        return NULL;
+    }
+    typing_error(t, node_location(fields), "subqueries are not supported by this server");
+    err_hint(t->err, "make a shape of the other table, and join them in the client");
+    return NULL;
+}
+
 /* ---- the table --------------------------------------------------------- */
 
 static const struct {
@@ -534,6 +547,7 @@ static const struct {
     {"CollateClause", type_collate},     {"A_ArrayExpr", type_array},
     {"A_Indirection", type_indirection}, {"FuncCall", type_func},
     {"CoalesceExpr", type_coalesce},     {"MinMaxExpr", type_min_max},
+    {"SubLink", type_sublink},
 };
 
 struct expr *typing_node(struct typing *t, yyjson_val *node)

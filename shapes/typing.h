@@ -20,6 +20,9 @@ struct typing {
     const struct clause *clause;
     const struct where_params *params;
     const struct table *table;
+    const bool *hidden; /* by column: not to be named; NULL: none */
+    bool at_server; /* only Postgres will evaluate it: what depends on a collation, and enums, may
+                       be compared */
     struct arena *arena;  /* of the result */
     struct arena scratch; /* of texts for errors */
     int *param_types;     /* by number - 1; PG_UNKNOWN until the first context decides */
@@ -67,6 +70,8 @@ struct expr *coerce_implicit(struct typing *t, struct expr *expr, int type);
 struct expr *coerce_explicit(struct typing *t, struct expr *expr, int type, int location);
 /* To boolean; `what` names who wants it: "argument of AND". */
 struct expr *coerce_bool(struct typing *t, struct expr *expr, const char *what);
+/* A literal beside an enum: Postgres will say whether there is such a label. */
+struct expr *enum_literal(struct typing *t, struct expr *expr);
 /* A literal that nothing has decided on is text. */
 struct expr *coerce_unknown(struct typing *t, struct expr *expr);
 
@@ -76,8 +81,8 @@ int common_type(struct expr *const *exprs, size_t n);
 /* The collation of an operation on these; false when two are written that differ. */
 bool merge_collations(struct typing *t, struct expr *expr);
 /* Whether text may be compared so here; sets the error. */
-bool collation_allows_equality(struct typing *t, const struct expr *expr);
-bool collation_allows_order(struct typing *t, const struct expr *expr, const char *what);
+bool collation_allows_equality(struct typing *t, struct expr *expr);
+bool collation_allows_order(struct typing *t, struct expr *expr, const char *what);
 
 /* The operator on its arguments; `left` NULL: a prefix operator. Not folded. */
 struct expr *operator_node(struct typing *t, const char *name, struct expr *left,

@@ -47,6 +47,7 @@ static struct expr *type_distinct(struct typing *t, const struct operation *op, 
         return NULL;
     expr->args[0] = eq;
     expr->negated = negated;
+    expr->by_server = eq->by_server;
     return expr_fold(t, expr);
 }
 

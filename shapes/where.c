@@ -35,37 +35,60 @@ static const struct expr *compile(struct typing *t)
     return expr;
 }
 
-bool where_compile(struct slice text, const struct where_params *params, const struct table *table,
-                   struct arena *arena, struct where **out, struct err *err)
+/* Parses and types the text; NULL with the error set. */
+static struct where *compile_text(struct typing *t, struct slice text)
 {
     struct clause clause;
 
-    if (!clause_parse(text, &clause, err))
-        return false;
-    size_t nparams = params ? params->n : 0;
-    struct typing t = {.clause = &clause,
-                       .params = params,
-                       .table = table,
-                       .arena = arena,
-                       .param_types = xcalloc(nparams, sizeof(int)),
-                       .err = err};
+    if (!clause_parse(text, &clause, t->err))
+        return NULL;
+    size_t nparams = t->params ? t->params->n : 0;
+    t->clause = &clause;
+    t->param_types = xcalloc(nparams, sizeof(int));
     for (size_t i = 0; i < nparams; i++)
-        t.param_types[i] = PG_UNKNOWN;
-    const struct expr *expr = compile(&t);
-    free(t.param_types);
-    arena_release(&t.scratch);
+        t->param_types[i] = PG_UNKNOWN;
+    const struct expr *expr = compile(t);
+    free(t->param_types);
+    arena_release(&t->scratch);
     clause_release(&clause);
     if (!expr)
-        return false;
+        return NULL;
 
-    struct where *where = arena_calloc(arena, 1, sizeof(*where));
-    where->table = table;
+    struct where *where = arena_calloc(t->arena, 1, sizeof(*where));
+    where->table = t->table;
     where->expr = expr;
-    where->uses = arena_calloc(arena, table->ncols, sizeof(bool));
+    where->uses = arena_calloc(t->arena, t->table->ncols, sizeof(bool));
     note_uses(expr, where->uses);
-    keys_find(expr, table, arena, &where->keys);
+    where->keys.column = -1;
+    return where;
+}
+
+bool where_compile(struct slice text, const struct where_params *params, const struct table *table,
+                   struct arena *arena, struct where **out, struct err *err)
+{
+    struct typing t = {.params = params, .table = table, .arena = arena, .err = err};
+    struct where *where = compile_text(&t, text);
+
+    if (!where)
+        return false;
+    keys_find(where->expr, table, arena, &where->keys);
     *out = where;
     return true;
+}
+
+bool where_compile_for_server(struct slice text, const struct where_params *params,
+                              const struct table *table, const bool *hidden, struct arena *arena,
+                              struct where **out, struct err *err)
+{
+    struct typing t = {.params = params,
+                       .table = table,
+                       .hidden = hidden,
+                       .at_server = true,
+                       .arena = arena,
+                       .err = err};
+
+    *out = compile_text(&t, text);
+    return *out != NULL;
 }
 
 bool where_eval(const struct where *where, const struct tuple *row, struct arena *scratch,

@@ -40,6 +40,13 @@ bool where_compile(struct slice clause, const struct where_params *params,
                    const struct table *table, struct arena *arena, struct where **out,
                    struct err *err) MUST_CHECK;
 
+/* The same for a clause that only Postgres evaluates, of a subset: it may also compare enums with
+ * literals, and text in the order of any collation. `hidden`: by column, those that it may not name
+ * (NULL: none). For where_put_sql() alone. */
+bool where_compile_for_server(struct slice clause, const struct where_params *params,
+                              const struct table *table, const bool *hidden, struct arena *arena,
+                              struct where **out, struct err *err) MUST_CHECK;
+
 /* Evaluates for a row whose values[i] is the table's column i (generated columns that the stream
  * does not carry must not be used by the clause: where_uses()). No value used may be
  * VALUE_UNCHANGED. False when Postgres would raise an error for this row (division by zero,

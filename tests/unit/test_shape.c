@@ -108,6 +108,37 @@ static void test_a_generated_column_cannot_be_asked_about(void **state)
     table_unref(t);
 }
 
+static void test_queryable_columns_bound_the_columns(void **state)
+{
+    static const struct {
+        const char *queryable, *columns, *field, *expected;
+    } cases[] = {
+        {"name", NULL, "queryable_columns",
+         "The list of queryable columns must include all primary key columns, missing: id"},
+        {"id,y", NULL, "queryable_columns",
+         "The following queryable columns are not found on the table: y"},
+        {"id,", "id", "queryable_columns", "Invalid zero-length delimited identifier"},
+        {"id,name", "id,total", "columns", "The following columns are not queryable: total"},
+        {"id,name", "id,\"name\"", "", ""},
+    };
+    struct table *t = kit_table(true);
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        /* The clause may look at any column. */
+        struct shape_request request = {.queryable = slice_of(cases[i].queryable),
+                                        .where = SLICE("total > 1")};
+        const char *field = "";
+
+        if (cases[i].columns)
+            request.columns = slice_of(cases[i].columns);
+        assert_string_equal(refusal(t, &request, &field), cases[i].expected);
+        if (cases[i].expected[0])
+            assert_string_equal(field, cases[i].field);
+    }
+    table_unref(t);
+}
+
 static bool same_identity(struct table *table, const struct shape_request *a,
                           const struct shape_request *b)
 {
@@ -335,6 +366,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names_fold_unless_quoted),
         cmocka_unit_test(test_names_are_refused_with_the_contracts_texts),
+        cmocka_unit_test(test_queryable_columns_bound_the_columns),
         cmocka_unit_test(test_columns_are_refused_with_the_contracts_texts),
         cmocka_unit_test(test_a_generated_column_cannot_be_asked_about),
         cmocka_unit_test(test_identity_is_what_is_asked_not_how),

@@ -215,7 +215,7 @@ static void test_refusals_have_the_contracts_texts(void **state)
                                    "context"},
         {"day > current_date", "refused: At location 6: SQLValueFunction is not supported in this "
                                "context"},
-        {"i4 in (select 1)", "refused: At location 3: SubLink is not supported in this context"},
+        {"i4 in (select 1)", "refused: At location 3: subqueries are not supported by this server"},
         {"b'1' is null", "refused: At location 0: BitString values are not supported"},
         {"s::bpchar = 'a'", "refused: At location 1: unsupported type bpchar"},
         {"i4 = $1", "refused: At location 5: parameter $1 was not provided"},
