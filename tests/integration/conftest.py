@@ -1,6 +1,8 @@
 """What every integration test can ask for.
 
     database      a fresh database in a running server, once for each version of --pg
+    module_database   the same, one for all tests of a file
+    shape_bridge, api   a bridge beside `module_database` and its /v1/shape, likewise
     own_postgres  a server of the test's own, to be stopped and killed, once for each version
     bridge        a running bridge beside `database`
     make_replica  make_replica(shapes, name="replica"): a Replica of that bridge, not started
@@ -13,7 +15,7 @@ import itertools
 import random
 
 import pytest
-from harness import Bridge, Postgres, Process, Replica
+from harness import Bridge, Postgres, Process, Replica, ShapeApi
 from harness.postgres_builds import default_version
 
 SERVERS = {}  # version: the running Postgres that the tests share
@@ -76,13 +78,32 @@ def seed(request):
     return random.randrange(10**6) if given is None else given
 
 
-@pytest.fixture
-def database(pg_version):
+def fresh_database(pg_version):
     if pg_version not in SERVERS:
         SERVERS[pg_version] = Postgres(pg_version).start()
     database = SERVERS[pg_version].create_database(next(NAMES))
     yield database
     database.drop()
+
+
+database = pytest.fixture(fresh_database)
+# For files of many small tests that share what they run against.
+module_database = pytest.fixture(fresh_database, scope="module")
+
+
+@pytest.fixture(scope="module")
+def shape_bridge(module_database, tmp_path_factory):
+    """A bridge for the contract's tests: chunks of 10,000 bytes, long polls of a second."""
+    bridge = Bridge(module_database, data_dir=tmp_path_factory.mktemp("shape") / "bridge",
+                    chunk_size="10000", long_poll_timeout="1s", allow_delete="true").start()
+    yield bridge
+    bridge.stop()
+    assert not bridge.process.sanitizer_report(), bridge.process.sanitizer_report()
+
+
+@pytest.fixture(scope="module")
+def api(shape_bridge):
+    return ShapeApi(shape_bridge)
 
 
 @pytest.fixture

@@ -640,7 +640,18 @@ static void test_electrics_names_mean_what_they_mean_there(void **state)
     setenv("ELECTRIC_TCP_SEND_TIMEOUT", "5s", 1);
     setenv("ELECTRIC_TCP_READ_TIMEOUT", "7000", 1);
     setenv("ELECTRIC_LOG_LEVEL", "warning", 1);
+    setenv("ELECTRIC_LONG_POLL_TIMEOUT", "2500", 1);
+    setenv("ELECTRIC_CACHE_MAX_AGE", "6", 1);
+    setenv("ELECTRIC_CACHE_STALE_AGE", "7", 1);
+    setenv("ELECTRIC_MAX_CONCURRENT_REQUESTS", "{\"initial\": 30, \"existing\":40}", 1);
+    setenv("ELECTRIC_ENABLE_INTEGRATION_TESTING", "true", 1);
     load_or_fail(&c, NULL);
+    assert_int_equal(c.long_poll_timeout_ms, 2500);
+    assert_int_equal(c.cache_max_age_ms, 6000);
+    assert_int_equal(c.cache_stale_age_ms, 7000);
+    assert_int_equal(c.max_concurrent_initial, 30);
+    assert_int_equal(c.max_concurrent_existing, 40);
+    assert_true(c.allow_delete);
     assert_true(c.insecure);
     assert_string_equal(c.listen.host, "0.0.0.0");
     assert_int_equal(c.listen.port, 3010);
