@@ -22,6 +22,37 @@ uint64_t hash_u64(uint64_t v)
     return v ^ v >> 32;
 }
 
+/* The slots of either map, to which a removal is the same. */
+struct slots {
+    void *first;
+    size_t size, cap;
+    uint64_t (*hash)(const void *slot);
+};
+
+/* Frees the slot, and closes the hole: moves back whatever probed past it. Returns the value. */
+static void *free_slot(const struct slots *slots, void *slot)
+{
+    void *value = *(void **)slot; /* a slot's first member */
+    char *hole = slot, *end = (char *)slots->first + slots->cap * slots->size;
+    size_t mask = slots->cap - 1, distance = 0; /* from the hole to `p` */
+
+    for (char *p = hole;;) {
+        p = p + slots->size == end ? slots->first : p + slots->size;
+        distance++;
+        if (!*(void **)(void *)p)
+            break;
+        size_t at = (size_t)(p - (char *)slots->first) / slots->size;
+
+        if (((at - slots->hash(p)) & mask) >= distance) {
+            memcpy(hole, p, slots->size);
+            hole = p;
+            distance = 0;
+        }
+    }
+    *(void **)(void *)hole = NULL;
+    return value;
+}
+
 /* The slot that holds the key, or the free one where it would go. */
 static struct u64map_slot *u64map_find(const struct u64map *map, uint64_t key)
 {
@@ -57,32 +88,25 @@ void *u64map_set(struct u64map *map, uint64_t key, void *value)
     struct u64map_slot *slot = u64map_find(map, key);
     void *before = slot->value;
 
-    *slot = (struct u64map_slot){key, value};
+    *slot = (struct u64map_slot){value, key};
     map->len += !before;
     return before;
 }
 
+static uint64_t u64map_hash(const void *slot)
+{
+    return hash_u64(((const struct u64map_slot *)slot)->key);
+}
+
 void *u64map_remove(struct u64map *map, uint64_t key)
 {
+    const struct slots slots = {map->slots, sizeof(*map->slots), map->cap, u64map_hash};
     struct u64map_slot *slot = map->len ? u64map_find(map, key) : NULL;
 
     if (!slot || !slot->value)
         return NULL;
-    void *before = slot->value;
-    size_t hole = (size_t)(slot - map->slots), mask = map->cap - 1;
-
-    /* Close the hole: move back whatever probed past it. */
-    for (size_t i = (hole + 1) & mask; map->slots[i].value; i = (i + 1) & mask) {
-        size_t home = hash_u64(map->slots[i].key) & mask;
-
-        if (((i - home) & mask) >= ((i - hole) & mask)) {
-            map->slots[hole] = map->slots[i];
-            hole = i;
-        }
-    }
-    map->slots[hole].value = NULL;
     map->len--;
-    return before;
+    return free_slot(&slots, slot);
 }
 
 void u64map_release(struct u64map *map)
@@ -140,31 +164,25 @@ void *strmap_set(struct strmap *map, struct slice key, void *value)
     struct strmap_slot *slot = strmap_find(map, key, hash);
     void *before = slot->value;
 
-    *slot = (struct strmap_slot){key, hash, value};
+    *slot = (struct strmap_slot){value, key, hash};
     map->len += !before;
     return before;
 }
 
+static uint64_t strmap_hash(const void *slot)
+{
+    return ((const struct strmap_slot *)slot)->hash;
+}
+
 void *strmap_remove(struct strmap *map, struct slice key)
 {
+    const struct slots slots = {map->slots, sizeof(*map->slots), map->cap, strmap_hash};
     struct strmap_slot *slot = map->len ? strmap_find(map, key, hash_bytes(key)) : NULL;
 
     if (!slot || !slot->value)
         return NULL;
-    void *before = slot->value;
-    size_t hole = (size_t)(slot - map->slots), mask = map->cap - 1;
-
-    for (size_t i = (hole + 1) & mask; map->slots[i].value; i = (i + 1) & mask) {
-        size_t home = map->slots[i].hash & mask;
-
-        if (((i - home) & mask) >= ((i - hole) & mask)) {
-            map->slots[hole] = map->slots[i];
-            hole = i;
-        }
-    }
-    map->slots[hole].value = NULL;
     map->len--;
-    return before;
+    return free_slot(&slots, slot);
 }
 
 void strmap_release(struct strmap *map)

@@ -17,8 +17,8 @@ uint64_t hash_bytes(struct slice bytes);
 uint64_t hash_u64(uint64_t v);
 
 struct u64map_slot {
+    void *value; /* first; NULL: free */
     uint64_t key;
-    void *value; /* NULL: free */
 };
 
 struct u64map {
@@ -36,9 +36,9 @@ void u64map_release(struct u64map *map);
 struct u64map_slot *u64map_next(const struct u64map *map, size_t *at);
 
 struct strmap_slot {
+    void *value;      /* first; NULL: free */
     struct slice key; /* borrowed: must live as long as the entry */
     uint64_t hash;
-    void *value; /* NULL: free */
 };
 
 struct strmap {
