@@ -1,6 +1,7 @@
 #include "pg/pg.h"
 #include "base/buf.h"
 #include "base/clock.h"
+#include "pg/stop.h"
 
 #include <libpq-fe.h>
 #include <poll.h>
@@ -76,19 +77,21 @@ struct pg_conn *pg_connect(const char *conninfo, const char *application, bool r
     const char *values[] = {conninfo, application, "UTF8", "30",
                             "10",     "60000",     "10",   replication ? "database" : NULL,
                             NULL};
-    struct pg_conn *conn = PQconnectdbParams(keys, values, 1);
+    struct pg_conn *conn = stop_connect(keys, values, err);
 
+    if (!conn)
+        return NULL;
     if (PQstatus(conn) != CONNECTION_OK) {
         char text[sizeof(err->msg)];
 
         copy_message(text, sizeof(text), PQerrorMessage(conn));
         err_set(err, ERR_CONN, "could not connect to Postgres: %s", text);
-        PQfinish(conn);
+        stop_finish(conn);
         return NULL;
     }
     if (!pg_run(conn, session_settings, err)) {
         err_wrap(err, "could not set up the connection");
-        PQfinish(conn);
+        stop_finish(conn);
         return NULL;
     }
     return conn;
@@ -97,7 +100,7 @@ struct pg_conn *pg_connect(const char *conninfo, const char *application, bool r
 void pg_close(struct pg_conn *conn)
 {
     if (conn)
-        PQfinish(conn);
+        stop_finish(conn);
 }
 
 bool pg_alive(const struct pg_conn *conn)
@@ -108,16 +111,6 @@ bool pg_alive(const struct pg_conn *conn)
 int pg_server_version(const struct pg_conn *conn)
 {
     return PQserverVersion(conn);
-}
-
-void pg_cancel(struct pg_conn *conn)
-{
-    PGcancel *cancel = PQgetCancel(conn);
-    char text[256];
-
-    if (cancel)
-        PQcancel(cancel, text, sizeof(text));
-    PQfreeCancel(cancel);
 }
 
 const char *pg_where(const struct pg_conn *conn, struct arena *arena)
@@ -223,6 +216,7 @@ static struct pg_result *result_within(struct pg_conn *conn, int64_t ms)
             pg_cancel(conn);
             for (struct pg_result *late; (late = PQgetResult(conn));)
                 PQclear(late);
+            pg_await_cancels();
             return NULL;
         }
         poll(&pfd, 1, left < 1000 ? (int)left : 1000);

@@ -31,8 +31,20 @@ void pg_close(struct pg_conn *conn); /* NULL is allowed */
 /* False when the server is known to be gone. */
 bool pg_alive(const struct pg_conn *conn);
 int pg_server_version(const struct pg_conn *conn); /* 150004 */
-/* Sends a cancel request for what the connection is running; any thread. */
+/* Sends a cancel request for what the connection is running; any thread. Does not wait for it to
+ * arrive. */
 void pg_cancel(struct pg_conn *conn);
+/* Until the cancel requests that were sent have been taken; a second at most. Before the connection
+ * is used again: one that comes late hits the next query. */
+void pg_await_cancels(void);
+
+/* The bridge's end: every call that waits for a server, on whichever thread, fails now, and so does
+ * every later one. Cancel requests that are under way have a second to arrive first. */
+void pg_stop(void);
+/* Whether pg_stop() is to leave the connection alone, since who uses it waits with poll() and looks
+ * at a flag of his own. */
+void pg_leave_alone(struct pg_conn *conn, bool alone);
+
 /* "host:port/database", without user or password, for messages; in the arena. */
 const char *pg_where(const struct pg_conn *conn, struct arena *arena);
 

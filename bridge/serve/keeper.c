@@ -162,6 +162,15 @@ static bool wait_for_work(struct keeper *k, int64_t ms, bool failed, struct fenc
     return go_on;
 }
 
+/* At the end its connection is cut: that is no failure to speak of. */
+static bool is_stopping(struct keeper *k)
+{
+    pthread_mutex_lock(&k->mutex);
+    bool stop = k->stop;
+    pthread_mutex_unlock(&k->mutex);
+    return stop;
+}
+
 static void *run(void *arg)
 {
     struct keeper *k = arg;
@@ -179,7 +188,7 @@ static void *run(void *arg)
             continue;
         }
         pause = RETRY_MS;
-        if (!failed)
+        if (!failed && !is_stopping(k))
             log_warn("could not look after the database", LOG_ERR(&err));
         failed = true;
         metric_error(&err);
@@ -212,16 +221,21 @@ struct keeper *keeper_new(const struct keeper_config *config, struct err *err)
     return k;
 }
 
-void keeper_free(struct keeper *k)
+void keeper_stop(struct keeper *k)
 {
-    if (!k)
-        return;
     pthread_mutex_lock(&k->mutex);
     k->stop = true;
     if (k->conn)
         pg_cancel(k->conn);
     pthread_cond_signal(&k->wake);
     pthread_mutex_unlock(&k->mutex);
+}
+
+void keeper_free(struct keeper *k)
+{
+    if (!k)
+        return;
+    keeper_stop(k);
     pthread_join(k->thread, NULL);
     answer_fences(k->fences, false, LSN_NONE);
     pthread_cond_destroy(&k->wake);

@@ -33,6 +33,8 @@ struct keeper_config {
 };
 
 struct keeper *keeper_new(const struct keeper_config *config, struct err *err) MUST_CHECK;
+/* It ends as soon as the server, or pg_stop(), lets it. */
+void keeper_stop(struct keeper *keeper);
 /* Answers the fences that wait with false. */
 void keeper_free(struct keeper *keeper);
 

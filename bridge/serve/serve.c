@@ -1,5 +1,6 @@
 #include "serve/serve.h"
 #include "base/logging.h"
+#include "pg/pg.h"
 #include "serve/bridge.h"
 
 #include <errno.h>
@@ -165,12 +166,15 @@ static void stop(struct bridge *b)
         snapshot_pool_stop(b->pool);
     if (b->http)
         http_server_stop(b->http, b->config.shutdown_timeout_ms);
+    if (b->keeper)
+        keeper_stop(b->keeper);
+    if (b->streaming)
+        receiver_stop(b->receiver);
+    pg_stop();
     snapshot_pool_free(b->pool);
     keeper_free(b->keeper);
-    if (b->streaming) {
-        receiver_stop(b->receiver);
+    if (b->streaming)
         pthread_join(b->stream_thread, NULL);
-    }
     if (b->http)
         http_server_free(b->http);
     bridge_free_stream(b);

@@ -55,20 +55,16 @@ static bool take_lock(struct pg_conn *conn, const char *slot, bool *waiting, str
     return true;
 }
 
-/* Slot creation waits for every open writing transaction of the server: say so, and look at `stop`
- * meanwhile. */
-static bool run_waiting(struct pg_conn *conn, const char *sql, const atomic_bool *stop,
-                        struct err *err)
+static bool wait_for_slot(struct pg_conn *conn, const atomic_bool *stop, struct err *err)
 {
     int64_t warn_at = clock_ms() + SLOW_SLOT_MS;
 
-    if (!PQsendQuery(conn, sql))
-        return pg_error(conn, NULL, err);
     while (PQisBusy(conn)) {
         struct pollfd pfd = {.fd = PQsocket(conn), .events = POLLIN};
 
         if (atomic_load(stop)) {
             pg_cancel(conn);
+            pg_await_cancels();
             return err_set(err, ERR_STOPPED, "stopping");
         }
         if (warn_at && clock_ms() > warn_at) {
@@ -80,7 +76,21 @@ static bool run_waiting(struct pg_conn *conn, const char *sql, const atomic_bool
         if (!PQconsumeInput(conn))
             return pg_error(conn, NULL, err);
     }
-    bool ok = true;
+    return true;
+}
+
+/* Slot creation waits for every open writing transaction of the server: say so, and look at `stop`
+ * meanwhile. */
+static bool run_waiting(struct pg_conn *conn, const char *sql, const atomic_bool *stop,
+                        struct err *err)
+{
+    if (!PQsendQuery(conn, sql))
+        return pg_error(conn, NULL, err);
+    pg_leave_alone(conn, true);
+    bool ok = wait_for_slot(conn, stop, err);
+    pg_leave_alone(conn, false);
+    if (!ok)
+        return false;
     for (struct pg_result *res; (res = PQgetResult(conn));) {
         if (PQresultStatus(res) != PGRES_TUPLES_OK && PQresultStatus(res) != PGRES_COMMAND_OK)
             ok = pg_error(conn, res, err);
@@ -265,7 +275,10 @@ static bool start_streaming(struct pg_conn *conn, const struct receiver_config *
         err_wrap(err, "could not start replication from slot \"%s\"", config->slot);
     }
     PQclear(res);
-    return ok && (PQsetnonblocking(conn, 1) == 0 || pg_error(conn, NULL, err));
+    if (!ok || PQsetnonblocking(conn, 1) != 0)
+        return ok ? pg_error(conn, NULL, err) : false;
+    pg_leave_alone(conn, true);
+    return true;
 }
 
 /* A server that lets nobody replicate who may not refuses the connection, in words that name

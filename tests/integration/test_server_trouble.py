@@ -9,7 +9,7 @@ import socket
 import subprocess
 
 import pytest
-from harness import Bridge, Database, Postgres, Replica, Stream, wait_for
+from harness import Bridge, Database, Postgres, Proxy, Refused, Replica, Stream, wait_for
 
 SLOT = "tombolo_default"
 AGAIN = "everything must be fetched again"
@@ -309,7 +309,33 @@ def test_sigterm_ends_the_bridge_with_many_clients(server, start):
     for stream in streams:
         stream.close()
     bridge.start()
-    assert len(Stream(bridge, {"table": "t"}).read().rows()) == 100
+
+    def opened():
+        with contextlib.suppress(Refused):  # it may have to catch up with the server first
+            return Stream(bridge, {"table": "t"}).read()
+
+    assert len(wait_for(opened, 10, "the stream").rows()) == 100
+
+
+def test_sigterm_ends_the_bridge_while_the_server_is_a_black_hole(server, start):
+    server.sql("CREATE TABLE other (id int PRIMARY KEY)")
+    with Proxy(server.port) as proxy:
+        bridge = start(Database(server, "postgres", port=proxy.port), shutdown_timeout="500ms",
+                       catalog_interval="100ms")
+        stream = Stream(bridge, {"table": "t"}, live=True)
+        stream.read(until=lambda s: len(s.rows()) == 100 and s.consistent)
+        with proxy.drop_traffic():
+            with pytest.raises(OSError):  # a worker waits for the server now, and so does the keeper
+                bridge.post("/v1/sync?replica=b", {"shapes": [{"table": "other"}]}, timeout=2.0)
+            bridge.stop(deadline=8)
+        stream.close()
+
+
+def test_sigterm_ends_the_bridge_while_it_connects_to_a_black_hole(server, start):
+    with Proxy(server.port) as proxy, proxy.drop_traffic():
+        bridge = start(Database(server, "postgres", port=proxy.port), wait=False)
+        wait_for(proxy.connections, 10, "the bridge to connect")
+        bridge.stop(deadline=6)  # before its connect_timeout, which is 10 s
 
 
 @contextlib.contextmanager
