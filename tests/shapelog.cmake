@@ -2,6 +2,7 @@ unit(shapelog USES shapelog)
 unit(shapelog_damage USES shapelog)
 unit(shapelog_threads USES shapelog)
 unit(shapelog_scale USES shapelog)
+unit(shapelog_range USES shapelog package_sqlite)
 
 fuzz(shapelog_recover USES shapelog)
 target_link_libraries(fuzz_shapelog_recover PRIVATE PkgConfig::CMOCKA)

@@ -23,7 +23,8 @@ static const char schema[] =
     "CREATE TABLE IF NOT EXISTS logs(id INTEGER PRIMARY KEY, handle TEXT, relid INTEGER,"
     "  table_sum INTEGER, \"table\" TEXT, \"where\" TEXT, columns TEXT, params BLOB,"
     "  replica INTEGER, changes_only INTEGER, keyed_by_identity INTEGER, registered INTEGER,"
-    "  \"limit\" INTEGER, snapshot TEXT, snapshot_bytes INTEGER, created INTEGER, sum INTEGER);"
+    "  \"limit\" INTEGER, snapshot TEXT, snapshot_bytes INTEGER, created INTEGER, sum INTEGER,"
+    "  chunk_size INTEGER);"
     "CREATE TABLE IF NOT EXISTS segments(number INTEGER PRIMARY KEY, kind INTEGER, logs BLOB);"
     "DELETE FROM tables WHERE NOT EXISTS (SELECT 1 FROM logs"
     "  WHERE logs.relid = tables.relid AND logs.table_sum = tables.sum);";
@@ -113,6 +114,23 @@ static bool end_transaction(struct catalog *catalog, bool ok, struct err *err)
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
+/* Folders that were made before chunk sizes were kept. */
+static bool add_chunk_size(struct catalog *catalog, struct err *err)
+{
+    sqlite3_stmt *stmt =
+        prepare(catalog, "SELECT 1 FROM pragma_table_info('logs') WHERE name = 'chunk_size'", err);
+
+    if (!stmt)
+        return false;
+    int step = sqlite3_step(stmt);
+    bool ok = step == SQLITE_ROW || step == SQLITE_DONE || sql_fail(catalog, err);
+
+    sqlite3_finalize(stmt);
+    if (ok && step == SQLITE_DONE)
+        ok = run(catalog, "ALTER TABLE logs ADD COLUMN chunk_size INTEGER", err);
+    return ok;
+}
+
 static bool open_db(struct catalog *catalog, const char *path, struct err *err)
 {
     const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
@@ -121,7 +139,7 @@ static bool open_db(struct catalog *catalog, const char *path, struct err *err)
         return sql_fail(catalog, err);
     sqlite3_busy_timeout(catalog->db, 5000);
     return run(catalog, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;", err) &&
-           run(catalog, schema, err);
+           run(catalog, schema, err) && add_chunk_size(catalog, err);
 }
 
 static bool put_aside(const char *path)
@@ -369,6 +387,7 @@ enum {
     LOGS_SNAPSHOT_BYTES,
     LOGS_CREATED,
     LOGS_SUM,
+    LOGS_CHUNK_SIZE, /* outside the sum: a wrong one does no harm */
 };
 
 /* Of the columns before `sum`, as a row of SELECT * has them. */
@@ -414,6 +433,8 @@ static void bind_log(sqlite3_stmt *stmt, const struct catalog_log *log, const st
     bind_text(stmt, LOGS_SNAPSHOT + 1, log->snapshot);
     bind_u64(stmt, LOGS_SNAPSHOT_BYTES + 1, log->snapshot_bytes);
     bind_u64(stmt, LOGS_CREATED + 1, (uint64_t)clock_unix_us());
+    bind_u64(stmt, LOGS_SUM + 1, 0);
+    bind_u64(stmt, LOGS_CHUNK_SIZE + 1, log->chunk_size);
 }
 
 static bool insert_table(struct catalog *catalog, uint32_t relid, struct slice body, uint64_t sum,
@@ -463,7 +484,7 @@ static bool add_log(struct catalog *catalog, const struct catalog_log *log,
         return false;
     sqlite3_stmt *stmt = prepare(catalog,
                                  "INSERT INTO logs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
-                                 " ?, ?, ?, 0)",
+                                 " ?, ?, ?, ?, ?)",
                                  err);
     if (!stmt)
         return false;
@@ -521,6 +542,7 @@ static bool each_log(struct catalog *catalog,
             .limit = column_u64(stmt, LOGS_LIMIT),
             .snapshot = column_bytes(stmt, LOGS_SNAPSHOT),
             .snapshot_bytes = column_u64(stmt, LOGS_SNAPSHOT_BYTES),
+            .chunk_size = column_u64(stmt, LOGS_CHUNK_SIZE),
         };
 
         if (row_sum(stmt) == column_u64(stmt, LOGS_SUM)) {

@@ -53,6 +53,7 @@ struct catalog_log {
     lsn_t registered, limit;
     struct slice snapshot; /* pg_snapshot's text; empty: none */
     uint64_t snapshot_bytes;
+    uint64_t chunk_size; /* 0: not known */
 };
 
 bool catalog_add_log(struct catalog *catalog, const struct catalog_log *log,

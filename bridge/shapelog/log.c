@@ -9,6 +9,7 @@
  * Transactions that the snapshot holds already are left out when the log is read: extents keep
  * their xid, so nothing is rewritten when the snapshot becomes known.
  */
+#include "shapelog/chunks.h"
 #include "shapelog/store.h"
 
 #include <assert.h>
@@ -23,6 +24,7 @@ struct log *log_new(struct shapelog *store, uint64_t id, struct slice handle, en
     atomic_init(&log->state, state);
     log->id = id;
     log->store = store;
+    log->chunk_size = store->chunk_size;
     log->handle_len = (uint16_t)handle.len;
     memcpy(log->handle, handle.ptr, handle.len);
     return log;
@@ -52,6 +54,7 @@ void log_unref(struct log *log)
 
     snapshot_file_forget(log);
     extents_release(&log->extents);
+    chunks_free(log->chunks);
     snapshot_release(log->snapshot);
     release_ends(log);
     free(log->reason);

@@ -5,13 +5,13 @@
  * compaction may have moved them: a segment that is gone means that the log now says otherwise, so
  * it is asked again.
  */
+#include "shapelog/io.h"
 #include "shapelog/store.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
-#define ATTEMPTS 100 /* at finding the segments; each failure means that a compaction went by */
-
-static void fill_run(struct log_run *run, const struct extent *e)
+void log_run_of(struct log_run *run, const struct extent *e)
 {
     *run = (struct log_run){
         .commit_lsn = e->commit_lsn,
@@ -41,7 +41,7 @@ static bool copy_txn(const struct log *log, uint32_t *i, size_t skip, struct log
         }
         if (*n == max)
             return false;
-        fill_run(&runs[(*n)++], e);
+        log_run_of(&runs[(*n)++], e);
     }
     if (*n > 0)
         runs[*n - 1].last = true;
@@ -127,16 +127,35 @@ static bool check_segments(struct shapelog *store, struct log_run *runs, size_t 
     return true;
 }
 
+enum runs_opened runs_open(struct shapelog *store, struct log_run *runs, size_t n, struct err *err)
+{
+    if (!find_segments(store, runs, n))
+        return RUNS_MOVED;
+    return check_segments(store, runs, n, err) ? RUNS_OPEN : RUNS_FAILED;
+}
+
+bool log_lacks_segment(struct shapelog *store, struct log *log, struct err *err)
+{
+    shapelog_end_log(store, log, "a part of the log is missing");
+    return err_set(err, ERR_CORRUPT, "a segment that the log needs is missing");
+}
+
+bool log_ended(const struct log *log, struct err *err)
+{
+    if (log_state_of(log) != LOG_ENDED)
+        return false;
+    err_set(err, ERR_NOT_FOUND, "the log has ended: %s", log->reason);
+    return true;
+}
+
 static bool read_once(struct log *log, struct log_cursor *cursor, lsn_t upto, struct log_run *runs,
                       size_t max, size_t *n, struct err *err)
 {
     pthread_mutex_lock(log_stripe(log));
-    bool there = log_state_of(log) != LOG_ENDED;
+    bool there = !log_ended(log, err);
 
     if (there)
         *n = copy_runs(log, cursor, upto, runs, max);
-    else
-        err_set(err, ERR_NOT_FOUND, "the log has ended: %s", log->reason);
     pthread_mutex_unlock(log_stripe(log));
     return there;
 }
@@ -149,24 +168,75 @@ bool log_read(struct shapelog *store, struct log *log, struct log_cursor *cursor
     assert(max > 0);
     if (upto > published)
         upto = published;
-    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+    for (unsigned attempt = 0; attempt < READ_ATTEMPTS; attempt++) {
         struct log_cursor moved = *cursor;
 
         *n = 0;
         if (!read_once(log, &moved, upto, runs, max, n, err))
             return false;
-        if (!find_segments(store, runs, *n))
-            continue;
-        if (!check_segments(store, runs, *n, err)) {
+        switch (runs_open(store, runs, *n, err)) {
+        case RUNS_OPEN:
+            *cursor = moved;
+            return true;
+        case RUNS_FAILED:
             *n = 0;
             return false;
+        case RUNS_MOVED:
+            break;
         }
-        *cursor = moved;
-        return true;
     }
     *n = 0;
-    shapelog_end_log(store, log, "a part of the log is missing");
-    return err_set(err, ERR_CORRUPT, "a segment that the log needs is missing");
+    return log_lacks_segment(store, log, err);
+}
+
+static bool copy_extent(struct log *log, uint32_t index, struct extent *extent, struct err *err)
+{
+    pthread_mutex_lock(log_stripe(log));
+    bool there = !log_ended(log, err);
+
+    if (there)
+        *extent = *extents_at(&log->extents, index);
+    pthread_mutex_unlock(log_stripe(log));
+    return there;
+}
+
+static bool load_run(const struct log_run *run, struct slice *bytes, struct err *err)
+{
+    char *p = xmalloc(run->len);
+    bool ok = io_read(run->fd, p, run->len, run->offset, err);
+
+    if (ok)
+        *bytes = (struct slice){p, run->len};
+    else
+        free(p);
+    return ok;
+}
+
+bool log_extent_load(struct shapelog *store, struct log *log, uint32_t index,
+                     struct log_extent *extent, struct err *err)
+{
+    enum runs_opened opened = RUNS_MOVED;
+    struct log_run run;
+
+    for (unsigned attempt = 0; opened == RUNS_MOVED && attempt < READ_ATTEMPTS; attempt++) {
+        if (!copy_extent(log, index, &extent->at, err))
+            return false;
+        log_run_of(&run, &extent->at);
+        opened = runs_open(store, &run, 1, err);
+    }
+    if (opened == RUNS_MOVED)
+        return log_lacks_segment(store, log, err);
+    if (opened == RUNS_FAILED)
+        return false;
+    bool ok = load_run(&run, &extent->bytes, err);
+
+    log_runs_release(&run, 1);
+    return ok;
+}
+
+void log_extent_release(struct log_extent *extent)
+{
+    free((char *)extent->bytes.ptr);
 }
 
 lsn_t log_last(struct log *log, lsn_t upto)

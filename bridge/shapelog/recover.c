@@ -356,6 +356,8 @@ static void load_log(void *context, const struct catalog_log *row)
     log->registered = row->registered;
     log->limit = row->limit;
     log->snapshot_bytes = row->snapshot_bytes;
+    if (row->chunk_size > 0)
+        log->chunk_size = (size_t)row->chunk_size;
     if (row->snapshot.len > 0 && snapshot_parse(row->snapshot, &arena, &snapshot, &err))
         log->snapshot = snapshot_clone(&snapshot);
     arena_release(&arena);

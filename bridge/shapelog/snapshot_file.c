@@ -240,7 +240,7 @@ bool snapshot_writer_put(struct snapshot_writer *writer, struct slice message, s
     buf_must(&writer->block);
     writer->rows++;
     writer->in_chunk += message.len + 1;
-    if (writer->in_chunk >= writer->store->chunk_size) {
+    if (writer->in_chunk >= writer->log->chunk_size) {
         writer->ends_chunk = true;
         writer->in_chunk = 0;
     }
@@ -293,6 +293,7 @@ static bool record(struct snapshot_writer *writer, struct err *err)
         .limit = log->limit,
         .snapshot = buf_slice(&snapshot),
         .snapshot_bytes = writer->offset,
+        .chunk_size = log->chunk_size,
     };
     bool ok = catalog_add_log(writer->store->catalog, &row, atomic_load(&log->shape), err);
     buf_release(&snapshot);

@@ -4,6 +4,7 @@
 #include "shapelog/store.h"
 #include "base/clock.h"
 #include "base/logging.h"
+#include "shapelog/chunks.h"
 #include "shapelog/io.h"
 
 #include <assert.h>
@@ -389,6 +390,8 @@ static bool mark_ended(struct log *log, const char *reason, struct extents *exte
         *extents = log->extents;
         log->extents = (struct extents){0};
         log->log_bytes = 0;
+        chunks_free(log->chunks);
+        log->chunks = NULL;
         atomic_store_explicit(&log->state, LOG_ENDED, memory_order_release);
         /* Here, so that whoever finds that the log needs a segment no more also finds its row among
          * those to delete. */

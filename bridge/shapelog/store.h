@@ -6,6 +6,7 @@
  *     catalog                       what is in tombolo.db
  *     store, log                    the logs there are, their life
  *     append, read                  the stream's side, the readers' side
+ *     messages, chunks, range       the log by offsets, for the shape API
  *     snapshot_file                 first rows
  *     syncer, compact               what happens behind the stream's back
  *     recover                       the start
@@ -42,6 +43,7 @@ struct log_end {
 };
 
 struct snapshot_file;
+struct chunks;
 
 /* What each append touches comes first, in two cache lines: with many logs those are the cost. */
 struct log {
@@ -71,6 +73,8 @@ struct log {
     struct snapshot *snapshot;
     struct log_end *ends;
     char *reason;
+    struct chunks *chunks; /* NULL: no bound was needed yet */
+    size_t chunk_size;     /* never changes */
 
     /* Under the lock `snapshots`. */
     struct snapshot_file *file;
@@ -288,6 +292,34 @@ struct snapshot *snapshot_clone(const struct snapshot *snapshot);
 
 void appender_init(struct appender *appender);
 void appender_release(struct shapelog *store);
+
+/* ---- read.c ---------------------------------------------------------------------------------- */
+
+#define READ_ATTEMPTS 100u /* at opening runs; each one that fails says that compaction went by */
+
+/* The extent as a run, its segment not yet looked up. */
+void log_run_of(struct log_run *run, const struct extent *extent);
+enum runs_opened {
+    RUNS_OPEN,
+    RUNS_MOVED,  /* a segment is gone: copy the extents again */
+    RUNS_FAILED, /* err says why */
+};
+/* Looks up the segments of runs made by log_run_of(), checks and opens them. */
+enum runs_opened runs_open(struct shapelog *store, struct log_run *runs, size_t n, struct err *err);
+/* Ends a log whose segments were not found READ_ATTEMPTS times; returns false. */
+bool log_lacks_segment(struct shapelog *store, struct log *log, struct err *err);
+/* True, with the error for readers, when the log has ended. Holding the stripe. */
+bool log_ended(const struct log *log, struct err *err);
+
+/* An extent with its bytes. */
+struct log_extent {
+    struct extent at;
+    struct slice bytes;
+};
+/* The extent's index holds as long as the log has not ended. Reads a file; takes the stripe. */
+bool log_extent_load(struct shapelog *store, struct log *log, uint32_t index,
+                     struct log_extent *extent, struct err *err) MUST_CHECK;
+void log_extent_release(struct log_extent *extent);
 
 /* ---- snapshot_file.c ------------------------------------------------------------------------- */
 

@@ -3,6 +3,7 @@
  * snapshots, logs end and are made anew, segments are compacted. Made for ThreadSanitizer; what is
  * read is checked all the same.
  */
+#include "shapelog/range.h"
 #include "test_shapelog_fixture.h"
 
 #include <pthread.h>
@@ -49,6 +50,36 @@ static void follow(struct world *w, struct log *log, struct log_cursor *cursor, 
     } while (n > 0);
 }
 
+/* The same by offsets, from the beginning: a whole chunk a time, and then again from *at, where it
+ * was the last time. */
+static void follow_ranges(struct world *w, struct log *log, struct log_offset *at)
+{
+    struct log_range_cursor cursor = {0};
+    struct log_piece pieces[16];
+    struct log_range range;
+    struct err err;
+    lsn_t last = at->lsn;
+    size_t n;
+
+    assert_ok(log_range_after(w->store, log, *at, UINT64_MAX, &range, &err), err);
+    do {
+        assert_ok(log_range_read(w->store, log, &range, &cursor, pieces, 16, &n, &err), err);
+        for (size_t i = 0; i < n; i++) {
+            char text[32] = {0};
+
+            assert_in_range(pieces[i].len, 1, sizeof(text) - 1);
+            assert_int_equal(pread(pieces[i].fd, text, pieces[i].len, (off_t)pieces[i].offset),
+                             pieces[i].len);
+            assert_true(strtoull(text, NULL, 10) == pieces[i].commit_lsn);
+            assert_true(pieces[i].commit_lsn > last);
+            last = pieces[i].commit_lsn;
+        }
+        log_pieces_release(pieces, n);
+    } while (n > 0);
+    assert_true(last == range.to.lsn);
+    *at = range.to;
+}
+
 static void on_wake(struct log_listener *listener)
 {
     atomic_fetch_add(&((struct waiter *)listener)->world->wakes, 1);
@@ -59,6 +90,7 @@ static void *reader_main(void *arg)
     struct world *w = arg;
     struct waiter waiter = {{.wake = on_wake}, w};
     struct log_cursor cursors[LOGS] = {{0}};
+    struct log_offset offsets[LOGS] = {{0}};
     lsn_t last[LOGS] = {0};
     struct log *news;
     struct err err;
@@ -69,8 +101,10 @@ static void *reader_main(void *arg)
     while (!atomic_load(&w->done)) {
         while ((news = log_listener_next(w->store, &waiter.listener))) {
             for (unsigned i = 0; i < LOGS; i++) {
-                if (w->logs[i] == news)
-                    follow(w, news, &cursors[i], &last[i]);
+                if (w->logs[i] != news)
+                    continue;
+                follow(w, news, &cursors[i], &last[i]);
+                follow_ranges(w, news, &offsets[i]);
             }
             log_unref(news);
         }
@@ -79,6 +113,9 @@ static void *reader_main(void *arg)
     for (unsigned i = 0; i < LOGS; i++) {
         follow(w, w->logs[i], &cursors[i], &last[i]);
         assert_true(last[i] == log_last(w->logs[i], UINT64_MAX));
+        for (unsigned k = 0; k < TRANSACTIONS && offsets[i].lsn < last[i]; k++)
+            follow_ranges(w, w->logs[i], &offsets[i]);
+        assert_true(log_offset_compare(offsets[i], log_end(w->logs[i], UINT64_MAX)) == 0);
         log_unwatch(w->store, w->logs[i], &waiter.listener);
     }
     shapelog_unlisten(w->store, &waiter.listener);
