@@ -33,38 +33,65 @@ int table_column_index(const struct table *table, struct slice name)
     return -1;
 }
 
-bool table_matches(const struct table *table, const struct relation *relation, int16_t *map)
+int table_attnum_index(const struct table *table, int16_t attnum)
 {
-    uint16_t found = 0;
-
-    if (table->relid == relation->relid && (!slice_eq(table->nspname, relation->nspname) ||
-                                            !slice_eq(table->relname, relation->relname)))
-        return false;
-    for (uint16_t i = 0; i < table->ncols; i++) {
-        const struct table_column *col = &table->cols[i];
-
-        map[i] = -1;
-        for (uint16_t j = 0; j < relation->ncols && map[i] < 0; j++) {
-            if (slice_eq(relation->cols[j].name, col->name))
-                map[i] = (int16_t)j;
-        }
-        if (map[i] < 0 && !col->generated)
-            return false;
-        if (map[i] >= 0 && (relation->cols[map[i]].typid != col->typid ||
-                            relation->cols[map[i]].typmod != col->typmod))
-            return false;
-        found = (uint16_t)(found + (map[i] >= 0));
+    for (int i = 0; i < table->ncols; i++) {
+        if (table->cols[i].attnum == attnum)
+            return i;
     }
-    return found == relation->ncols;
+    return -1;
 }
 
-static bool column_same(const struct table_column *a, const struct table_column *b)
+static int16_t find_column(const struct table_column *col, const struct relation *relation)
+{
+    for (uint16_t j = 0; j < relation->ncols; j++) {
+        const struct relation_column *theirs = &relation->cols[j];
+
+        if (slice_eq(theirs->name, col->name))
+            return theirs->typid == col->typid && theirs->typmod == col->typmod ? (int16_t)j : -1;
+    }
+    return -1;
+}
+
+static bool is_in_order(const int16_t *map, uint16_t n)
+{
+    int16_t last = -1;
+
+    for (uint16_t i = 0; i < n; i++) {
+        if (map[i] >= 0 && map[i] < last)
+            return false;
+        if (map[i] >= 0)
+            last = map[i];
+    }
+    return true;
+}
+
+struct table_map table_map(const struct table *table, const struct relation *relation, int16_t *map,
+                           bool *is_lost)
+{
+    bool own = table->relid == relation->relid;
+    struct table_map found = {.renamed = own && (!slice_eq(table->nspname, relation->nspname) ||
+                                                 !slice_eq(table->relname, relation->relname))};
+    uint16_t n = 0;
+
+    for (uint16_t i = 0; i < table->ncols; i++) {
+        map[i] = find_column(&table->cols[i], relation);
+        is_lost[i] = map[i] < 0 && !table->cols[i].generated;
+        found.lost |= is_lost[i];
+        n = (uint16_t)(n + (map[i] >= 0));
+    }
+    found.added = n < relation->ncols;
+    for (uint16_t i = 0; own && !is_in_order(map, table->ncols) && i < table->ncols; i++)
+        is_lost[i] = found.lost = true;
+    return found;
+}
+
+bool table_column_same(const struct table_column *a, const struct table_column *b)
 {
     return slice_eq(a->name, b->name) && a->attnum == b->attnum && a->typid == b->typid &&
            a->typmod == b->typmod && a->basetypid == b->basetypid && a->ndims == b->ndims &&
-           a->pk_index == b->pk_index && a->not_null == b->not_null &&
-           a->generated == b->generated && a->collation_is_c == b->collation_is_c &&
-           a->ctype_is_c == b->ctype_is_c &&
+           a->pk_index == b->pk_index && a->generated == b->generated &&
+           a->collation_is_c == b->collation_is_c && a->ctype_is_c == b->ctype_is_c &&
            a->collation_deterministic == b->collation_deterministic;
 }
 
@@ -74,7 +101,8 @@ bool table_same(const struct table *a, const struct table *b)
         a->npk != b->npk || !slice_eq(a->nspname, b->nspname) || !slice_eq(a->relname, b->relname))
         return false;
     for (uint16_t i = 0; i < a->ncols; i++) {
-        if (!column_same(&a->cols[i], &b->cols[i]))
+        if (!table_column_same(&a->cols[i], &b->cols[i]) ||
+            a->cols[i].not_null != b->cols[i].not_null)
             return false;
     }
     return true;
@@ -82,7 +110,7 @@ bool table_same(const struct table *a, const struct table *b)
 
 static bool column_identical(const struct table_column *a, const struct table_column *b)
 {
-    return column_same(a, b) && slice_eq(a->typname, b->typname) && a->class == b->class &&
+    return a->stamp == b->stamp && slice_eq(a->typname, b->typname) && a->class == b->class &&
            a->basetypmod == b->basetypmod && slice_eq(a->basetypname, b->basetypname) &&
            a->elemtypid == b->elemtypid && slice_eq(a->elemtypname, b->elemtypname) &&
            a->in_identity == b->in_identity;
@@ -90,7 +118,8 @@ static bool column_identical(const struct table_column *a, const struct table_co
 
 bool table_identical(const struct table *a, const struct table *b)
 {
-    if (!table_same(a, b) || a->replident != b->replident || !slice_eq(a->storage, b->storage))
+    if (!table_same(a, b) || a->replident != b->replident || !slice_eq(a->storage, b->storage) ||
+        !slice_eq(a->published, b->published))
         return false;
     for (uint16_t i = 0; i < a->ncols; i++) {
         if (!column_identical(&a->cols[i], &b->cols[i]))

@@ -4,7 +4,7 @@
  * it points to lives in its own arena.
  *
  * The stream's relation (change/relation.h) gives names and type oids alone;
- * table_matches() says whether the two still speak of the same columns.
+ * table_map() says whether the two still speak of the same columns.
  */
 #ifndef CHANGE_TABLE_H
 #define CHANGE_TABLE_H
@@ -41,6 +41,7 @@ struct table_column {
     struct slice elemtypname; /* its pg_type.typname */
     int16_t ndims;            /* pg_attribute.attndims */
     int16_t pk_index;         /* place in the primary key from 0, or -1 */
+    uint32_t stamp;           /* pg_attribute.xmin: whatever alters the column changes it */
     bool not_null;
     bool generated;      /* and not sent by the stream */
     bool in_identity;    /* sent as part of an old key by the replica identity */
@@ -54,11 +55,9 @@ struct table {
     struct arena arena;
     uint32_t relid;
     struct slice nspname, relname;
-    /* Where its rows lie: "relid:filenode" of it or of each of its leaf partitions, parted by ";".
-     * Rows that come or go without an event (a rewrite, a partition attached or detached) change
-     * it. */
-    struct slice storage;
-    char relkind; /* 'r', or 'p' for a partitioned one */
+    struct slice storage;   /* where its rows lie, and ... */
+    struct slice published; /* ... by what they are sent: change/standing.h */
+    char relkind;           /* 'r', or 'p' for a partitioned one */
     enum replident replident;
     uint16_t ncols;
     struct table_column *cols; /* live columns in attnum order */
@@ -73,12 +72,25 @@ void table_unref(struct table *table);
 
 /* Index of the column, or -1. */
 int table_column_index(const struct table *table, struct slice name);
+/* Index of the column with this attnum, which outlives a rename, or -1. */
+int table_attnum_index(const struct table *table, int16_t attnum);
 
-/* Whether the relation has exactly this table's columns (generated ones may be missing) under the
- * same name; map[i] then is where the relation's tuple holds column i, or -1. `map` has
- * table->ncols places. */
-bool table_matches(const struct table *table, const struct relation *relation, int16_t *map);
+/* How a relation's columns lie in a table. */
+struct table_map {
+    bool renamed; /* the relation is the table's own, under another name */
+    bool added;   /* it has columns that the table has not */
+    bool lost;    /* the table has columns that it has not, or of another type */
+};
 
+/* map[i] becomes the place in the relation's tuple that holds the table's column i, or -1: it is
+ * generated and not sent, or lost (is_lost[i]). Both have table->ncols places. Postgres sends a
+ * table's own columns in the order of their attnums: where that is not so, names have been
+ * exchanged, and all columns count as lost. */
+struct table_map table_map(const struct table *table, const struct relation *relation, int16_t *map,
+                           bool *is_lost);
+
+/* Same type, name and place, whatever its nullability: what was made for one reads the other. */
+bool table_column_same(const struct table_column *a, const struct table_column *b);
 /* Same columns, types, nullability and key. */
 bool table_same(const struct table *a, const struct table *b);
 /* The same in everything: one can stand for the other. */

@@ -117,12 +117,16 @@ static void put_column(const struct table_column *col, bool for_sync, struct buf
     buf_put_u8(out, '}');
 }
 
-void shape_put_schema(const struct shape *shape, bool for_sync, struct buf *out)
+void shape_put_schema_of(const struct shape *shape, const struct table *table, bool for_sync,
+                         struct buf *out)
 {
     buf_put_u8(out, '{');
     for (uint16_t i = 0; i < shape->ncolumns; i++) {
         const struct table_column *col = &shape->table->cols[shape->columns[i]];
+        int at = table == shape->table ? -1 : table_attnum_index(table, col->attnum);
 
+        if (at >= 0)
+            col = &table->cols[at];
         if (i)
             buf_put_u8(out, ',');
         json_put_string(out, col->name);
@@ -130,4 +134,9 @@ void shape_put_schema(const struct shape *shape, bool for_sync, struct buf *out)
         put_column(col, for_sync, out);
     }
     buf_put_u8(out, '}');
+}
+
+void shape_put_schema(const struct shape *shape, bool for_sync, struct buf *out)
+{
+    shape_put_schema_of(shape, shape->table, for_sync, out);
 }

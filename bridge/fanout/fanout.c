@@ -4,7 +4,6 @@
 #include "fanout/projection.h"
 #include "fanout/routes.h"
 #include "shapes/effect.h"
-#include "shapes/index.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -31,7 +30,6 @@ struct fanout_registration {
 
 struct fanout {
     struct shapelog *store;
-    struct shape_index *index;
     struct routes routes;
     struct projections projections;
     struct subscription *subscriptions;
@@ -53,7 +51,6 @@ struct fanout *fanout_new(struct shapelog *store, fanout_resolver *resolver, voi
     pthread_condattr_t attr;
 
     f->store = store;
-    f->index = shape_index_new();
     f->routes = (struct routes){.resolver = resolver, .owner = owner};
     projections_init(&f->projections, store);
     pthread_mutex_init(&f->mutex, NULL);
@@ -73,7 +70,7 @@ const struct fanout_stats *fanout_get_stats(const struct fanout *f)
 
 static void unsubscribe(struct fanout *f, struct subscription *sub)
 {
-    shape_index_remove(f->index, sub->shape, sub);
+    shape_index_remove(sub->followed->index, sub->shape, sub);
     if (sub->prev)
         sub->prev->next = sub->next;
     else
@@ -85,13 +82,6 @@ static void unsubscribe(struct fanout *f, struct subscription *sub)
     shape_unref(sub->shape);
     log_unref(sub->log);
     free(sub);
-}
-
-static void end_now(struct fanout *f, struct subscription *sub, const char *reason)
-{
-    shapelog_end_log(f->store, sub->log, reason);
-    atomic_fetch_add_explicit(&f->stats.ended, 1, memory_order_relaxed);
-    unsubscribe(f, sub);
 }
 
 /* Ends by the transaction at hand. The subscription stays until it is over: its projection's lane
@@ -107,25 +97,34 @@ static void end_by_txn(struct fanout *f, struct subscription *sub, const char *r
     f->swept = 0;
 }
 
-static void end_table_now(struct fanout *f, uint32_t relid, const char *reason)
+/* Whether a change of the table's rows touches what the shape uses. */
+static bool is_touched(const struct shape *shape, const struct fanout_rewrite *rewrite)
 {
-    struct arena arena = {0};
-    size_t n;
-    void **subs = shape_index_table(f->index, relid, &arena, &n);
+    bool touched = rewrite->all || shape->all_columns;
 
-    for (size_t i = 0; i < n; i++)
-        end_now(f, subs[i], reason);
-    arena_release(&arena);
+    for (size_t i = 0; !touched && i < rewrite->ncolumns; i++) {
+        int at = table_column_index(shape->table, rewrite->columns[i]);
+
+        touched = at >= 0 && shape_uses(shape, (uint16_t)at);
+    }
+    return touched;
 }
 
-static void end_table_by_txn(struct fanout *f, uint32_t relid, const char *reason)
+static void end_touched(struct fanout *f, uint32_t relid, const struct fanout_rewrite *rewrite)
 {
     struct arena arena = {0};
-    size_t n;
-    void **subs = shape_index_table(f->index, relid, &arena, &n);
 
-    for (size_t i = 0; i < n; i++)
-        end_by_txn(f, subs[i], reason);
+    for (struct followed_table *t = routes_table(&f->routes, relid); t; t = t->next) {
+        size_t n;
+        void **subs = shape_index_table(t->index, relid, &arena, &n);
+
+        for (size_t i = 0; i < n; i++) {
+            struct subscription *sub = subs[i];
+
+            if (is_touched(sub->shape, rewrite))
+                end_by_txn(f, sub, rewrite->reason);
+        }
+    }
     arena_release(&arena);
 }
 
@@ -136,18 +135,13 @@ void fanout_add(struct fanout *f, struct log *log)
     sub->log = log_ref(log);
     sub->shape = shape_ref(log_shape(log));
     sub->followed = routes_follow(&f->routes, sub->shape->table);
-    if (!sub->followed) {
-        /* The worker saw another catalogue than the logs before it: those are out of date. */
-        end_table_now(f, sub->shape->table->relid, "the table's definition has changed");
-        sub->followed = routes_follow(&f->routes, sub->shape->table);
-    }
     sub->projection = projections_get(&f->projections, sub->followed->table, sub->shape);
     sub->needs_full = shape_needs_full(sub->shape);
     sub->next = f->subscriptions;
     if (sub->next)
         sub->next->prev = sub;
     f->subscriptions = sub;
-    shape_index_add(f->index, sub->shape, sub);
+    shape_index_add(sub->followed->index, sub->shape, sub);
 }
 
 /* Logs are ended by other threads too: let go of those. */
@@ -166,7 +160,6 @@ void fanout_free(struct fanout *f)
         return;
     while (f->subscriptions)
         unsubscribe(f, f->subscriptions);
-    shape_index_free(f->index);
     projections_release(&f->projections);
     routes_release(&f->routes);
     arena_release(&f->arena);
@@ -287,27 +280,62 @@ static bool lacks_old(const struct change *change)
     return change->op != CHANGE_INSERT && (!change->old || change->old_is_key);
 }
 
-/* The identity was changed since some shapes were made, or a partition has another one: ends those
- * that took a column for part of it which is not. */
-static void end_misled(struct fanout *f, const struct route *route, const struct relation *relation)
+/* Calls for each shape of the route's table. */
+static size_t each_shape(struct fanout *f, const struct route *route,
+                         const struct relation *relation,
+                         bool (*each)(struct fanout *f, struct subscription *sub,
+                                      const struct route *route, const struct relation *relation))
 {
     struct arena arena = {0};
-    size_t n;
-    void **subs = shape_index_table(f->index, route->to->table->relid, &arena, &n);
+    size_t n, found = 0;
+    void **subs = shape_index_table(route->to->index, route->to->table->relid, &arena, &n);
 
-    for (size_t s = 0; s < n; s++) {
-        struct subscription *sub = subs[s];
-        const struct table *table = sub->shape->table;
+    for (size_t i = 0; i < n; i++)
+        found += each(f, subs[i], route, relation);
+    arena_release(&arena);
+    return found;
+}
 
-        for (uint16_t i = 0; i < table->ncols; i++) {
-            if (table->cols[i].in_identity && route->map[i] >= 0 &&
-                !relation->cols[route->map[i]].in_identity) {
-                end_by_txn(f, sub, NOT_SENT);
-                break;
-            }
+static bool end_misled(struct fanout *f, struct subscription *sub, const struct route *route,
+                       const struct relation *relation)
+{
+    const struct table *table = sub->shape->table;
+
+    for (uint16_t i = 0; i < table->ncols; i++) {
+        if (table->cols[i].in_identity && route->map[i] >= 0 &&
+            !relation->cols[route->map[i]].in_identity) {
+            end_by_txn(f, sub, NOT_SENT);
+            return true;
         }
     }
-    arena_release(&arena);
+    return false;
+}
+
+static bool end_hurt(struct fanout *f, struct subscription *sub, const struct route *route,
+                     const struct relation *relation)
+{
+    const struct shape *shape = sub->shape;
+    bool whole = shape->all_columns || shape->table->npk == 0;
+    bool hurt = route->found.renamed || (whole && route->found.added);
+
+    (void)relation;
+    for (uint16_t i = 0; route->found.lost && !hurt && i < shape->table->ncols; i++)
+        hurt = route->lost[i] && shape_uses(shape, i);
+    if (hurt)
+        end_by_txn(f, sub, "the table's columns have changed");
+    return hurt;
+}
+
+/* The relation has other columns than the table: ends the shapes that are not what they were. Those
+ * that wait for their snapshot stay until it is known, and are asked again. */
+static void end_all_hurt(struct fanout *f, struct route *route, const struct relation *relation)
+{
+    const struct table_map *found = &route->found;
+
+    if (!(found->renamed || found->added || found->lost) || route->clean == route->to->generation)
+        return;
+    if (each_shape(f, route, relation, end_hurt) == 0)
+        route->clean = route->to->generation;
 }
 
 /* Asks one subscription what the change is to it. */
@@ -370,23 +398,14 @@ static bool take_route(struct fanout *f, const struct route *route, const struct
     mapped.old = route_tuple(route, change->old, NULL, &f->arena);
     mapped.new =
         route_tuple(route, change->new, change->old_is_key ? NULL : change->old, &f->arena);
+    /* The identity was changed since some shapes were made, or a partition has another one: ends
+     * those that took a column for part of it which is not. */
     if (lacks_old(change) && !route->identity_holds)
-        end_misled(f, route, relation);
-    void **subs = shape_index_find(f->index, relid, &mapped, &f->arena, &n);
+        each_shape(f, route, relation, end_misled);
+    void **subs = shape_index_find(route->to->index, relid, &mapped, &f->arena, &n);
     for (size_t i = 0; i < n; i++)
         ask(f, subs[i], &mapped, &touched);
     return append_all(f, touched, &mapped, op, err);
-}
-
-/* The tables that the relation's rows are for; in the arena, for ending shapes rebuilds the routes.
- */
-static uint32_t *routed_tables(struct fanout *f, const struct relation_routes *routes)
-{
-    uint32_t *relids = arena_calloc(&f->arena, routes->n, sizeof(*relids));
-
-    for (size_t i = 0; i < routes->n; i++)
-        relids[i] = routes->routes[i].to->table->relid;
-    return relids;
 }
 
 bool fanout_change(struct fanout *f, const struct relation *relation, const struct change *change,
@@ -397,38 +416,33 @@ bool fanout_change(struct fanout *f, const struct relation *relation, const stru
     if (!routes_of(&f->routes, relation, &routes, err))
         return false;
     arena_reset(&f->arena);
-    const size_t n = routes->n;
-    const uint32_t *relids = n ? routed_tables(f, routes) : NULL;
-
-    for (size_t i = 0; i < n; i++) {
-        if (!routes_of(&f->routes, relation, &routes, err))
-            return false;
-        const struct route *route = route_to(routes, relids[i]);
-
-        if (route && !route->matches)
-            end_table_by_txn(f, relids[i], "the table's columns have changed");
-        else if (route && !take_route(f, route, relation, change, op, err))
+    for (size_t i = 0; i < routes->n; i++) {
+        end_all_hurt(f, &routes->routes[i], relation);
+        if (!take_route(f, &routes->routes[i], relation, change, op, err))
             return false;
     }
     return true;
 }
 
-bool fanout_end_table(struct fanout *f, uint32_t relid, const char *reason, struct err *err)
+bool fanout_rewrite_table(struct fanout *f, uint32_t relid, const struct fanout_rewrite *rewrite,
+                          struct err *err)
 {
     struct relation_routes *routes;
 
     if (!routes_ancestors(&f->routes, relid, &routes, err))
         return false;
-    end_table_by_txn(f, relid, reason);
+    end_touched(f, relid, rewrite);
     for (size_t i = 0; i < routes->nancestors; i++)
-        end_table_by_txn(f, routes->ancestors[i], reason);
+        end_touched(f, routes->ancestors[i], rewrite);
     return true;
 }
 
 bool fanout_truncate(struct fanout *f, const uint32_t *relids, uint32_t n, struct err *err)
 {
+    const struct fanout_rewrite rewrite = {.reason = "the table was truncated", .all = true};
+
     for (uint32_t i = 0; i < n; i++) {
-        if (!fanout_end_table(f, relids[i], "the table was truncated", err))
+        if (!fanout_rewrite_table(f, relids[i], &rewrite, err))
             return false;
     }
     return true;

@@ -42,9 +42,15 @@ bool fanout_change(struct fanout *fanout, const struct relation *relation,
 bool fanout_truncate(struct fanout *fanout, const uint32_t *relids, uint32_t n,
                      struct err *err) MUST_CHECK;
 /* The transaction at hand changed the table's rows without events: its shapes, and those above it,
- * end. */
-bool fanout_end_table(struct fanout *fanout, uint32_t relid, const char *reason,
-                      struct err *err) MUST_CHECK;
+ * end; where the changed columns are known, those that use one of them, or all columns. */
+struct fanout_rewrite {
+    const char *reason;
+    bool all; /* any column may have changed */
+    const struct slice *columns;
+    size_t ncolumns;
+};
+bool fanout_rewrite_table(struct fanout *fanout, uint32_t relid,
+                          const struct fanout_rewrite *rewrite, struct err *err) MUST_CHECK;
 bool fanout_commit(struct fanout *fanout, const struct txn *txn, struct err *err) MUST_CHECK;
 void fanout_rollback(struct fanout *fanout);
 bool fanout_settle(struct fanout *fanout, lsn_t position, lsn_t end_lsn,

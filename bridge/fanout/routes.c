@@ -12,6 +12,8 @@ static void relation_free(struct relation_routes *r)
 static void followed_free(struct followed_table *t)
 {
     table_unref(t->table);
+    table_unref(t->latest);
+    shape_index_free(t->index);
     free(t->relied);
     free(t);
 }
@@ -24,7 +26,10 @@ void routes_release(struct routes *routes)
         relation_free(slot->value);
     u64map_release(&routes->relations);
     for (size_t at = 0; (slot = u64map_next(&routes->tables, &at));) {
-        followed_free(slot->value);
+        for (struct followed_table *t = slot->value, *next; t; t = next) {
+            next = t->next;
+            followed_free(t);
+        }
     }
     u64map_release(&routes->tables);
 }
@@ -43,19 +48,38 @@ struct followed_table *routes_table(const struct routes *routes, uint32_t relid)
     return u64map_get(&routes->tables, relid);
 }
 
+static struct followed_table *followed_new(struct routes *routes, struct table *table)
+{
+    struct followed_table *t = xcalloc(1, sizeof(*t));
+
+    t->table = table_ref(table);
+    t->latest = table_ref(table);
+    t->index = shape_index_new();
+    t->relied = xcalloc(table->ncols, sizeof(*t->relied));
+    t->next = u64map_set(&routes->tables, table->relid, t);
+    unbuild_all(routes);
+    return t;
+}
+
+/* What is known of partitions may be older than what the shape was made for. */
+static void keep_latest(struct routes *routes, struct followed_table *t, struct table *table)
+{
+    if (table->relkind == 'p' && (!t->users || !slice_eq(t->latest->storage, table->storage)))
+        routes_forget(routes, 0);
+    table_ref(table);
+    table_unref(t->latest);
+    t->latest = table;
+}
+
 struct followed_table *routes_follow(struct routes *routes, struct table *table)
 {
     struct followed_table *t = routes_table(routes, table->relid);
 
-    if (t && !table_same(t->table, table))
-        return NULL;
-    if (!t) {
-        t = xcalloc(1, sizeof(*t));
-        t->table = table_ref(table);
-        t->relied = xcalloc(table->ncols, sizeof(*t->relied));
-        u64map_set(&routes->tables, table->relid, t);
-        unbuild_all(routes);
-    }
+    while (t && !table_same(t->table, table))
+        t = t->next;
+    if (!t)
+        t = followed_new(routes, table);
+    keep_latest(routes, t, table);
     for (uint16_t i = 0; i < table->ncols; i++) {
         if (table->cols[i].in_identity && !t->relied[i]) {
             t->relied[i] = true;
@@ -63,14 +87,29 @@ struct followed_table *routes_follow(struct routes *routes, struct table *table)
         }
     }
     t->users++;
+    t->generation++;
     return t;
+}
+
+static void remove_version(struct routes *routes, const struct followed_table *t)
+{
+    uint32_t relid = t->table->relid;
+    struct followed_table *first = routes_table(routes, relid), **link = &first;
+
+    while (*link != t)
+        link = &(*link)->next;
+    *link = t->next;
+    if (first)
+        u64map_set(&routes->tables, relid, first);
+    else
+        u64map_remove(&routes->tables, relid);
 }
 
 void routes_unfollow(struct routes *routes, struct followed_table *t)
 {
     if (--t->users > 0)
         return;
-    u64map_remove(&routes->tables, t->table->relid);
+    remove_version(routes, t);
     unbuild_all(routes);
     followed_free(t);
 }
@@ -114,21 +153,39 @@ bool routes_ancestors(struct routes *routes, uint32_t relid, struct relation_rou
     return ok || err_wrap(err, "could not look up the partitions' roots");
 }
 
-static void add_route(struct relation_routes *r, struct followed_table *to,
-                      const struct relation *relation)
+static void build_route(struct route *route, struct followed_table *to,
+                        const struct relation *relation, struct arena *arena)
 {
-    struct route *route = &r->routes[r->n++];
+    uint16_t ncols = to->table->ncols;
 
     *route = (struct route){.to = to};
-    route->map = arena_calloc(&r->route_arena, to->table->ncols, sizeof(*route->map));
-    route->matches = table_matches(to->table, relation, route->map);
-    route->same_places = route->matches && relation->ncols == to->table->ncols;
-    for (int i = 0; i < to->table->ncols && route->same_places; i++)
-        route->same_places = route->map[i] == i;
-    route->identity_holds = route->matches;
-    for (int i = 0; i < to->table->ncols && route->identity_holds; i++)
-        route->identity_holds =
-            !to->relied[i] || route->map[i] < 0 || relation->cols[route->map[i]].in_identity;
+    route->map = arena_calloc(arena, ncols, sizeof(*route->map));
+    route->lost = arena_calloc(arena, ncols, sizeof(*route->lost));
+    route->found = table_map(to->table, relation, route->map, route->lost);
+    route->same_places = relation->ncols == ncols;
+    route->identity_holds = true;
+    for (int i = 0; i < ncols; i++) {
+        int16_t at = route->map[i];
+
+        route->same_places &= at == i;
+        route->identity_holds &= !to->relied[i] || at < 0 || relation->cols[at].in_identity;
+    }
+}
+
+static size_t count_versions(const struct routes *routes, uint32_t relid)
+{
+    size_t n = 0;
+
+    for (const struct followed_table *t = routes_table(routes, relid); t; t = t->next)
+        n++;
+    return n;
+}
+
+static void add_routes(struct routes *routes, struct relation_routes *r, uint32_t relid,
+                       const struct relation *relation)
+{
+    for (struct followed_table *t = routes_table(routes, relid); t; t = t->next)
+        build_route(&r->routes[r->n++], t, relation, &r->route_arena);
 }
 
 bool routes_of(struct routes *routes, const struct relation *relation,
@@ -140,29 +197,17 @@ bool routes_of(struct routes *routes, const struct relation *relation,
     if (r->built)
         return true;
 
-    struct followed_table *own = routes_table(routes, relation->relid);
+    size_t n = count_versions(routes, relation->relid);
+    for (size_t i = 0; i < r->nancestors; i++)
+        n += count_versions(routes, r->ancestors[i]);
     arena_reset(&r->route_arena);
-    r->routes = arena_calloc(&r->route_arena, r->nancestors + 1, sizeof(*r->routes));
+    r->routes = arena_calloc(&r->route_arena, n, sizeof(*r->routes));
     r->n = 0;
-    if (own)
-        add_route(r, own, relation);
-    for (size_t i = 0; i < r->nancestors; i++) {
-        struct followed_table *root = routes_table(routes, r->ancestors[i]);
-
-        if (root)
-            add_route(r, root, relation);
-    }
+    add_routes(routes, r, relation->relid, relation);
+    for (size_t i = 0; i < r->nancestors; i++)
+        add_routes(routes, r, r->ancestors[i], relation);
     r->built = true;
     return true;
-}
-
-const struct route *route_to(const struct relation_routes *routes, uint32_t relid)
-{
-    for (size_t i = 0; i < routes->n; i++) {
-        if (routes->routes[i].to->table->relid == relid)
-            return &routes->routes[i];
-    }
-    return NULL;
 }
 
 static bool has_unchanged(const struct tuple *tuple)

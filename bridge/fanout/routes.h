@@ -2,9 +2,11 @@
  * Which tables' shapes a relation's rows are for: its own, and those of the
  * partitioned tables above it. And how its columns lie in theirs.
  *
- * A table is there while it has shapes. Its columns are one version of the
- * catalogue's; when the stream's relation has others, the route says so and the table's
- * shapes end.
+ * A table is there while it has shapes, in as many versions as its shapes were
+ * typed with: after an ALTER TABLE those that do not use what was altered go on
+ * as they were, beside newer ones. When the stream's relation has other columns
+ * than a version, the route says which are missing, and the shapes that use them
+ * end.
  */
 #ifndef FANOUT_ROUTES_H
 #define FANOUT_ROUTES_H
@@ -12,20 +14,28 @@
 #include "base/hash.h"
 #include "change/table.h"
 #include "fanout/fanout.h"
+#include "shapes/index.h"
 
+/* A table in one version. */
 struct followed_table {
     struct table *table;
+    struct table *latest;        /* the same columns, as they were looked up last */
+    struct followed_table *next; /* another version of the same table */
+    struct shape_index *index;   /* its shapes */
     size_t users;
+    unsigned generation; /* grows with each shape that comes */
     bool *relied; /* which columns any of its shapes took to be part of the replica identity */
 };
 
 /* From one relation to one table. */
 struct route {
     struct followed_table *to;
-    bool matches;
+    struct table_map found;
     bool same_places;    /* the columns lie in the same places: tuples pass as they are */
     bool identity_holds; /* the relation's replica identity has all columns that were relied on */
     int16_t *map;        /* places in the relation's tuple by the table's columns, -1: not sent */
+    bool *lost;          /* by the table's columns: no shape may use it any more */
+    unsigned clean;      /* the table's generation at which no shape did, 0: not looked yet */
 };
 
 struct relation_routes {
@@ -41,7 +51,7 @@ struct relation_routes {
 };
 
 struct routes {
-    struct u64map tables;    /* relid -> struct followed_table */
+    struct u64map tables;    /* relid -> struct followed_table, the first version */
     struct u64map relations; /* relid -> struct relation_routes */
     fanout_resolver *resolver;
     void *owner;
@@ -49,16 +59,16 @@ struct routes {
 
 void routes_release(struct routes *routes);
 
-/* The table with one more user; NULL when it is there in another version. */
+/* The table's version with one more user. */
 struct followed_table *routes_follow(struct routes *routes, struct table *table);
 void routes_unfollow(struct routes *routes, struct followed_table *followed);
+/* The first version of the table, or NULL. */
 struct followed_table *routes_table(const struct routes *routes, uint32_t relid);
 
-/* Where this relation's rows go. */
+/* Where this relation's rows go. Until a shape comes or goes, the relation changes, or
+ * routes_forget(). */
 bool routes_of(struct routes *routes, const struct relation *relation,
                struct relation_routes **found, struct err *err) MUST_CHECK;
-/* The one to this table, or NULL. */
-const struct route *route_to(const struct relation_routes *routes, uint32_t relid);
 /* The relation's ancestors, looked up if they are not known. */
 bool routes_ancestors(struct routes *routes, uint32_t relid, struct relation_routes **found,
                       struct err *err) MUST_CHECK;

@@ -95,21 +95,31 @@ static bool truncate_(struct wal_sink *sink, const uint32_t *relids, uint32_t n,
     return fanout_truncate(fanout_of(sink), relids, n, err);
 }
 
+static bool rewritten(struct wal_sink *sink, const struct ddl_event *event, struct err *err)
+{
+    const struct fanout_rewrite rewrite = {
+        .reason = "the table was rewritten",
+        .all = event->all,
+        .columns = event->columns,
+        .ncolumns = event->ncolumns,
+    };
+
+    return fanout_rewrite_table(fanout_of(sink), event->relid, &rewrite, err);
+}
+
 static bool message(struct wal_sink *sink, struct slice prefix, struct slice content,
                     struct err *err)
 {
-    uint32_t relid;
+    struct arena arena = {0};
+    struct ddl_event event = ddl_event_read(prefix, content, &arena);
+    bool ok = true;
 
-    switch (ddl_event_read(prefix, content, &relid)) {
-    case DDL_NONE:
-        return true;
-    case DDL_OTHER:
+    if (event.kind == DDL_OTHER)
         keeper_check_soon(((struct stream_sink *)sink)->bridge->keeper);
-        return true;
-    case DDL_REWRITE:
-        return fanout_end_table(fanout_of(sink), relid, "the table was rewritten", err);
-    }
-    return true;
+    else if (event.kind == DDL_REWRITE)
+        ok = rewritten(sink, &event, err);
+    arena_release(&arena);
+    return ok;
 }
 
 static bool commit(struct wal_sink *sink, const struct txn *txn, struct err *err)
@@ -146,18 +156,23 @@ static const struct wal_sink_ops sink_ops = {
     .confirmable = confirmable,
 };
 
-/* On the stream thread, once a relation: a query on a connection of its own. */
+/* On the stream thread, once a relation: a query on a connection of its own. A partition may be
+ * new: the keeper looks whether it has the identity that its shapes need. */
 static bool resolve_ancestors(void *owner, uint32_t relid, struct arena *arena,
                               uint32_t **ancestors, size_t *n, struct err *err)
 {
-    struct stream_sink *sink = &((struct bridge *)owner)->sink;
+    struct bridge *b = owner;
+    struct stream_sink *sink = &b->sink;
 
     for (int tries = 0; tries < 2; tries++) {
         if (!connect_sink(sink, err))
             return false;
         if (catalog_await_relation(sink->conn, relid, sink->xid, UNSEEN_RELATION_MS, err) &&
-            catalog_ancestors(sink->conn, relid, arena, ancestors, n, err))
+            catalog_ancestors(sink->conn, relid, arena, ancestors, n, err)) {
+            if (*n)
+                keeper_check_soon(b->keeper);
             return true;
+        }
         if (pg_alive(sink->conn))
             return false;
     }

@@ -2,12 +2,12 @@
  * A table's description as bytes, for the catalogue: what its shapes were typed against. All
  * integers big-endian, texts with their length (4 bytes) before them.
  *
- *     version 1, relid 4, nspname, relname, storage, relkind 1, replident 1, ncols 2, columns,
- *     npk 2, pk 2 each
+ *     version 1, relid 4, nspname, relname, storage, published, relkind 1, replident 1, ncols 2,
+ *     columns, npk 2, pk 2 each
  */
 #include "shapelog/catalog.h"
 
-#define TABLE_VERSION 1u
+#define TABLE_VERSION 2u
 
 enum column_flag {
     COLUMN_NOT_NULL = 1,
@@ -44,6 +44,7 @@ static void put_column(const struct table_column *col, struct buf *out)
     put_text(out, col->elemtypname);
     buf_put_u16(out, (uint16_t)col->ndims);
     buf_put_u16(out, (uint16_t)col->pk_index);
+    buf_put_u32(out, col->stamp);
     buf_put_u8(out, (uint8_t)((col->not_null ? COLUMN_NOT_NULL : 0) |
                               (col->generated ? COLUMN_GENERATED : 0) |
                               (col->in_identity ? COLUMN_IN_IDENTITY : 0) |
@@ -67,6 +68,7 @@ static void read_column(struct reader *r, struct arena *arena, struct table_colu
     col->elemtypname = read_text(r, arena);
     col->ndims = (int16_t)reader_u16(r);
     col->pk_index = (int16_t)reader_u16(r);
+    col->stamp = reader_u32(r);
 
     uint8_t flags = reader_u8(r);
     col->not_null = flags & COLUMN_NOT_NULL;
@@ -84,6 +86,7 @@ void catalog_put_table(const struct table *table, struct buf *out)
     put_text(out, table->nspname);
     put_text(out, table->relname);
     put_text(out, table->storage);
+    put_text(out, table->published);
     buf_put_u8(out, (uint8_t)table->relkind);
     buf_put_u8(out, (uint8_t)table->replident);
     buf_put_u16(out, table->ncols);
@@ -124,6 +127,7 @@ struct table *catalog_read_table(struct slice bytes, struct err *err)
     table->nspname = read_text(&r, &table->arena);
     table->relname = read_text(&r, &table->arena);
     table->storage = read_text(&r, &table->arena);
+    table->published = read_text(&r, &table->arena);
     table->relkind = (char)reader_u8(&r);
     table->replident = (enum replident)reader_u8(&r);
     read_columns(&r, table);

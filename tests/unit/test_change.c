@@ -2,6 +2,7 @@
 #include "change/lsn.h"
 #include "change/message.h"
 #include "change/pgoutput.h"
+#include "change/standing.h"
 #include "change/table.h"
 #include "change/tables.h"
 #include "change/unseen.h"
@@ -307,28 +308,111 @@ static void test_unsent_values_are_left_out_of_updates(void **state)
     table_unref(table);
 }
 
-static void test_table_matches_by_name_whatever_the_order(void **state)
+static void test_columns_are_mapped_by_name_whatever_a_partitions_order(void **state)
 {
     struct table *table = items_table();
     struct relation_column cols[] = {
         {SLICE("b"), 16, -1, false}, {SLICE("id"), 20, -1, true}, {SLICE("v"), 25, -1, false}};
-    struct relation rel = {16384, SLICE("public"), SLICE("items"), REPLIDENT_FULL, 3, cols};
+    struct relation rel = {16999, SLICE("public"), SLICE("leaf"), REPLIDENT_FULL, 3, cols};
     int16_t map[3];
+    bool lost[3];
+    struct table_map found = table_map(table, &rel, map, lost);
 
     (void)state;
-    assert_true(table_matches(table, &rel, map));
+    assert_false(found.renamed || found.added || found.lost);
     assert_int_equal(map[0], 1);
     assert_int_equal(map[1], 2);
     assert_int_equal(map[2], 0);
-    rel.relname = SLICE("renamed");
-    assert_false(table_matches(table, &rel, map));
-    rel.relid = 16999; /* a partition has a name of its own */
-    assert_true(table_matches(table, &rel, map));
     cols[2].typid = 1043;
-    assert_false(table_matches(table, &rel, map));
+    found = table_map(table, &rel, map, lost);
+    assert_true(found.added && found.lost && lost[1]);
+    assert_false(lost[0] || lost[2]);
     cols[2].typid = 25;
     rel.ncols = 2;
-    assert_false(table_matches(table, &rel, map));
+    found = table_map(table, &rel, map, lost);
+    assert_true(found.lost && lost[1] && !found.added);
+    table_unref(table);
+}
+
+static void test_a_tables_own_columns_that_change_places_are_all_lost(void **state)
+{
+    struct table *table = items_table();
+    struct relation_column cols[] = {
+        {SLICE("id"), 20, -1, true}, {SLICE("v"), 25, -1, false}, {SLICE("b"), 16, -1, false}};
+    struct relation rel = {16384, SLICE("public"), SLICE("items"), REPLIDENT_FULL, 3, cols};
+    int16_t map[3];
+    bool lost[3];
+    struct table_map found = table_map(table, &rel, map, lost);
+
+    (void)state;
+    assert_false(found.renamed || found.added || found.lost);
+    rel.relname = SLICE("other");
+    assert_true(table_map(table, &rel, map, lost).renamed);
+    rel.relname = SLICE("items");
+    cols[1].name = SLICE("b");
+    cols[1].typid = 16;
+    cols[2].name = SLICE("v");
+    cols[2].typid = 25;
+    found = table_map(table, &rel, map, lost);
+    assert_true(found.lost && lost[0] && lost[1] && lost[2]);
+    table_unref(table);
+}
+
+static void test_storage_is_read_leaf_by_leaf(void **state)
+{
+    struct slice rest = SLICE("16400:16500:f:731/;16401:16501:d:");
+    struct table_leaf leaf;
+
+    (void)state;
+    assert_true(storage_find(rest, 16401, &leaf));
+    assert_int_equal(leaf.replident, REPLIDENT_DEFAULT);
+    assert_true(slice_is(leaf.filenode, "16501"));
+    assert_int_equal(leaf.links.len, 0);
+    assert_false(storage_find(rest, 16500, &leaf));
+    assert_true(storage_next(&rest, &leaf));
+    assert_int_equal(leaf.relid, 16400);
+    assert_true(slice_is(leaf.links, "731/"));
+    assert_true(storage_next(&rest, &leaf));
+    assert_false(storage_next(&rest, &leaf));
+}
+
+static void test_a_table_with_one_partition_that_is_not_full_is_not_full(void **state)
+{
+    struct table *table = items_table();
+
+    (void)state;
+    table->replident = REPLIDENT_FULL;
+    table->storage = SLICE("16400:16500:f:731/;16401:16501:d:732/");
+    assert_false(table_is_full(table));
+    table->storage = SLICE("16400:16500:f:731/;16401:16501:f:732/");
+    assert_true(table_is_full(table));
+    table->replident = REPLIDENT_DEFAULT;
+    assert_false(table_is_full(table));
+    table_unref(table);
+}
+
+static void test_a_table_stays_published_as_long_as_one_entry_does(void **state)
+{
+    struct slice then = SLICE("16500:720;r16600;n16601:700");
+    struct table *table = items_table();
+
+    (void)state;
+    assert_true(published_since(then, SLICE("16500:720;n16601:700")));
+    assert_true(published_since(then, SLICE("16500:720;r16600")));
+    assert_false(published_since(then, SLICE("16500:721;r16600"))); /* altered */
+    assert_false(published_since(then, SLICE("16501:720;r16600"))); /* another */
+    assert_false(published_since(then, SLICE("16500:720;r16602"))); /* taken out and put back */
+    assert_false(published_since(then, SLICE("16500:720;n16601:701")));
+    assert_false(published_since(then, SLICE("16500:720")));
+    assert_false(published_since(then, SLICE("")));
+    assert_false(published_since(SLICE(""), then));
+    assert_int_equal(table_publication(table), TABLE_UNPUBLISHED);
+    table->published = SLICE("16500:720");
+    assert_int_equal(table_publication(table), TABLE_UNPUBLISHED);
+    table->published = then;
+    assert_int_equal(table_publication(table), TABLE_PUBLISHED);
+    table->published = SLICE("16500:720;all;f16600");
+    assert_int_equal(table_publication(table), TABLE_FILTERED);
     table_unref(table);
 }
 
@@ -415,7 +499,11 @@ int main(void)
         cmocka_unit_test(test_json_strings_escape_what_must_be_and_nothing_else),
         cmocka_unit_test(test_messages_are_those_of_the_shape_api),
         cmocka_unit_test(test_unsent_values_are_left_out_of_updates),
-        cmocka_unit_test(test_table_matches_by_name_whatever_the_order),
+        cmocka_unit_test(test_columns_are_mapped_by_name_whatever_a_partitions_order),
+        cmocka_unit_test(test_a_tables_own_columns_that_change_places_are_all_lost),
+        cmocka_unit_test(test_storage_is_read_leaf_by_leaf),
+        cmocka_unit_test(test_a_table_with_one_partition_that_is_not_full_is_not_full),
+        cmocka_unit_test(test_a_table_stays_published_as_long_as_one_entry_does),
         cmocka_unit_test(test_a_missing_lsn_is_none),
         cmocka_unit_test(test_equal_tables_are_shared_until_one_differs),
         cmocka_unit_test(test_tables_that_differ_in_anything_are_not_identical),

@@ -52,19 +52,58 @@ static void test_too_few_and_too_many_fields_are_errors(void **state)
     arena_release(&arena);
 }
 
+static struct ddl_event read_event(const char *content, struct arena *arena)
+{
+    return ddl_event_read(SLICE("tombolo"), slice_of(content), arena);
+}
+
 static void test_ddl_messages_are_told_from_others(void **state)
 {
-    uint32_t relid = 0;
+    struct arena arena = {0};
+    struct ddl_event event = read_event("rewrite 16384", &arena);
 
     (void)state;
-    assert_int_equal(ddl_event_read(SLICE("tombolo"), SLICE("rewrite 16384"), &relid), DDL_REWRITE);
-    assert_int_equal(relid, 16384);
-    assert_int_equal(ddl_event_read(SLICE("tombolo"), SLICE("ddl"), &relid), DDL_OTHER);
-    assert_int_equal(ddl_event_read(SLICE("tombolo"), SLICE(""), &relid), DDL_NONE);
-    assert_int_equal(ddl_event_read(SLICE("tombolo"), SLICE("rewrite "), &relid), DDL_NONE);
-    assert_int_equal(
-        ddl_event_read(SLICE("tombolo"), SLICE("rewrite 99999999999999999999"), &relid), DDL_NONE);
-    assert_int_equal(ddl_event_read(SLICE("other"), SLICE("ddl"), &relid), DDL_NONE);
+    assert_int_equal(event.kind, DDL_REWRITE);
+    assert_int_equal(event.relid, 16384);
+    assert_true(event.all);
+    assert_int_equal(read_event("ddl", &arena).kind, DDL_OTHER);
+    assert_int_equal(read_event("", &arena).kind, DDL_NONE);
+    assert_int_equal(read_event("rewrite ", &arena).kind, DDL_NONE);
+    assert_int_equal(read_event("rewrite 99999999999999999999", &arena).kind, DDL_NONE);
+    assert_int_equal(read_event("rewrite 9999999999", &arena).kind, DDL_NONE);
+    assert_int_equal(ddl_event_read(SLICE("other"), SLICE("ddl"), &arena).kind, DDL_NONE);
+    arena_release(&arena);
+}
+
+static void test_a_rewrite_of_columns_names_them(void **state)
+{
+    struct arena arena = {0};
+    struct ddl_event event = read_event("rewrite 16384 4 76,612c62", &arena);
+
+    (void)state;
+    assert_false(event.all);
+    assert_int_equal(event.ncolumns, 2);
+    assert_true(slice_is(event.columns[0], "v"));
+    assert_true(slice_is(event.columns[1], "a,b"));
+    arena_release(&arena);
+}
+
+static void test_a_rewrite_that_does_not_say_of_what_is_of_all(void **state)
+{
+    static const char *const texts[] = {"rewrite 1 1 76",  "rewrite 1 12 76", "rewrite 1 0 76",
+                                        "rewrite 1 4",     "rewrite 1 4 ",    "rewrite 1 4 7",
+                                        "rewrite 1 4 7x",  "rewrite 1 4 ,",   "rewrite 1 4 76,,76",
+                                        "rewrite 1 4 76;", "rewrite 1 x"};
+    struct arena arena = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        struct ddl_event event = read_event(texts[i], &arena);
+
+        assert_int_equal(event.kind, DDL_REWRITE);
+        assert_true(event.all);
+    }
+    arena_release(&arena);
 }
 
 int main(void)
@@ -74,6 +113,8 @@ int main(void)
         cmocka_unit_test(test_a_text_that_looks_like_null_is_not_null),
         cmocka_unit_test(test_too_few_and_too_many_fields_are_errors),
         cmocka_unit_test(test_ddl_messages_are_told_from_others),
+        cmocka_unit_test(test_a_rewrite_of_columns_names_them),
+        cmocka_unit_test(test_a_rewrite_that_does_not_say_of_what_is_of_all),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

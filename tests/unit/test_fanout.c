@@ -79,9 +79,12 @@ static struct table *items_table(void)
 }
 
 /* A log that has its (empty) snapshot. */
-static struct log *follow(struct world *w, const char *where)
+static struct log *follow_columns(struct world *w, const char *where, const char *columns)
 {
-    const struct shape_request request = {.table = SLICE("items"), .where = slice_of(where)};
+    const struct shape_request request = {.table = SLICE("items"),
+                                          .where = slice_of(where),
+                                          .columns = columns ? slice_of(columns)
+                                                             : (struct slice){NULL, 0}};
     const struct snapshot snapshot = {1, 1, NULL, 0};
     const char *field;
     struct err err;
@@ -103,6 +106,11 @@ static struct log *follow(struct world *w, const char *where)
     assert_non_null(writer);
     assert_true(snapshot_writer_finish(writer, &err));
     return log;
+}
+
+static struct log *follow(struct world *w, const char *where)
+{
+    return follow_columns(w, where, NULL);
 }
 
 static int set_up(void **state)
@@ -246,6 +254,82 @@ static void test_another_schema_ends_the_tables_logs_and_nothing_else_stops(void
     assert_string_equal(reason, "the table's columns have changed");
 }
 
+static void test_a_shape_that_names_its_columns_outlives_others(void **state)
+{
+    struct world *w = *state;
+    struct relation_column more[] = {
+        cols[0], {SLICE("owner"), 25, -1, true}, {SLICE("x"), 25, -1, true}};
+    const struct relation altered = {ROOT_RELID, SLICE("public"), SLICE("items"), REPLIDENT_FULL, 3,
+                                     more};
+    struct log *ids = follow_columns(w, "id > 1", "id"),
+               *owners = follow_columns(w, "owner = 7", "id");
+    lsn_t start = w->lsn;
+
+    for (int i = 0; i < 2; i++)
+        run(w, &altered,
+            (struct change){.op = CHANGE_INSERT, .new = TUPLE(TEXT("2"), TEXT("7"), TEXT("y"))});
+    assert_int_equal(log_state(w->all), LOG_ENDED);
+    assert_int_equal(log_state(owners), LOG_ENDED);
+    assert_int_equal(log_state(ids), LOG_LIVE);
+    assert_string_equal(operations(w, ids, start), "ii");
+    log_unref(ids);
+    log_unref(owners);
+}
+
+/* As after ALTER TABLE .. ADD COLUMN, which the older shape does not have. */
+static void test_shapes_of_two_versions_of_a_table_are_followed_side_by_side(void **state)
+{
+    struct world *w = *state;
+    struct relation_column more[] = {cols[0], cols[1], {SLICE("x"), 20, -1, true}};
+    const struct relation altered = {ROOT_RELID, SLICE("public"), SLICE("items"), REPLIDENT_FULL, 3,
+                                     more};
+    struct log *older = follow_columns(w, "owner = 7", "id,owner"), *newer;
+    struct table *before = w->table;
+    lsn_t start;
+
+    w->table = items_table();
+    w->table->cols = memcpy(arena_calloc(&w->table->arena, 3, sizeof(*before->cols)),
+                            w->table->cols, 2 * sizeof(*before->cols));
+    w->table->cols[2] = w->table->cols[1];
+    w->table->cols[2].name = SLICE("x");
+    w->table->cols[2].attnum = 3;
+    w->table->ncols = 3;
+    newer = follow_columns(w, "x = 9", NULL);
+    start = w->lsn;
+    run(w, &altered,
+        (struct change){.op = CHANGE_INSERT, .new = TUPLE(TEXT("1"), TEXT("7"), TEXT("8"))});
+    run(w, &altered,
+        (struct change){.op = CHANGE_UPDATE,
+                        .old = TUPLE(TEXT("1"), TEXT("7"), TEXT("8")),
+                        .new = TUPLE(TEXT("1"), TEXT("6"), TEXT("9"))});
+    assert_string_equal(operations(w, older, start), "id");
+    assert_string_equal(operations(w, newer, start), "i");
+    assert_int_equal(log_state(w->all), LOG_ENDED);
+    log_unref(older);
+    log_unref(newer);
+    table_unref(before);
+}
+
+static void test_a_rewrite_ends_the_shapes_that_use_a_rewritten_column(void **state)
+{
+    struct world *w = *state;
+    const struct slice columns[] = {SLICE("owner"), SLICE("new")};
+    const struct fanout_rewrite rewrite = {.reason = "r", .columns = columns, .ncolumns = 2};
+    struct log *ids = follow_columns(w, "", "id"), *owners = follow_columns(w, "", "id,owner");
+    struct txn txn = next_txn(w);
+    struct err err;
+
+    assert_true(fanout_begin(w->fanout, &txn, &err));
+    assert_true(fanout_rewrite_table(w->fanout, LEAF_RELID, &rewrite, &err));
+    assert_true(fanout_commit(w->fanout, &txn, &err));
+    assert_int_equal(log_state(w->all), LOG_ENDED);
+    assert_int_equal(log_state(w->sevens), LOG_ENDED);
+    assert_int_equal(log_state(owners), LOG_ENDED);
+    assert_int_equal(log_state(ids), LOG_LIVE);
+    log_unref(ids);
+    log_unref(owners);
+}
+
 static void test_an_update_without_its_old_row_ends_what_needs_it(void **state)
 {
     struct world *w = *state;
@@ -345,6 +429,9 @@ int main(void)
         TEST(test_rows_enter_stay_in_move_within_and_leave_a_shape),
         TEST(test_a_partitions_rows_are_the_roots_whatever_its_columns_order),
         TEST(test_another_schema_ends_the_tables_logs_and_nothing_else_stops),
+        TEST(test_a_shape_that_names_its_columns_outlives_others),
+        TEST(test_shapes_of_two_versions_of_a_table_are_followed_side_by_side),
+        TEST(test_a_rewrite_ends_the_shapes_that_use_a_rewritten_column),
         TEST(test_an_update_without_its_old_row_ends_what_needs_it),
         TEST(test_an_identity_that_shrinks_ends_what_relied_on_it),
         TEST(test_a_truncate_ends_logs_also_after_rows_of_the_same_transaction),
