@@ -133,7 +133,7 @@ static bool put_open(struct http_out *out, const struct sync_shape *s)
     buf_put_u8(&b, ',');
     json_put_string(&b, shape->table->relname);
     buf_put_cstr(&b, "],\"schema\":");
-    shape_put_schema(shape, true, &b);
+    log_put_schema(s->log, true, &b);
     buf_printf(&b, ",\"snapshot\":%s}}\n", s->cursor.after ? "false" : "true");
     bool ok = b.len <= http_out_room(out) || b.len > HTTP_OUT_OWNED / 2;
     if (ok && b.len <= http_out_room(out)) {

@@ -42,7 +42,7 @@ static const char columns_sql[] =
     "       a.attcollation <> 0 AND (loc.provider = 'b' OR loc.provider = 'c' AND loc.collate IN"
     "         ('C', 'POSIX', 'C.UTF-8', 'C.utf8')),"
     "       a.attcollation <> 0 AND loc.provider = 'c' AND loc.ctype IN ('C', 'POSIX'),"
-    "       coalesce(coll.collisdeterministic, true)"
+    "       coalesce(coll.collisdeterministic, true), a.xmin"
     "  FROM pg_attribute a"
     "  JOIN pg_class c ON c.oid = a.attrelid"
     "  JOIN pg_type t ON t.oid = a.atttypid"
@@ -84,6 +84,7 @@ enum {
     COL_COLLATION_C,
     COL_CTYPE_C,
     COL_DETERMINISTIC,
+    COL_STAMP,
 };
 
 static void read_column(const struct pg_result *res, int row, struct table *table)
@@ -110,6 +111,7 @@ static void read_column(const struct pg_result *res, int row, struct table *tabl
         .collation_is_c = pg_bool(res, row, COL_COLLATION_C),
         .ctype_is_c = pg_bool(res, row, COL_CTYPE_C),
         .collation_deterministic = pg_bool(res, row, COL_DETERMINISTIC),
+        .stamp = pg_oid(res, row, COL_STAMP),
     };
     table->npk = (uint16_t)(table->npk + (col->pk_index >= 0));
 }
@@ -148,6 +150,7 @@ static struct table *read_table(struct pg_conn *conn, const struct pg_result *re
     table->relkind = pg_value(res, 0, 3).ptr[0];
     table->replident = (enum replident)pg_value(res, 0, 4).ptr[0];
     table->storage = arena_copy(&table->arena, pg_value(res, 0, 5));
+    table->published = arena_copy(&table->arena, pg_value(res, 0, 6));
     if (!read_columns(conn, table, err)) {
         table_unref(table);
         return NULL;
@@ -155,55 +158,107 @@ static struct table *read_table(struct pg_conn *conn, const struct pg_result *re
     return table;
 }
 
-#define TABLE_SQL                                                                                  \
-    "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relreplident,"                               \
-    "       (SELECT coalesce(string_agg(l.oid || ':' || l.relfilenode, ';' ORDER BY l.oid), '')"   \
-    "          FROM pg_class l WHERE l.relkind = 'r' AND l.oid IN " CATALOG_PARTITION_TREE(        \
-        "c.oid") "       )"                                                                        \
-                 "  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"                 \
-                 " WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p'"                       \
-                 "   AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND "         \
-                 "a.attnum > 0"                                                                    \
-                 "                AND NOT a.attisdropped)"
+/* The texts of change/standing.h. A partition that is being detached is none any more. */
+#define STORAGE_SQL                                                                                \
+    "(SELECT coalesce(string_agg(l.oid || ':' || l.relfilenode || ':' || l.relreplident || ':'"    \
+    "                            || t.links, ';' ORDER BY l.oid), '')"                             \
+    "   FROM (WITH RECURSIVE tree(relid, links) AS (SELECT c.oid, ''::text UNION ALL"              \
+    "           SELECT i.inhrelid, i.xmin::text || '/' || tree.links FROM tree"                    \
+    "             JOIN pg_class k ON k.oid = tree.relid AND k.relkind = 'p'"                       \
+    "             JOIN pg_inherits i ON i.inhparent = tree.relid WHERE NOT i.inhdetachpending)"    \
+    "         SELECT * FROM tree) t JOIN pg_class l ON l.oid = t.relid AND l.relkind = 'r')"
+#define IS_FILTERED_SQL "r.prqual IS NOT NULL OR r.prattrs IS NOT NULL"
+#define BY_SCHEMA_SQL                                                                              \
+    " UNION ALL SELECT 'n' || n.oid || ':' || coalesce(d.xmin::text, '') || '/' || up.links"       \
+    "   FROM up JOIN pg_class k ON k.oid = up.relid"                                               \
+    "   JOIN pg_publication_namespace n ON n.pnnspid = k.relnamespace AND n.pnpubid = p.oid"       \
+    "   LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = k.oid"             \
+    "    AND d.objsubid = 0 AND d.refclassid = 'pg_namespace'::regclass"                           \
+    "    AND d.refobjid = k.relnamespace"
+#define PUBLISHED_SQL(is_filtered, by_schema)                                                      \
+    "(SELECT concat_ws(';', p.oid || ':' || p.xmin, CASE WHEN p.puballtables THEN 'all' END,"      \
+    "   (SELECT string_agg(e.entry, ';' ORDER BY e.entry) FROM ("                                  \
+    "      WITH RECURSIVE up(relid, links) AS (SELECT c.oid, ''::text UNION ALL"                   \
+    "        SELECT i.inhparent, up.links || i.xmin || '/' FROM up"                                \
+    "          JOIN pg_inherits i ON i.inhrelid = up.relid"                                        \
+    "          JOIN pg_class k ON k.oid = i.inhparent AND k.relkind = 'p')"                        \
+    "      SELECT CASE WHEN " is_filtered " THEN 'f' ELSE 'r' END || r.oid || '/' || up.links"     \
+    "        FROM up JOIN pg_publication_rel r ON r.prrelid = up.relid AND r.prpubid = p.oid"      \
+    "      " by_schema ") e(entry)))"                                                              \
+    "  FROM pg_publication p WHERE p.pubname = $1::name)"
+#define TABLE_SQL(is_filtered, by_schema)                                                          \
+    "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relreplident, " STORAGE_SQL                  \
+    ", coalesce(" PUBLISHED_SQL(                                                                   \
+        is_filtered, by_schema) ", '')"                                                            \
+                                "  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"  \
+                                " WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND "   \
+                                "EXISTS (SELECT FROM"                                              \
+                                "   pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND " \
+                                "NOT a.attisdropped)"
+#define BY_NAME_SQL " AND n.nspname = $2 AND c.relname = $3"
+#define BY_OID_SQL " AND c.oid = $2::oid"
 
-struct table *catalog_table(struct pg_conn *conn, struct slice nspname, struct slice relname,
-                            struct err *err)
+/* Schemas, row filters and column lists came with Postgres 15. NULL when there is no such table,
+ * or with the error set. */
+static struct table *find_table(struct pg_conn *conn, const char *const *params, int nparams,
+                                bool *found, struct err *err)
+{
+    static const char *const by_name[] = {TABLE_SQL("false", "") BY_NAME_SQL,
+                                          TABLE_SQL(IS_FILTERED_SQL, BY_SCHEMA_SQL) BY_NAME_SQL};
+    static const char *const by_oid[] = {TABLE_SQL("false", "") BY_OID_SQL,
+                                         TABLE_SQL(IS_FILTERED_SQL, BY_SCHEMA_SQL) BY_OID_SQL};
+    bool modern = pg_server_version(conn) >= 150000;
+    const char *sql = nparams == 3 ? by_name[modern] : by_oid[modern];
+    struct pg_result *res = pg_query_params(conn, sql, params, nparams, err);
+
+    *found = !res || pg_rows(res) == 1;
+    struct table *table = res && *found ? read_table(conn, res, err) : NULL;
+    if (res)
+        pg_result_free(res);
+    return table;
+}
+
+struct table *catalog_followed(struct pg_conn *conn, const char *publication, struct slice nspname,
+                               struct slice relname, struct err *err)
 {
     struct arena arena = {0};
-    const char *params[] = {arena_copy(&arena, nspname).ptr, arena_copy(&arena, relname).ptr};
-    struct table *table = NULL;
-    struct pg_result *res =
-        pg_query_params(conn, TABLE_SQL " AND n.nspname = $1 AND c.relname = $2", params, 2, err);
+    const char *params[] = {publication, arena_copy(&arena, nspname).ptr,
+                            arena_copy(&arena, relname).ptr};
+    bool found;
+    struct table *table = find_table(conn, params, 3, &found, err);
 
-    if (res && pg_rows(res) == 1)
-        table = read_table(conn, res, err);
-    else if (res)
+    if (!found)
         err_set(err, ERR_NOT_FOUND,
                 "Table \"%.*s\".\"%.*s\" does not exist. If the table name contains capitals or "
                 "special characters you must quote it.",
                 SLICE_ARG(nspname), SLICE_ARG(relname));
-    if (res)
-        pg_result_free(res);
     arena_release(&arena);
     return table;
 }
 
-struct table *catalog_table_by_oid(struct pg_conn *conn, uint32_t relid, struct err *err)
+struct table *catalog_followed_by_oid(struct pg_conn *conn, const char *publication, uint32_t relid,
+                                      struct err *err)
 {
     char text[16];
-    const char *params[] = {text};
-    struct table *table = NULL;
+    const char *params[] = {publication, text};
+    bool found;
 
     snprintf(text, sizeof(text), "%u", relid);
-    struct pg_result *res = pg_query_params(conn, TABLE_SQL " AND c.oid = $1::oid", params, 1, err);
-    if (!res)
-        return NULL;
-    if (pg_rows(res) == 1)
-        table = read_table(conn, res, err);
-    else
+    struct table *table = find_table(conn, params, 2, &found, err);
+    if (!found)
         err_set(err, ERR_NOT_FOUND, "table with oid %u does not exist", relid);
-    pg_result_free(res);
     return table;
+}
+
+struct table *catalog_table(struct pg_conn *conn, struct slice nspname, struct slice relname,
+                            struct err *err)
+{
+    return catalog_followed(conn, NULL, nspname, relname, err);
+}
+
+struct table *catalog_table_by_oid(struct pg_conn *conn, uint32_t relid, struct err *err)
+{
+    return catalog_followed_by_oid(conn, NULL, relid, err);
 }
 
 static bool read_oids(struct pg_conn *conn, const char *sql, uint32_t relid, struct arena *arena,

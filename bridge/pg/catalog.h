@@ -20,6 +20,11 @@ struct table *catalog_table(struct pg_conn *conn, struct slice nspname, struct s
                             struct err *err) MUST_CHECK;
 struct table *catalog_table_by_oid(struct pg_conn *conn, uint32_t relid,
                                    struct err *err) MUST_CHECK;
+/* The same, with how it stands in this publication (table->published). */
+struct table *catalog_followed(struct pg_conn *conn, const char *publication, struct slice nspname,
+                               struct slice relname, struct err *err) MUST_CHECK;
+struct table *catalog_followed_by_oid(struct pg_conn *conn, const char *publication, uint32_t relid,
+                                      struct err *err) MUST_CHECK;
 
 /* All partitions below a partitioned table that hold rows (its leaves), or the table itself. In the
  * arena. */

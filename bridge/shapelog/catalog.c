@@ -514,6 +514,41 @@ bool catalog_add_log(struct catalog *catalog, const struct catalog_log *log,
     return ok;
 }
 
+static bool set_tables(struct catalog *catalog, const uint64_t *ids, size_t n, uint64_t sum,
+                       struct err *err)
+{
+    sqlite3_stmt *set = prepare(catalog, "UPDATE logs SET table_sum = ? WHERE id = ?", err);
+    bool ok = set != NULL;
+
+    for (size_t i = 0; ok && i < n; i++) {
+        bind_u64(set, 1, sum);
+        bind_u64(set, 2, ids[i]);
+        ok = step_done(catalog, set, err) &&
+             (sqlite3_changes(catalog->db) == 0 || set_sum(catalog, ids[i], err));
+    }
+    sqlite3_finalize(set);
+    return ok;
+}
+
+bool catalog_set_table(struct catalog *catalog, const uint64_t *ids, size_t n,
+                       const struct table *table, struct err *err)
+{
+    struct buf body;
+
+    buf_init(&body, BUF_NO_LIMIT);
+    catalog_put_table(table, &body);
+    uint64_t sum = hash_bytes(buf_slice(&body));
+    pthread_mutex_lock(&catalog->lock);
+    bool ok = run(catalog, "BEGIN IMMEDIATE", err) &&
+              end_transaction(catalog,
+                              insert_table(catalog, table->relid, buf_slice(&body), sum, err) &&
+                                  set_tables(catalog, ids, n, sum, err),
+                              err);
+    pthread_mutex_unlock(&catalog->lock);
+    buf_release(&body);
+    return ok;
+}
+
 static bool delete_log(struct catalog *catalog, uint64_t id, struct err *err)
 {
     sqlite3_stmt *stmt = prepare(catalog, "DELETE FROM logs WHERE id = ?", err);

@@ -63,6 +63,9 @@ bool catalog_add_log(struct catalog *catalog, const struct catalog_log *log,
 bool catalog_each_log(struct catalog *catalog,
                       void (*each)(void *context, const struct catalog_log *log), void *context,
                       struct err *err) MUST_CHECK;
+/* The table of these logs is another one from now on. Those that are not there are passed over. */
+bool catalog_set_table(struct catalog *catalog, const uint64_t *ids, size_t n,
+                       const struct table *table, struct err *err) MUST_CHECK;
 /* As log_definition(). */
 bool catalog_definition(struct catalog *catalog, uint64_t id, struct arena *arena,
                         struct shape_request *request, struct table **table,

@@ -57,6 +57,7 @@ void log_unref(struct log *log)
     chunks_free(log->chunks);
     snapshot_release(log->snapshot);
     release_ends(log);
+    table_unref(log->table);
     free(log->reason);
     if (shape)
         shape_unref(shape);

@@ -118,6 +118,15 @@ enum log_state log_state(const struct log *log);
 /* Why it ended, or why its snapshot failed: "" before that. */
 void log_reason(struct log *log, char reason[256]);
 
+/* The log's table as the catalogue was seen last, a reference of the caller's: its shape's, or a
+ * newer one that the shape fits. NULL while LOADED. Any. */
+struct table *log_table(struct log *log);
+/* Makes this the table of all these logs, now and after a restart. Any. */
+bool shapelog_set_table(struct shapelog *store, struct log *const *logs, size_t n,
+                        struct table *table, struct err *err) MUST_CHECK;
+/* shape_put_schema() of the log's shape, from log_table(). Not while LOADED. Any. */
+void log_put_schema(struct log *log, bool for_sync, struct buf *out);
+
 /* The definition of a LOADED log, to type it again: the request as it was made (in the arena), and
  * the table as it was then (a reference of the caller's). */
 bool log_definition(struct log *log, struct arena *arena, struct shape_request *request,
@@ -247,8 +256,30 @@ enum snapshot_read log_snapshot_block(struct shapelog *store, struct log *log, u
 /* Says that the block's fd is not used any more: above some thousand open files it is closed then.
  * Call it once for each SNAPSHOT_BLOCK. */
 void snapshot_block_release(struct snapshot_block *block);
-/* Index of the first block of chunk number `chunk`; false when that is not known (yet). */
-bool log_snapshot_chunk(struct shapelog *store, struct log *log, uint32_t chunk, uint32_t *index);
+
+/* Chunks of a snapshot are blocks side by side. One closes with the row that makes its rows' bytes,
+ * one more each, reach the log's chunk size. Behind the last one that has closed there is always
+ * one more, maybe without rows: it ends with the snapshot. */
+struct snapshot_chunk {
+    uint32_t block;  /* its first */
+    uint32_t blocks; /* so far */
+    uint64_t size;   /* bytes of them, without what joins them */
+    bool complete;   /* no block will be added */
+    bool last;       /* of the snapshot; known when it is complete */
+};
+enum chunk_is {
+    CHUNK_THERE, /* its blocks can be read, and waited for */
+    CHUNK_WAIT,  /* the snapshot is being taken and has not come so far: the log's waiters are woken
+                    when there is more */
+    CHUNK_NONE,  /* the snapshot has less chunks: what follows is the log */
+    CHUNK_GONE,  /* the log has ended, or the file cannot be read */
+};
+/* Looks for chunk number `number`, from 0: an offset 0_k asks for number k + 1. Cheap, but for the
+ * first look after a start. */
+enum chunk_is log_snapshot_chunk_at(struct shapelog *store, struct log *log, uint32_t number,
+                                    struct snapshot_chunk *chunk);
+/* Whether it is there, and its first block. */
+bool log_snapshot_chunk(struct shapelog *store, struct log *log, uint32_t number, uint32_t *index);
 
 /* ---- waiting --------------------------------------------------------------------------------- */
 

@@ -4,10 +4,10 @@
  *
  *     io, block, segment, extents   bytes
  *     catalog                       what is in tombolo.db
- *     store, log                    the logs there are, their life
+ *     store, log, log_table         the logs there are, their life
  *     append, read                  the stream's side, the readers' side
  *     messages, chunks, range       the log by offsets, for the shape API
- *     snapshot_file                 first rows
+ *     snapshot_file, _write, _read  first rows
  *     syncer, compact               what happens behind the stream's back
  *     recover                       the start
  *     wait                          who wants to hear of news
@@ -73,6 +73,7 @@ struct log {
     struct snapshot *snapshot;
     struct log_end *ends;
     char *reason;
+    struct table *table;   /* newer than its shape's, a reference; NULL: there is none */
     struct chunks *chunks; /* NULL: no bound was needed yet */
     size_t chunk_size;     /* never changes */
 

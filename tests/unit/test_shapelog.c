@@ -369,6 +369,40 @@ static void test_walking_meets_every_log_that_has_not_ended(void **state)
         log_unref(logs[i]);
 }
 
+static void test_a_newer_table_is_the_logs_also_after_a_restart(void **state)
+{
+    struct fixture *f = *state;
+    struct log *log = new_live_log(f->store, 5, 90);
+    struct table *newer = new_table(log_shape(log)->table->relid), *then = log_table(log);
+    struct arena arena = {0};
+    struct shape_request request;
+    struct table *table;
+    struct err err;
+    char handle[64];
+
+    assert_ptr_equal(then, log_shape(log)->table);
+    newer->published = SLICE("16500:720;r16600/");
+    newer->cols[1].stamp = 731;
+    newer->cols[1].not_null = !newer->cols[1].not_null;
+    assert_ok(shapelog_set_table(f->store, &log, 1, newer, &err), err);
+    table = log_table(log);
+    assert_ptr_equal(table, newer);
+    table_unref(table);
+    copy_handle(log, handle);
+    log_unref(log);
+    reopen(f, 0);
+    log = shapelog_find(f->store, slice_of(handle));
+    assert_null(log_table(log));
+    assert_ok(log_definition(log, &arena, &request, &table, &err), err);
+    assert_true(table_identical(table, newer));
+    assert_false(table_identical(table, then));
+    log_unref(log);
+    table_unref(table);
+    table_unref(newer);
+    table_unref(then);
+    arena_release(&arena);
+}
+
 static void test_a_loaded_log_has_its_definition_and_is_live_once_bound(void **state)
 {
     struct fixture *f = *state;
@@ -1187,6 +1221,7 @@ int main(void)
         TEST(test_what_is_beyond_the_limits_is_refused),
         TEST(test_equal_shapes_share_a_log_and_ended_ones_are_not_found),
         TEST(test_walking_meets_every_log_that_has_not_ended),
+        TEST(test_a_newer_table_is_the_logs_also_after_a_restart),
         TEST(test_a_loaded_log_has_its_definition_and_is_live_once_bound),
         TEST(test_logs_that_are_not_live_are_forgotten_by_a_restart),
         TEST(test_an_ended_log_is_gone_after_a_restart_once_durable_has_passed),
