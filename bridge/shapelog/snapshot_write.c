@@ -1,0 +1,242 @@
+/*
+ * Writing a shape's first rows. A block is shown to readers as soon as it is in the file; with the
+ * last one the file gets its table, and with the catalogue's row the log is LIVE.
+ */
+#include "shapelog/snapshot_file.h"
+#include "shapelog/io.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+
+#define BLOCK_TARGET ((size_t)256 << 10)
+
+struct snapshot_writer {
+    struct shapelog *store;
+    struct log *log; /* a reference */
+    struct buf block;
+    uint32_t rows;   /* in the block */
+    size_t in_chunk; /* bytes of rows, one more each, since the last chunk closed */
+    bool close;      /* the block is to be written before another row is added */
+    bool ends_chunk;
+    uint64_t offset;  /* where the block goes */
+    size_t done;      /* bytes of it that are in the file already (the disk was full) */
+    struct buf table; /* entries of the blocks so far */
+    uint32_t blocks;
+};
+
+struct snapshot_writer *snapshot_writer_new(struct shapelog *store, struct log *log,
+                                            struct err *err)
+{
+    enum log_state state = log_state_of(log);
+
+    if (state != LOG_COPYING) {
+        err_set(err, state == LOG_ENDED ? ERR_NOT_FOUND : ERR_INPUT,
+                "the log is not waiting for a snapshot");
+        return NULL;
+    }
+    struct snapshot_writer *writer = xcalloc(1, sizeof(*writer));
+
+    writer->store = store;
+    writer->log = log_ref(log);
+    buf_init(&writer->block, BUF_NO_LIMIT);
+    buf_init(&writer->table, BUF_NO_LIMIT);
+    return writer;
+}
+
+static void writer_free(struct snapshot_writer *writer)
+{
+    log_unref(writer->log);
+    buf_release(&writer->block);
+    buf_release(&writer->table);
+    free(writer);
+}
+
+/* The file, made when there is none yet. */
+static bool writer_file(struct snapshot_writer *writer, struct snapshot_file **file,
+                        struct err *err)
+{
+    struct log *log = writer->log;
+
+    *file = log->file; /* set by this thread alone while the log is COPYING */
+    if (*file)
+        return true;
+    int fd = snapshot_file_open(writer->store, log->id, O_RDWR | O_CREAT | O_TRUNC);
+    if (fd < 0)
+        return err_errno(err, ERR_IO, "could not make the snapshot of log %s", log->handle);
+    pthread_mutex_lock(&writer->store->snapshots);
+    *file = log->file = snapshot_file_new(fd);
+    pthread_mutex_unlock(&writer->store->snapshots);
+    return true;
+}
+
+static void show_block(struct snapshot_writer *writer, struct snapshot_file *file)
+{
+    const struct block_entry block = {
+        .offset = writer->offset,
+        .sum = hash_bytes(buf_slice(&writer->block)),
+        .len = (uint32_t)writer->block.len,
+        .rows = writer->rows,
+        .ends_chunk = writer->ends_chunk,
+        .checked = true,
+    };
+
+    pthread_mutex_lock(&writer->store->snapshots);
+    snapshot_file_add(file, &block);
+    writer->log->snapshot_bytes = block.offset + block.len;
+    pthread_mutex_unlock(&writer->store->snapshots);
+    snapshot_put_entry(&writer->table, &block);
+    writer->blocks++;
+}
+
+/* Writes the block and shows it to readers. */
+static bool flush(struct snapshot_writer *writer, struct err *err)
+{
+    struct snapshot_file *file;
+    size_t done;
+
+    if (writer->rows == 0)
+        return true;
+    if (!writer_file(writer, &file, err))
+        return false;
+    struct slice rest = {writer->block.ptr + writer->done, writer->block.len - writer->done};
+    bool ok = io_write(file->fd, rest, writer->offset + writer->done, &done, err);
+
+    writer->done += done;
+    if (!ok)
+        return err_wrap(err, "snapshot of log %s", writer->log->handle);
+    show_block(writer, file);
+    writer->offset += writer->block.len;
+    buf_clear(&writer->block);
+    writer->done = 0;
+    writer->rows = 0;
+    writer->close = writer->ends_chunk = false;
+    wait_notify(writer->log);
+    return true;
+}
+
+bool snapshot_writer_put(struct snapshot_writer *writer, struct slice message, struct err *err)
+{
+    struct err later;
+
+    if (message.len > MESSAGE_MAX)
+        return err_set(err, ERR_LIMIT, "a row of %zu bytes is beyond the log's limit", message.len);
+    if (log_state_of(writer->log) == LOG_ENDED)
+        return err_set(err, ERR_NOT_FOUND, "the log has ended");
+    if (writer->close && !flush(writer, err))
+        return false;
+    if (writer->rows > 0)
+        buf_put_u8(&writer->block, ',');
+    buf_put_slice(&writer->block, message);
+    buf_must(&writer->block);
+    writer->rows++;
+    writer->in_chunk += message.len + 1;
+    if (writer->in_chunk >= writer->log->chunk_size) {
+        writer->ends_chunk = true;
+        writer->in_chunk = 0;
+    }
+    writer->close = writer->ends_chunk || writer->block.len >= BLOCK_TARGET;
+    /* At once, for those who wait; what fails now is tried, and said, at the next call. */
+    if (writer->close)
+        flush(writer, &later);
+    return true;
+}
+
+/* Puts the table behind the blocks and makes it all durable. */
+static bool complete_file(struct snapshot_writer *writer, struct err *err)
+{
+    struct buf *table = &writer->table;
+    struct buf path;
+    size_t done;
+
+    if (writer->blocks == 0)
+        return true;
+    snapshot_put_end(table, writer->log->id, writer->blocks);
+    if (!io_write(writer->log->file->fd, buf_slice(table), writer->offset, &done, err) ||
+        !io_sync(writer->log->file->fd, err))
+        return err_wrap(err, "snapshot of log %s", writer->log->handle);
+    writer->offset += table->len;
+    buf_init(&path, BUF_NO_LIMIT);
+    buf_printf(&path, "%s/snapshots", writer->store->dir);
+    bool ok = io_sync_dir(buf_cstr(&path), err);
+    buf_release(&path);
+    return ok;
+}
+
+static bool record(struct snapshot_writer *writer, struct err *err)
+{
+    struct log *log = writer->log;
+    struct buf snapshot;
+
+    buf_init(&snapshot, BUF_NO_LIMIT);
+    /* Neither changes any more while the log is COPYING. */
+    snapshot_format(log->snapshot, &snapshot);
+    const struct catalog_log row = {
+        .id = log->id,
+        .handle = log_handle(log),
+        .registered = log->registered,
+        .limit = log->limit,
+        .snapshot = buf_slice(&snapshot),
+        .snapshot_bytes = writer->offset,
+        .chunk_size = log->chunk_size,
+    };
+    bool ok = catalog_add_log(writer->store->catalog, &row, atomic_load(&log->shape), err);
+    buf_release(&snapshot);
+    return ok;
+}
+
+static bool move_state(struct log *log, enum log_state from, enum log_state to)
+{
+    pthread_mutex_lock(log_stripe(log));
+    bool is = log_state_of(log) == from;
+
+    if (is)
+        atomic_store_explicit(&log->state, to, memory_order_release);
+    pthread_mutex_unlock(log_stripe(log));
+    return is;
+}
+
+/* Under `live`, so that the syncer deletes the row of a log that ends meanwhile after it was made,
+ * not before. */
+static bool go_live(struct snapshot_writer *writer, struct err *err)
+{
+    struct shapelog *store = writer->store;
+
+    pthread_mutex_lock(&store->live);
+    bool ok = log_state_of(writer->log) == LOG_COPYING;
+    if (!ok)
+        err_set(err, ERR_NOT_FOUND, "the log has ended");
+    ok = ok && record(writer, err);
+    if (ok && !move_state(writer->log, LOG_COPYING, LOG_LIVE))
+        ok = err_set(err, ERR_NOT_FOUND, "the log has ended");
+    pthread_mutex_unlock(&store->live);
+    return ok;
+}
+
+/* Of the complete file, before anyone may look for it. */
+static void show_size(struct snapshot_writer *writer)
+{
+    pthread_mutex_lock(&writer->store->snapshots);
+    writer->log->snapshot_bytes = writer->offset;
+    pthread_mutex_unlock(&writer->store->snapshots);
+}
+
+bool snapshot_writer_finish(struct snapshot_writer *writer, struct err *err)
+{
+    bool ok = flush(writer, err) && complete_file(writer, err);
+
+    if (ok)
+        show_size(writer);
+    ok = ok && go_live(writer, err);
+    if (ok)
+        wait_notify(writer->log);
+    else
+        shapelog_end_log(writer->store, writer->log, err->msg);
+    writer_free(writer);
+    return ok;
+}
+
+void snapshot_writer_abandon(struct snapshot_writer *writer, const char *reason)
+{
+    shapelog_end_log(writer->store, writer->log, reason);
+    writer_free(writer);
+}
