@@ -80,22 +80,43 @@ static struct log *find_or_make(const struct job_context *ctx, struct shape *sha
     return NULL;
 }
 
-bool job_resolve(const struct job_context *ctx, const struct shape_request *request,
-                 struct shape_answer *answer, bool *made)
+static struct shape *type_shape(const struct job_context *ctx, const struct shape_request *request,
+                                struct shape_answer *answer)
 {
     struct table *table = look_up(ctx, request, answer);
 
-    *made = false;
     if (!table)
-        return false;
+        return NULL;
     struct shape *shape = shape_new(request, table, &answer->field, &answer->err);
     table_unref(table);
+    if (shape)
+        answer->field = NULL;
+    return shape;
+}
+
+bool job_resolve(const struct job_context *ctx, const struct shape_request *request,
+                 struct shape_answer *answer, bool *made)
+{
+    struct shape *shape = type_shape(ctx, request, answer);
+
+    *made = false;
     if (!shape)
         return false;
-    answer->field = NULL;
     answer->log = find_or_make(ctx, shape, made, &answer->err);
     shape_unref(shape);
     return answer->log != NULL;
+}
+
+bool job_find(const struct job_context *ctx, const struct shape_request *request,
+              struct shape_answer *answer)
+{
+    struct shape *shape = type_shape(ctx, request, answer);
+
+    if (!shape)
+        return false;
+    answer->log = shapelog_find_identity(ctx->config->store, shape->identity);
+    shape_unref(shape);
+    return answer->log || err_set(&answer->err, ERR_NOT_FOUND, "there is no such shape");
 }
 
 /* ---- the table joins the stream -------------------------------------------------------------- */

@@ -12,6 +12,7 @@ struct request {
     struct shape_request shape;
     shape_answered *done;
     void *arg;
+    bool find_only; /* no log is made */
     struct request *next;
 };
 
@@ -87,11 +88,8 @@ static void refuse(struct request *r, enum err_code code, const char *text)
     request_free(r);
 }
 
-void snapshot_pool_request(struct snapshot_pool *pool, const struct shape_request *shape,
-                           shape_answered *done, void *arg)
+static void submit(struct snapshot_pool *pool, struct request *r)
 {
-    struct request *r = request_new(shape, done, arg);
-
     pthread_mutex_lock(&pool->mutex);
     bool stopping = atomic_load(&pool->stop), full = pool->queued >= MAX_QUEUED;
     if (!stopping && !full) {
@@ -105,6 +103,21 @@ void snapshot_pool_request(struct snapshot_pool *pool, const struct shape_reques
         refuse(r, ERR_STOPPED, "the bridge is stopping");
     else if (full)
         refuse(r, ERR_BUSY, "too many shapes are being made");
+}
+
+void snapshot_pool_request(struct snapshot_pool *pool, const struct shape_request *shape,
+                           shape_answered *done, void *arg)
+{
+    submit(pool, request_new(shape, done, arg));
+}
+
+void snapshot_pool_find(struct snapshot_pool *pool, const struct shape_request *shape,
+                        shape_answered *done, void *arg)
+{
+    struct request *r = request_new(shape, done, arg);
+
+    r->find_only = true;
+    submit(pool, r);
 }
 
 static struct request *next_request(struct snapshot_pool *pool)
@@ -145,6 +158,14 @@ static bool ensure_connected(struct worker *w, struct err *err)
     return conn != NULL;
 }
 
+static bool resolve(const struct job_context *ctx, const struct request *r,
+                    struct shape_answer *answer, bool *made)
+{
+    *made = false;
+    return r->find_only ? job_find(ctx, &r->shape, answer)
+                        : job_resolve(ctx, &r->shape, answer, made);
+}
+
 static void serve(struct worker *w, struct request *r)
 {
     struct snapshot_pool *pool = w->pool;
@@ -159,7 +180,7 @@ static void serve(struct worker *w, struct request *r)
     }
     const struct job_context ctx = {&pool->config, w->conn,      &pool->trust,
                                     &pool->tables, &pool->stats, &pool->stop};
-    bool ok = job_resolve(&ctx, &r->shape, &answer, &made);
+    bool ok = resolve(&ctx, r, &answer, &made);
 
     /* A connection that turned out dead: once more with a new one. */
     if (!ok && answer.err.code == ERR_CONN && !pg_alive(w->conn) &&
@@ -168,7 +189,7 @@ static void serve(struct worker *w, struct request *r)
                                           &pool->tables, &pool->stats, &pool->stop};
 
         answer = (struct shape_answer){0};
-        ok = job_resolve(&again, &r->shape, &answer, &made);
+        ok = resolve(&again, r, &answer, &made);
     }
     struct log *log = ok && made ? log_ref(answer.log) : NULL;
 

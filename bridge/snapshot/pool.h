@@ -60,6 +60,9 @@ const struct snapshot_stats *snapshot_pool_stats(const struct snapshot_pool *poo
  * full). Any thread; does not block. */
 void snapshot_pool_request(struct snapshot_pool *pool, const struct shape_request *request,
                            shape_answered *done, void *arg);
+/* The same, but makes no log: ERR_NOT_FOUND without a field when there is none. */
+void snapshot_pool_find(struct snapshot_pool *pool, const struct shape_request *request,
+                        shape_answered *done, void *arg);
 
 /* Any thread: tables_share() with the tables of the pool's shapes. */
 struct table *snapshot_pool_share(struct snapshot_pool *pool, struct table *table) MUST_CHECK;

@@ -1,7 +1,13 @@
 #include "snapshot/trust.h"
+#include "change/standing.h"
 
-/* A map's values are pointers: these two stand for the levels. */
-static char published, full;
+#include <stdlib.h>
+
+struct trusted {
+    bool full;
+    size_t len;
+    char published[];
+};
 
 void trust_init(struct trust *t)
 {
@@ -11,36 +17,80 @@ void trust_init(struct trust *t)
 
 void trust_release(struct trust *t)
 {
-    u64map_release(&t->relids);
+    trust_forget_all(t);
     pthread_mutex_destroy(&t->mutex);
 }
 
-static enum trust_level level_of(const void *value)
+static struct slice published(const struct trusted *trusted)
 {
-    return !value ? TRUST_NONE : value == &full ? TRUST_FULL : TRUST_PUBLISHED;
+    return (struct slice){trusted->published, trusted->len};
 }
 
-enum trust_level trust_get(struct trust *t, uint32_t relid)
+bool trust_has(struct trust *t, const struct table *table, bool full)
 {
     pthread_mutex_lock(&t->mutex);
-    enum trust_level level = level_of(u64map_get(&t->relids, relid));
+    const struct trusted *known = u64map_get(&t->relids, table->relid);
+    bool has = known && published_since(published(known), table->published) &&
+               (!full || (known->full && table_is_full(table)));
     pthread_mutex_unlock(&t->mutex);
-    return level;
+    return has;
 }
 
-void trust_set(struct trust *t, uint32_t relid, enum trust_level level)
+void trust_set(struct trust *t, const struct table *table, bool full)
 {
+    struct slice text = table->published;
+    struct trusted *now = xmalloc(sizeof(*now) + text.len);
+
+    *now = (struct trusted){.full = full, .len = text.len};
+    if (text.len)
+        memcpy(now->published, text.ptr, text.len);
     pthread_mutex_lock(&t->mutex);
-    if (level == TRUST_NONE)
+    struct trusted *before = u64map_set(&t->relids, table->relid, now);
+    now->full |= before && before->full && published_since(published(before), text);
+    pthread_mutex_unlock(&t->mutex);
+    free(before);
+}
+
+static void forget(struct trust *t, uint32_t relid)
+{
+    struct trusted *known = u64map_get(&t->relids, relid);
+
+    if (known)
         u64map_remove(&t->relids, relid);
-    else if (level > level_of(u64map_get(&t->relids, relid)))
-        u64map_set(&t->relids, relid, level == TRUST_FULL ? &full : &published);
+    free(known);
+}
+
+void trust_forget(struct trust *t, uint32_t relid)
+{
+    pthread_mutex_lock(&t->mutex);
+    forget(t, relid);
     pthread_mutex_unlock(&t->mutex);
+}
+
+void trust_keep(struct trust *t, const struct u64map *relids)
+{
+    struct u64map_slot *slot;
+    size_t n = 0;
+
+    pthread_mutex_lock(&t->mutex);
+    uint32_t *gone = xcalloc(t->relids.cap, sizeof(*gone));
+    for (size_t at = 0; (slot = u64map_next(&t->relids, &at));) {
+        if (!u64map_get(relids, slot->key))
+            gone[n++] = (uint32_t)slot->key;
+    }
+    for (size_t i = 0; i < n; i++)
+        forget(t, gone[i]);
+    pthread_mutex_unlock(&t->mutex);
+    free(gone);
 }
 
 void trust_forget_all(struct trust *t)
 {
+    struct u64map_slot *slot;
+
     pthread_mutex_lock(&t->mutex);
+    for (size_t at = 0; (slot = u64map_next(&t->relids, &at));)
+        free(slot->value);
     u64map_release(&t->relids);
     pthread_mutex_unlock(&t->mutex);
 }
