@@ -47,15 +47,30 @@ const shapeOptions = {
 
 class Checker {
   held = new Map()
+  last = [0n, -1n]
+
+  // After a stream of events was cut the client resumes behind an LSN: the later operations of
+  // that transaction come again, and no other.
+  cameAgain({ lsn, op_position }) {
+    if (lsn === undefined) return false
+    const here = [BigInt(lsn), BigInt(op_position)]
+    const again = here[0] < this.last[0] || (here[0] === this.last[0] && here[1] <= this.last[1])
+    if (again && (!config.liveSse || here[0] !== this.last[0])) say({ wrong: `${here} came again after ${this.last}` })
+    if (!again) this.last = here
+    return again
+  }
 
   take(message) {
     if (isControlMessage(message)) {
       const { control } = message.headers
       say({ control })
-      if (control === 'must-refetch') this.held.clear()
+      if (control === 'must-refetch') {
+        this.held.clear()
+        this.last = [0n, -1n]
+      }
       return
     }
-    if (!isChangeMessage(message)) return
+    if (!isChangeMessage(message) || this.cameAgain(message.headers)) return
     const { operation } = message.headers
     const there = this.held.has(message.key)
     // changes_only: rows come by snapshots, changes of others are passed on too.

@@ -6,6 +6,7 @@
     history   which rows a shape had at a position: the triggers' notes, dated by commit LSN
     values    Postgres's texts as SQLite is to hold them
     watchers  a file read again and again while replication runs, and a /v1/sync stream
+    http_readers   clients of /v1/shape
     chaos     kill -9, cut connections
     world     all of it together: World(seed) does batches and checks them
 

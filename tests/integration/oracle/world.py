@@ -15,6 +15,7 @@ from harness import Bridge, Proxy, Replica, wait_for
 
 from . import clauses, tables
 from .history import History
+from .http_readers import ShapeClient
 from .watchers import Reader, Stream, settled
 from .writers import Writer
 
@@ -74,6 +75,16 @@ class World:
         print(f"stream: {clauses.described(shapes)}")
         self.streams.append(Stream(self.bridge, requests, shapes, self.near.host, self.near.port))
         self.streams[-1].start()
+
+    def add_clients(self, ntables=8):
+        """Clients of /v1/shape, one a shape; every other one takes events."""
+        shapes = clauses.shapes(self.rng, ntables)
+        print(f"clients: {clauses.described(shapes)}")
+        for n, shape in enumerate(shapes):
+            client = ShapeClient(shape, self.rng.random(), n % 2 == 1, self.near.host,
+                                 self.near.port)
+            self.streams.append(client)
+            client.start()
 
     def batch(self, seconds, meanwhile=None):
         """Writers at work so long, or until meanwhile() returns."""
