@@ -1,5 +1,6 @@
 # Rooms between the stream and the clients.
 unit(sync_request USES http)
+unit(refusals USES http)
 unit(copytext USES pg)
 unit(wal USES wal)
 unit(fanout USES fanout)

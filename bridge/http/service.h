@@ -6,6 +6,7 @@
 #ifndef HTTP_SERVICE_H
 #define HTTP_SERVICE_H
 
+#include "http/refusals.h"
 #include "shapelog/answer.h"
 #include "shapes/subset.h"
 
@@ -41,7 +42,8 @@ struct service {
     void (*fence)(void *owner, service_fenced *fenced, void *arg);
 
     atomic_size_t *clients; /* counts the live streams of /v1/sync */
-    size_t max_shapes;      /* of one /v1/sync */
+    struct refusals *refusals;
+    size_t max_shapes; /* of one /v1/sync */
     int64_t keepalive_ms;
     const char *secret; /* "" : none is needed */
 };

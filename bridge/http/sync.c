@@ -1,8 +1,10 @@
 #include "http/sync.h"
+#include "base/clock.h"
 #include "base/logging.h"
 #include "change/json.h"
 #include "http/sync_session.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -60,19 +62,29 @@ static void respond_unavailable(struct http_conn *conn, const char *text)
 
 /* ---- from the request to logs ---------------------------------------------------------------- */
 
+void sync_drop_runs(struct sync_shape *s)
+{
+    if (s->runs)
+        log_runs_release(s->runs->items + s->runs->first, s->runs->n - s->runs->first);
+    free(s->runs);
+    s->runs = NULL;
+}
+
 void sync_session_free(struct sync_session *session)
 {
     for (size_t i = 0; i < session->nshapes; i++) {
         struct sync_shape *s = &session->shapes[i];
 
         watchers_remove(&session->loop->watchers, &s->watcher);
-        log_runs_release(s->runs + s->first, s->nruns - s->first);
+        sync_drop_runs(s);
+        free(s->refetch);
         if (s->log)
             log_unref(s->log);
     }
     if (session->streaming && session->request.live)
         atomic_fetch_sub(session->service->clients, 1);
     arena_release(&session->arena);
+    free(session->invalid);
     free(session);
 }
 
@@ -129,13 +141,18 @@ static void on_news(struct watcher *watcher)
         begin_if_ready(s->session);
 }
 
-static bool may_resume(const struct sync_shape *s)
+/* Why the replica cannot go on where it was, or NULL. */
+static const char *why_not_resume(const struct sync_shape *s)
 {
     const struct sync_shape_request *r = s->request;
 
-    return r->resumes && !s->refetched && slice_eq(log_handle(s->log), r->handle) &&
-           r->after >= log_first(s->log) &&
-           r->after <= shapelog_published(s->session->service->store);
+    if (!slice_eq(log_handle(s->log), r->handle))
+        return "the shape was begun anew while this replica was away";
+    if (r->after < log_first(s->log))
+        return "what has changed since this replica was last here is not kept any more";
+    if (r->after > shapelog_published(s->session->service->store))
+        return "this replica is ahead of what the bridge has of the shape";
+    return NULL;
 }
 
 /* The shape has its log: from where does it go? Takes the reference. */
@@ -148,22 +165,23 @@ static void take_log(struct sync_session *session, size_t i, struct log *log)
     s->block = 0;
     s->cursor = (struct log_cursor){0};
     watchers_add(&session->loop->watchers, log, &s->watcher);
-    if (may_resume(s))
+    if (!s->request->resumes || s->refetched)
+        return;
+    const char *why = why_not_resume(s);
+    if (why)
+        s->refetch = xstrdup(why);
+    else
         s->cursor.after = s->request->after;
-    else if (s->request->resumes && !s->refetched)
-        s->refetch = "the handle is not known any more";
 }
 
 static void note_failure(struct sync_session *session, size_t i, const struct shape_answer *answer)
 {
-    if (session->failed)
+    if (session->invalid)
         return;
-    session->failed = true;
-    session->invalid.err = answer->err;
-    session->invalid.field[0] = '\0';
+    struct sync_invalid *invalid = session->invalid = xcalloc(1, sizeof(*invalid));
+    invalid->err = answer->err;
     if (answer->field)
-        snprintf(session->invalid.field, sizeof(session->invalid.field), "shapes[%zu].%s", i,
-                 answer->field);
+        snprintf(invalid->field, sizeof(invalid->field), "shapes[%zu].%s", i, answer->field);
 }
 
 static void on_resolved(void *arg)
@@ -196,9 +214,49 @@ static void answered(void *arg, struct shape_answer *answer)
     http_loop_post(r->ref.loop, on_resolved, r);
 }
 
+static void put_duration(char *out, size_t size, int64_t ms)
+{
+    int64_t s = (ms + 999) / 1000;
+
+    if (s < 120)
+        snprintf(out, size, "%" PRId64 " s", s);
+    else
+        snprintf(out, size, "%" PRId64 " min", (s + 59) / 60);
+}
+
+/* The replica cannot apply what the log holds: it ends, and the shape begins anew. Not too often:
+ * then the replica is told so, and gets the same log once more. */
+static void heed_refusal(struct sync_session *session, struct sync_shape *s)
+{
+    struct slice why = s->request->refused;
+    struct log *log = find_by_handle(session, s->request);
+    char text[400], wait[32], handle[80];
+    int64_t wait_ms;
+
+    if (!log)
+        return; /* another has begun by now */
+    if (refusals_take(session->service->refusals, log_shape(log)->identity, clock_ms(), &wait_ms)) {
+        snprintf(text, sizeof(text), "a replica could not apply it: %.*s", SLICE_ARG(why));
+        snprintf(handle, sizeof(handle), "%.*s", SLICE_ARG(log_handle(log)));
+        log_warn("a shape begins anew", LOG_STR("handle", handle), LOG_STR("reason", text));
+        shapelog_end_log(session->service->store, log, text);
+    } else {
+        put_duration(wait, sizeof(wait), wait_ms);
+        snprintf(text, sizeof(text),
+                 "it was refused not long ago, and is not begun anew again for %s; refused now "
+                 "because: %.*s",
+                 wait, SLICE_ARG(why));
+        s->refetch = xstrdup(text);
+    }
+    log_unref(log);
+}
+
 void sync_resolve(struct sync_session *session, size_t i)
 {
     struct sync_shape *s = &session->shapes[i];
+
+    if (s->request->refused.len && !s->refetched)
+        heed_refusal(session, s);
     struct log *log = s->refetched ? NULL : find_by_handle(session, s->request);
 
     if (log) {
@@ -275,16 +333,16 @@ static void begin_if_ready(struct sync_session *session)
 
     if (session->resolving || session->answered)
         return;
-    if (session->failed) {
+    if (session->invalid) {
         session->answered = true;
-        if (session->invalid.field[0])
-            respond_invalid(session->conn, &session->invalid);
+        if (session->invalid->field[0])
+            respond_invalid(session->conn, session->invalid);
         else
             respond_unavailable(session->conn,
-                                session->invalid.err.code == ERR_CONN
+                                session->invalid->err.code == ERR_CONN
                                     ? "Cannot connect to the database to verify the shape. Please "
                                       "try again later."
-                                    : session->invalid.err.msg);
+                                    : session->invalid->err.msg);
     } else if (find_dead_log(session, reason)) {
         session->answered = true;
         respond_unavailable(session->conn, reason[0] ? reason : "the shape could not be made");
@@ -326,6 +384,7 @@ void sync_post(struct http_conn *conn, const struct http_request *request)
 {
     struct endpoint_loop *loop = http_loop_user(http_conn_loop(conn));
     struct sync_session *session = xcalloc(1, sizeof(*session));
+    struct sync_invalid invalid;
     struct slice replica;
     const char *unready;
 
@@ -336,15 +395,15 @@ void sync_post(struct http_conn *conn, const struct http_request *request)
     session->ref = http_conn_ref(conn);
     http_conn_set_user(conn, session, release_user);
     if (!http_request_param(request, "replica", &replica) || !replica_id_ok(replica)) {
-        snprintf(session->invalid.field, sizeof(session->invalid.field), "replica");
-        err_set(&session->invalid.err, ERR_INPUT,
+        snprintf(invalid.field, sizeof(invalid.field), "replica");
+        err_set(&invalid.err, ERR_INPUT,
                 "must be 1 to 128 of A-Z a-z 0-9 . _ : - in the query string");
-        respond_invalid(conn, &session->invalid);
+        respond_invalid(conn, &invalid);
         return;
     }
-    if (!sync_request_parse(request->body, session->service->max_shapes, &session->arena,
-                            &session->request, &session->invalid)) {
-        respond_invalid(conn, &session->invalid);
+    if (!sync_request_parse(request->body, session->service->max_shapes, sizeof(*session->shapes),
+                            &session->arena, &session->request, &invalid)) {
+        respond_invalid(conn, &invalid);
         return;
     }
     if ((unready = not_ready(session->service))) {

@@ -8,10 +8,11 @@
 #include <yyjson.h>
 
 #define MAX_PARAMS 1000
-#define USUAL_STRUCTS 256 /* what one shape of a request takes beside its text */
+#define MAX_REFUSED 200 /* bytes of a reason: it becomes part of another */
 
 struct parse {
     struct arena *arena;
+    size_t body_len, beside;
     struct sync_invalid *invalid;
     char place[32]; /* "shapes[3]." or "" */
 };
@@ -125,6 +126,22 @@ static bool take_offset(struct parse *p, yyjson_val *object, struct sync_shape_r
     return true;
 }
 
+/* Cut where it is too long: it is for people to read. */
+static bool take_refused(struct parse *p, yyjson_val *object, struct sync_shape_request *out)
+{
+    if (!take_string(p, object, "refused", &out->refused))
+        return false;
+    if (out->refused.len > MAX_REFUSED)
+        out->refused.len = MAX_REFUSED;
+    while (out->refused.len && (out->refused.ptr[out->refused.len] & 0xc0) == 0x80)
+        out->refused.len--;
+    if (!out->refused.len)
+        return true;
+    if (!out->handle.len)
+        return wrong(p, "handle", "can't be blank when it is refused");
+    return !out->resumes || wrong(p, "offset", "must be -1 for a handle that is refused");
+}
+
 static bool take_shape(struct parse *p, yyjson_val *object, struct sync_shape_request *out)
 {
     if (!yyjson_is_obj(object))
@@ -133,12 +150,22 @@ static bool take_shape(struct parse *p, yyjson_val *object, struct sync_shape_re
         !take_string(p, object, "where", &out->shape.where) ||
         !take_string(p, object, "handle", &out->handle) ||
         !take_columns(p, object, &out->shape.columns) ||
-        !take_params(p, object, &out->shape.params) || !take_offset(p, object, out))
+        !take_params(p, object, &out->shape.params) || !take_offset(p, object, out) ||
+        !take_refused(p, object, out))
         return false;
     if (!out->shape.table.len)
         return wrong(p, "table", "can't be blank");
     out->shape.keyed_by_identity = true;
     return true;
+}
+
+/* What the request takes in the arena: no text is longer than the JSON that it stood in, but each
+ * is rounded up. */
+static size_t room_for(const struct parse *p, size_t nshapes)
+{
+    const size_t rounding = 64;
+
+    return p->body_len + nshapes * (sizeof(struct sync_shape_request) + p->beside + rounding);
 }
 
 static bool take_shapes(struct parse *p, yyjson_val *root, size_t max, struct sync_request *out)
@@ -156,6 +183,7 @@ static bool take_shapes(struct parse *p, yyjson_val *root, size_t max, struct sy
         return wrong(p, "shapes", text);
     }
     out->nshapes = yyjson_arr_size(list);
+    arena_reserve(p->arena, room_for(p, out->nshapes));
     out->shapes = arena_calloc(p->arena, out->nshapes, sizeof(*out->shapes));
     yyjson_arr_iter_init(list, &iter);
     for (; (val = yyjson_arr_iter_next(&iter)); i++) {
@@ -179,16 +207,14 @@ static bool take_request(struct parse *p, yyjson_val *root, size_t max, struct s
     return take_shapes(p, root, max, out);
 }
 
-bool sync_request_parse(struct slice body, size_t max_shapes, struct arena *arena,
+bool sync_request_parse(struct slice body, size_t max_shapes, size_t beside, struct arena *arena,
                         struct sync_request *request, struct sync_invalid *invalid)
 {
-    struct parse p = {.arena = arena, .invalid = invalid};
+    struct parse p = {.arena = arena, .body_len = body.len, .beside = beside, .invalid = invalid};
     yyjson_read_err at;
     yyjson_doc *doc = yyjson_read_opts((char *)(uintptr_t)body.ptr, body.len, 0, NULL, &at);
 
     *request = (struct sync_request){0};
-    /* As large as a usual request needs: it lives as long as its stream, and there are many. */
-    arena_reserve(arena, body.len + USUAL_STRUCTS);
     if (!doc) {
         wrong(&p, "body", "");
         return err_set(&invalid->err, ERR_INPUT, "is not JSON: %s at byte %zu", at.msg, at.pos);

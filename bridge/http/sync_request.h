@@ -11,9 +11,10 @@
 
 struct sync_shape_request {
     struct shape_request shape;
-    struct slice handle; /* empty: none */
-    bool resumes;        /* a handle and an offset behind its snapshot were given */
-    lsn_t after;         /* then: everything behind this position */
+    struct slice handle;  /* empty: none */
+    struct slice refused; /* why the replica cannot use that handle; empty: it can */
+    bool resumes;         /* a handle and an offset behind its snapshot were given */
+    lsn_t after;          /* then: everything behind this position */
 };
 
 struct sync_request {
@@ -28,8 +29,10 @@ struct sync_invalid {
     struct err err;
 };
 
-/* Everything lies in the arena; `body` is not needed afterwards. */
-bool sync_request_parse(struct slice body, size_t max_shapes, struct arena *arena,
+/* Everything lies in the arena, which has to be new; `body` is not needed afterwards. A request
+ * lives as long as its stream, and there are many: the arena gets no more memory than that takes,
+ * and `beside` bytes a shape that the caller is going to allocate. */
+bool sync_request_parse(struct slice body, size_t max_shapes, size_t beside, struct arena *arena,
                         struct sync_request *request, struct sync_invalid *invalid) MUST_CHECK;
 
 /* `{"message":"Invalid request","errors":{"<field>":["<text>"]}}` */

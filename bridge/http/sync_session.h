@@ -8,7 +8,7 @@
 #include "http/sync.h"
 #include "http/sync_request.h"
 
-#define SYNC_RUNS 16
+#define SYNC_RUNS 16 /* read at once */
 
 enum sync_phase {
     SYNC_RESOLVING, /* waiting for its log */
@@ -20,19 +20,24 @@ enum sync_phase {
 
 struct sync_session;
 
+/* Runs that have been read and are not sent yet: [first, n). */
+struct sync_runs {
+    size_t first, n;
+    struct log_run items[];
+};
+
+/* Most sessions wait for something to happen, so what only sending needs is allocated for it. */
 struct sync_shape {
     struct sync_session *session;
     struct sync_shape_request *request;
-    enum sync_phase phase;
     struct log *log;
     struct watcher watcher;
-    uint32_t block;      /* of the snapshot, to be sent next */
-    bool refetched;      /* its handle ended under way: a refetch line has been sent */
-    const char *refetch; /* why a refetch line comes before its open line, or NULL */
     struct log_cursor cursor;
-    struct log_run runs[SYNC_RUNS]; /* read, not yet sent: [first, nruns) */
-    size_t first, nruns;
-    char reason[256];
+    struct sync_runs *runs; /* NULL: none */
+    char *refetch;          /* why a refetch line comes before its open line, or NULL; owned */
+    uint32_t block;         /* of the snapshot, to be sent next */
+    enum sync_phase phase;
+    bool refetched; /* its handle ended under way: a refetch line has been sent */
 };
 
 struct sync_session {
@@ -45,25 +50,27 @@ struct sync_session {
     struct sync_request request;
     struct sync_shape *shapes;
     size_t nshapes, resolving;
-    bool streaming;              /* the response has begun */
-    bool answered;               /* an error was answered instead */
-    struct sync_invalid invalid; /* the first error while resolving */
-    bool failed;
+    struct sync_invalid *invalid; /* the first error while resolving; owned. NULL: none */
 
-    unsigned history;     /* shapelog_resets() at the beginning: positions are of that history */
-    lsn_t position;       /* all live shapes have been sent up to here; 0: none is live yet */
-    lsn_t commit;         /* lines of this commit were sent and its commit line was not; 0: none */
+    lsn_t position;  /* all live shapes have been sent up to here; 0: none is live yet */
+    lsn_t commit;    /* lines of this commit were sent and its commit line was not; 0: none */
+    lsn_t said;      /* position of the last commit or keepalive line */
+    int64_t said_at; /* loop time of the last line */
+    lsn_t fence;
+    unsigned history; /* shapelog_resets() at the beginning: positions are of that history */
+
+    bool streaming;       /* the response has begun */
+    bool answered;        /* an error was answered instead */
     bool said_consistent; /* the last commit or keepalive line was consistent */
-    lsn_t said;           /* position of the last commit or keepalive line */
-    int64_t said_at;      /* loop time of the last line */
     bool live_turn;
     bool joined; /* a shape has caught up: a commit line is due */
     bool fence_asked, fenced;
-    lsn_t fence;
 };
 
 /* sync.c: asks for a shape's log; the answer sets its phase to SYNC_OPEN, or ends the stream. */
 void sync_resolve(struct sync_session *session, size_t i);
+/* sync.c: lets go of the runs that were not sent. */
+void sync_drop_runs(struct sync_shape *shape);
 /* sync.c: for a request that is not live, where to end. */
 void sync_ask_fence(struct sync_session *session);
 /* sync.c */

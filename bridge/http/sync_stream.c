@@ -225,25 +225,40 @@ enum step {
 /* Reads on when all that was read is sent. */
 static enum step fill_runs(struct sync_session *session, struct sync_shape *s, lsn_t upto)
 {
+    struct log_run runs[SYNC_RUNS];
     struct err err;
+    size_t n;
 
-    if (s->first < s->nruns)
+    if (s->runs)
         return STEP_DONE;
-    s->first = s->nruns = 0;
-    if (!log_read(session->service->store, s->log, &s->cursor, upto, s->runs, SYNC_RUNS, &s->nruns,
-                  &err))
+    if (!log_read(session->service->store, s->log, &s->cursor, upto, runs, SYNC_RUNS, &n, &err))
         return STEP_GONE;
-    return s->nruns ? STEP_DONE : STEP_IDLE;
+    if (n == 0)
+        return STEP_IDLE;
+    s->runs = xmalloc(sizeof(*s->runs) + n * sizeof(*runs));
+    s->runs->first = 0;
+    s->runs->n = n;
+    memcpy(s->runs->items, runs, n * sizeof(*runs));
+    return STEP_DONE;
+}
+
+/* Of the runs that were read. */
+static const struct log_run *next_run(const struct sync_shape *s)
+{
+    return &s->runs->items[s->runs->first];
 }
 
 static enum step put_next_run(struct sync_shape *s, struct http_out *out)
 {
-    const struct log_run *run = &s->runs[s->first];
+    const struct log_run *run = next_run(s);
 
     if (!fits(out, run->len))
         return STEP_FULL;
-    s->first++;
-    return put_run(out, index_of(s), run) ? STEP_DONE : STEP_ERROR;
+    s->runs->first++;
+    bool ok = put_run(out, index_of(s), run);
+    if (s->runs->first == s->runs->n)
+        sync_drop_runs(s);
+    return ok ? STEP_DONE : STEP_ERROR;
 }
 
 static enum step open_shape(struct sync_session *session, struct sync_shape *s,
@@ -255,6 +270,7 @@ static enum step open_shape(struct sync_session *session, struct sync_shape *s,
         return STEP_FULL;
     if (s->refetch)
         put_refetch(out, s, s->refetch);
+    free(s->refetch);
     s->refetch = NULL;
     if (!put_open(out, s))
         return STEP_FULL;
@@ -364,8 +380,7 @@ static enum step earliest(struct sync_session *session, lsn_t upto, struct sync_
             *gone = s;
             return step;
         }
-        if (step == STEP_DONE &&
-            (!*next || s->runs[s->first].commit_lsn < (*next)->runs[(*next)->first].commit_lsn))
+        if (step == STEP_DONE && (!*next || next_run(s)->commit_lsn < next_run(*next)->commit_lsn))
             *next = s;
     }
     return *next ? STEP_DONE : STEP_IDLE;
@@ -405,7 +420,7 @@ static enum step advance_live(struct sync_session *session, struct http_out *out
     enum step step = earliest(session, upto, &next, gone);
     if (step == STEP_GONE)
         return step;
-    lsn_t commit = next ? next->runs[next->first].commit_lsn : 0;
+    lsn_t commit = next ? next_run(next)->commit_lsn : 0;
 
     if (session->commit && session->commit != commit) {
         session->position = session->commit;
@@ -426,18 +441,20 @@ static enum step advance_live(struct sync_session *session, struct http_out *out
  * first rows never came ends the stream with the reason. */
 static bool refetch_shape(struct sync_session *session, struct sync_shape *s, struct http_out *out)
 {
-    log_reason(s->log, s->reason);
+    char reason[256];
+
+    log_reason(s->log, reason);
     if (!s->cursor.after && (s->phase == SYNC_OPEN || s->phase == SYNC_SNAPSHOT)) {
-        put_error(out, (long)index_of(s), s->reason, true);
+        put_error(out, (long)index_of(s), reason, true);
         return false;
     }
     watchers_remove(&session->loop->watchers, &s->watcher);
-    log_runs_release(s->runs + s->first, s->nruns - s->first);
-    s->first = s->nruns = 0;
+    sync_drop_runs(s);
     log_unref(s->log);
     s->log = NULL;
     s->refetched = true;
-    s->refetch = s->reason[0] ? s->reason : "the log has ended";
+    free(s->refetch);
+    s->refetch = xstrdup(reason[0] ? reason : "the log has ended");
     sync_resolve(session, index_of(s));
     /* A commit whose rows were all of shapes that are fetched again needs no line of its own. */
     if (!any_in(session, SYNC_LIVE))
@@ -516,9 +533,9 @@ static enum http_pull pull(struct http_source *source, struct http_conn *conn, s
     struct sync_shape *gone = NULL;
     size_t before = http_out_room(out);
 
-    if (session->failed)
-        return put_error(out, -1, session->invalid.err.msg,
-                         !session->invalid.field[0] || err_retriable(session->invalid.err.code));
+    if (session->invalid)
+        return put_error(out, -1, session->invalid->err.msg,
+                         !session->invalid->field[0] || err_retriable(session->invalid->err.code));
     if (session->history != shapelog_resets(session->service->store))
         return put_error(out, -1, "the database's history is another one: begin again", true);
     for (;;) {

@@ -45,6 +45,7 @@ struct bridge {
     struct http_server *http;
     pthread_t stream_thread;
     bool streaming; /* the stream thread has been started */
+    struct refusals refusals;
 };
 
 /* stream.c: the receiver with the fan-out behind it. */

@@ -45,6 +45,7 @@ static void fence(void *owner, service_fenced *fenced, void *arg)
 
 static void fill_service(struct bridge *b)
 {
+    refusals_init(&b->refusals, b->config.refusal_interval_ms);
     b->service = (struct service){
         .store = b->store,
         .owner = b,
@@ -56,6 +57,7 @@ static void fill_service(struct bridge *b)
         .max_shapes = (size_t)b->config.max_shapes_per_request,
         .keepalive_ms = b->config.keepalive_ms,
         .secret = b->config.secret,
+        .refusals = &b->refusals,
     };
 }
 

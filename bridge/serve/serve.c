@@ -177,6 +177,7 @@ static void stop(struct bridge *b)
         pthread_join(b->stream_thread, NULL);
     if (b->http)
         http_server_free(b->http);
+    refusals_release(&b->refusals);
     bridge_free_stream(b);
     if (b->store)
         shapelog_close(b->store);

@@ -57,6 +57,7 @@ struct config {
     int64_t http_threads;    /* 0: one a core */
     int64_t max_connections; /* 0: what the limit of open files allows */
     int64_t keepalive_ms;
+    int64_t refusal_interval_ms;
     int64_t long_poll_timeout_ms;
     int64_t cache_max_age_ms, cache_stale_age_ms;
     int64_t max_concurrent_initial, max_concurrent_existing; /* 0: no limit */

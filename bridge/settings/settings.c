@@ -201,6 +201,17 @@ const struct setting settings[] = {
          "How long a live stream of /v1/sync may be silent before a keepalive is sent; it tells "
          "the client, and the proxies in between, that the stream is alive."},
     {.section = "http",
+     .name = "refusal_interval",
+     .env = {"TOMBOLO_REFUSAL_INTERVAL"},
+     .flag = "refusal-interval",
+     .type = SETTING_DURATION,
+     FIELD(refusal_interval_ms),
+     .initial = "5min",
+     .min = 0,
+     .max = 24 * HOUR,
+     .help = "A shape that a replica says it cannot apply begins anew, for everybody who follows "
+             "it, at most once in this time."},
+    {.section = "http",
      .name = "long_poll_timeout",
      .env = {"TOMBOLO_LONG_POLL_TIMEOUT"},
      .flag = "long-poll-timeout",

@@ -1,16 +1,19 @@
 #include "http/sync_request.h"
+#include "http/sync_session.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <cmocka.h>
 
 static bool parse(const char *body, struct arena *arena, struct sync_request *request,
                   struct sync_invalid *invalid)
 {
-    return sync_request_parse(slice_of(body), 3, arena, request, invalid);
+    return sync_request_parse(slice_of(body), 3, sizeof(struct sync_shape), arena, request,
+                              invalid);
 }
 
 static void test_a_whole_request_is_read(void **state)
@@ -55,6 +58,52 @@ static void test_what_is_left_out_has_its_default(void **state)
     arena_release(&arena);
 }
 
+static void test_a_refused_handle_comes_with_its_reason(void **state)
+{
+    struct arena arena = {0};
+    struct sync_request r;
+    struct sync_invalid invalid;
+    char body[600], reason[300];
+
+    (void)state;
+    assert_true(parse("{\"shapes\":[{\"table\":\"t\",\"handle\":\"h\",\"refused\":\"no row\"}]}",
+                      &arena, &r, &invalid));
+    assert_true(slice_is(r.shapes[0].handle, "h"));
+    assert_true(slice_is(r.shapes[0].refused, "no row"));
+    assert_false(r.shapes[0].resumes);
+    arena_release(&arena);
+
+    memset(reason, 'x', sizeof(reason));
+    memcpy(reason + 199, "\xc3\xa9", 2); /* cut between characters, not within one */
+    snprintf(body, sizeof(body),
+             "{\"shapes\":[{\"table\":\"t\",\"handle\":\"h\",\"refused\":\"%.*s\"}]}", 300, reason);
+    assert_true(parse(body, &arena, &r, &invalid));
+    assert_int_equal(r.shapes[0].refused.len, 199);
+    arena_release(&arena);
+}
+
+/* Many thousand replicas wait for something to happen; docs/PERFORMANCE.md says what each costs. */
+static void test_a_waiting_session_costs_less_than_a_kilobyte(void **state)
+{
+    struct arena arena = {0};
+    struct sync_request r;
+    struct sync_invalid invalid;
+
+    (void)state;
+    assert_true(
+        parse("{\"shapes\":[{\"table\":\"public.orders\",\"where\":\"owner = $1\",\"params\":"
+              "{\"1\":\"1234567\"},\"columns\":[\"id\",\"owner\",\"total\"],\"handle\":"
+              "\"12345678-1234567890123456\",\"offset\":\"26754856_inf\"}],\"live\":true}",
+              &arena, &r, &invalid));
+    assert_non_null(arena_calloc(&arena, 1, sizeof(struct sync_shape)));
+    size_t arena_bytes = arena.size, session = sizeof(struct sync_session);
+
+    print_message("session %zu, shape %zu, arena %zu\n", session, sizeof(struct sync_shape),
+                  arena_bytes);
+    assert_true(session + arena_bytes < 800); /* with its connection it stays below 1024 */
+    arena_release(&arena);
+}
+
 static void test_errors_name_the_field(void **state)
 {
     static const struct {
@@ -88,6 +137,9 @@ static void test_errors_name_the_field(void **state)
          "}",
          "shapes[0].offset"},
         {"{\"shapes\":[{\"table\":\"t\",\"offset\":\"5_inf\"}]}", "shapes[0].handle"},
+        {"{\"shapes\":[{\"table\":\"t\",\"refused\":\"x\"}]}", "shapes[0].handle"},
+        {"{\"shapes\":[{\"table\":\"t\",\"handle\":\"h\",\"offset\":\"5_inf\",\"refused\":\"x\"}]}",
+         "shapes[0].offset"},
         {"{\"shapes\":[{\"table\":\"a\"},{\"table\":\"b\"},{\"table\":\"c\"},{\"table\":\"d\"}]}",
          "shapes"},
         {"{\"shapes\":[{\"table\":\"t\"}],\"live\":\"yes\"}", "live"},
@@ -111,6 +163,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_whole_request_is_read),
         cmocka_unit_test(test_what_is_left_out_has_its_default),
+        cmocka_unit_test(test_a_refused_handle_comes_with_its_reason),
+        cmocka_unit_test(test_a_waiting_session_costs_less_than_a_kilobyte),
         cmocka_unit_test(test_errors_name_the_field),
     };
 
