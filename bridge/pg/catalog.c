@@ -122,7 +122,7 @@ static bool read_columns(struct pg_conn *conn, struct table *table, struct err *
     const char *params[] = {relid};
 
     snprintf(relid, sizeof(relid), "%u", table->relid);
-    struct pg_result *res = pg_query_params(conn, columns_sql, params, 1, err);
+    struct pg_result *res = pg_query_prepared(conn, columns_sql, params, 1, err);
     if (!res)
         return false;
     table->ncols = (uint16_t)pg_rows(res);
@@ -160,7 +160,8 @@ static struct table *read_table(struct pg_conn *conn, const struct pg_result *re
 
 /* The texts of change/standing.h. A partition that is being detached is none any more. */
 #define STORAGE_SQL                                                                                \
-    "(SELECT coalesce(string_agg(l.oid || ':' || l.relfilenode || ':' || l.relreplident || ':'"    \
+    "(SELECT coalesce(string_agg(l.oid || ':' || l.relfilenode || ':' || l.relreplident::text || " \
+    "':'"                                                                                          \
     "                            || t.links, ';' ORDER BY l.oid), '')"                             \
     "   FROM (WITH RECURSIVE tree(relid, links) AS (SELECT c.oid, ''::text UNION ALL"              \
     "           SELECT i.inhrelid, i.xmin::text || '/' || tree.links FROM tree"                    \
@@ -209,7 +210,7 @@ static struct table *find_table(struct pg_conn *conn, const char *const *params,
                                          TABLE_SQL(IS_FILTERED_SQL, BY_SCHEMA_SQL) BY_OID_SQL};
     bool modern = pg_server_version(conn) >= 150000;
     const char *sql = nparams == 3 ? by_name[modern] : by_oid[modern];
-    struct pg_result *res = pg_query_params(conn, sql, params, nparams, err);
+    struct pg_result *res = pg_query_prepared(conn, sql, params, nparams, err);
 
     *found = !res || pg_rows(res) == 1;
     struct table *table = res && *found ? read_table(conn, res, err) : NULL;

@@ -120,7 +120,7 @@ const char *pg_where(const struct pg_conn *conn, struct arena *arena)
     return arena_printf(arena, "%s:%s/%s", host ? host : "", port ? port : "", db ? db : "");
 }
 
-static struct pg_result *checked(struct pg_conn *conn, struct pg_result *result, struct err *err)
+struct pg_result *pg_checked(struct pg_conn *conn, struct pg_result *result, struct err *err)
 {
     switch (PQresultStatus(result)) {
     case PGRES_TUPLES_OK:
@@ -135,13 +135,13 @@ static struct pg_result *checked(struct pg_conn *conn, struct pg_result *result,
 
 struct pg_result *pg_query(struct pg_conn *conn, const char *sql, struct err *err)
 {
-    return checked(conn, PQexec(conn, sql), err);
+    return pg_checked(conn, PQexec(conn, sql), err);
 }
 
 struct pg_result *pg_query_params(struct pg_conn *conn, const char *sql, const char *const *params,
                                   int nparams, struct err *err)
 {
-    return checked(conn, PQexecParams(conn, sql, nparams, NULL, params, NULL, NULL, 0), err);
+    return pg_checked(conn, PQexecParams(conn, sql, nparams, NULL, params, NULL, NULL, 0), err);
 }
 
 bool pg_run(struct pg_conn *conn, const char *sql, struct err *err)

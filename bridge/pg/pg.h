@@ -54,6 +54,11 @@ const char *pg_where(const struct pg_conn *conn, struct arena *arena);
 struct pg_result *pg_query(struct pg_conn *conn, const char *sql, struct err *err) MUST_CHECK;
 struct pg_result *pg_query_params(struct pg_conn *conn, const char *sql, const char *const *params,
                                   int nparams, struct err *err) MUST_CHECK;
+/* The same, prepared once a connection: for what is asked often. `sql` is a constant, known again
+ * by its address. */
+struct pg_result *pg_query_prepared(struct pg_conn *conn, const char *sql,
+                                    const char *const *params, int nparams,
+                                    struct err *err) MUST_CHECK;
 /* As pg_query(), for what gives no rows. */
 bool pg_run(struct pg_conn *conn, const char *sql, struct err *err) MUST_CHECK;
 /* The same with printf formatting. */
@@ -80,5 +85,8 @@ void pg_copy_drop(struct slice *line);
 
 /* Fills err from the connection's last error, or from the result's. Always false. */
 bool pg_error(const struct pg_conn *conn, const struct pg_result *result, struct err *err);
+/* The result when it is good; frees it otherwise, and returns NULL with the error. */
+struct pg_result *pg_checked(struct pg_conn *conn, struct pg_result *result,
+                             struct err *err) MUST_CHECK;
 
 #endif
