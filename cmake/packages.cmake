@@ -16,6 +16,8 @@ if(TOMBOLO_BRIDGE)
   package(pq libpq)
   package(llhttp libllhttp)
   package(inih inih)
+  package(deflate libdeflate)
+  package(zstd libzstd)
   # libpg_query has no pkg-config file.
   find_library(PG_QUERY_LIBRARY pg_query REQUIRED)
   find_path(PG_QUERY_INCLUDE pg_query.h REQUIRED)

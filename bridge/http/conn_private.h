@@ -115,7 +115,7 @@ void http_conn_go_on(struct http_conn *conn);
 /* The core's own answers: text/plain, and for a wrong request the connection's last. */
 void http_respond_text(struct http_conn *conn, int status, struct http_headers *headers,
                        struct slice text);
-/* Whether a client's x-request-id is echoed: 1 to 200 visible characters. */
+/* Whether a client's x-request-id is echoed: 20 to 200 visible characters. */
 bool http_request_id_valid(struct slice id);
 static inline void http_count(_Atomic uint64_t *counter)
 {

@@ -40,6 +40,31 @@ static void note_request(struct http_conn *conn)
     conn->left = HTTP_LENGTH_UNKNOWN;
 }
 
+static const struct http_route *find_route(struct http_conn *conn, uint32_t *allowed)
+{
+    const struct http_request *r = &conn->intake->request;
+
+    return http_route_find(&conn->place->listen->routes, r->path, r->method, allowed);
+}
+
+static void answer_refused(struct http_conn *conn, int status, const char *reason)
+{
+    uint32_t allowed;
+
+    /* For the hook that adds headers, too. */
+    if (conn->intake->head_done)
+        conn->route = find_route(conn, &allowed);
+    if (status != 413 || !conn->route || !conn->route->too_large) {
+        http_respond_text(conn, status, NULL, slice_of(reason));
+        return;
+    }
+    struct http_headers headers;
+
+    http_headers_init(&headers);
+    http_headers_add(&headers, "content-type", "application/json; charset=utf-8");
+    http_respond(conn, status, &headers, slice_of(conn->route->too_large));
+}
+
 void http_conn_refuse(struct http_conn *conn, int status, const char *reason)
 {
     http_count(&conn->worker->metrics->bad_requests);
@@ -48,16 +73,9 @@ void http_conn_refuse(struct http_conn *conn, int status, const char *reason)
     conn->last = true;
     http_conn_clear_deadline(conn);
     http_conn_set_state(conn, HTTP_CONN_HANDLING);
-    http_respond_text(conn, status, NULL, slice_of(reason));
+    answer_refused(conn, status, reason);
     http_conn_drop_intake(conn);
     http_conn_drop_ahead(conn);
-}
-
-static const struct http_route *find_route(struct http_conn *conn, uint32_t *allowed)
-{
-    const struct http_request *r = &conn->intake->request;
-
-    return http_route_find(&conn->place->listen->routes, r->path, r->method, allowed);
 }
 
 /* Best effort: a client that is told nothing sends its body after a while anyway. */

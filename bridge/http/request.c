@@ -23,3 +23,13 @@ bool http_request_param(const struct http_request *request, const char *name, st
 {
     return http_query_get(&request->query, name, value);
 }
+
+bool http_same_secret(struct slice given, const char *secret)
+{
+    size_t len = strlen(secret);
+    unsigned different = given.len != len;
+
+    for (size_t i = 0; i < given.len; i++)
+        different |= (unsigned char)given.ptr[i] ^ (unsigned char)secret[len ? i % len : 0];
+    return !different;
+}

@@ -37,5 +37,7 @@ bool http_name_is(struct slice name, const char *want);
 bool http_request_header(const struct http_request *request, const char *name, struct slice *value);
 /* The last query parameter of that name; as http_query_get(). */
 bool http_request_param(const struct http_request *request, const char *name, struct slice *value);
+/* Whether that is the secret, in a time that does not tell how much of it was right. */
+bool http_same_secret(struct slice given, const char *secret);
 
 #endif

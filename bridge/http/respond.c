@@ -26,7 +26,7 @@ static const struct http_request *request_of(const struct http_conn *conn)
 
 bool http_request_id_valid(struct slice id)
 {
-    if (id.len < 1 || id.len > 200)
+    if (id.len < 20 || id.len > 200)
         return false;
     for (size_t i = 0; i < id.len; i++) {
         if (id.ptr[i] <= 0x20 || id.ptr[i] >= 0x7f)

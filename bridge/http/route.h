@@ -43,9 +43,10 @@ struct http_route {
     const char *path;
     uint32_t methods; /* HTTP_M_ bits */
     http_handler *handle;
-    size_t body_limit; /* bytes; a longer body is refused with 413. 0: no body */
-    bool needs_secret; /* the server's `authorise` is asked first */
-    void *arg;         /* the handler's, at request->route->arg */
+    size_t body_limit;     /* bytes; a longer body is refused with 413. 0: no body */
+    bool needs_secret;     /* the server's `authorise` is asked first */
+    const char *too_large; /* what the 413 says, as JSON; NULL: the core's text */
+    void *arg;             /* the handler's, at request->route->arg */
 };
 
 struct http_routes {

@@ -69,6 +69,8 @@ struct http_config {
      * its connections are gone and all that was posted to it has run (in the thread of
      * http_server_free()): for what endpoints keep a loop (http_loop_set_user()). */
     void (*loop_started)(void *arg, struct http_loop *loop);
+    /* The server stops: requests that have no answer yet should get one. On the loop's thread. */
+    void (*loop_stopping)(void *arg, struct http_loop *loop);
     void (*loop_ended)(void *arg, struct http_loop *loop);
 };
 

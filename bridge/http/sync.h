@@ -11,6 +11,7 @@
 
 #include "http/conn.h"
 #include "http/service.h"
+#include "http/shape.h"
 #include "http/watchers.h"
 
 #define SYNC_BODY_LIMIT ((size_t)1024 * 1024)
@@ -19,6 +20,7 @@
 struct endpoint_loop {
     const struct service *service;
     struct watchers watchers;
+    struct shape_loop *shapes;
 };
 
 http_handler sync_post;

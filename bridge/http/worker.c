@@ -197,6 +197,8 @@ void http_worker_stop(struct http_worker *worker, int64_t ms)
         next = conn->next;
         http_conn_stop(conn);
     }
+    if (worker->started && worker->config->loop_stopping)
+        worker->config->loop_stopping(worker->config->hook_arg, worker->loop);
     http_loop_timer_set(worker->loop, &worker->stop_timer, ms);
     end_if_done(worker);
 }

@@ -1,0 +1,385 @@
+#include "http/shape_private.h"
+#include "http/sync.h"
+
+#include "base/arena.h"
+#include "base/logging.h"
+
+#include <stdlib.h>
+
+#define READY_AGAIN_MS 50 /* nobody says when the bridge becomes ready */
+
+_Static_assert(sizeof(struct shape_request_state) <= 320, "a request that waits is to cost little");
+
+/* ---- the site and its loops ------------------------------------------------------------------ */
+
+void shape_site_init(struct shape_site *site, const struct service *service)
+{
+    *site = (struct shape_site){
+        .service = service,
+        .long_poll_ms = 20000,
+        .ready_ms = 5000,
+        .snapshot_ms = 60000,
+        .sse_ms = 60000,
+        .sse_idle_ms = 21000,
+        .max_age_s = 60,
+        .stale_age_s = 300,
+    };
+}
+
+struct shape_loop *shape_loop_new(struct shape_site *site, struct http_loop *loop,
+                                  struct watchers *watchers)
+{
+    struct shape_loop *l = xcalloc(1, sizeof(*l));
+
+    l->site = site;
+    l->store = site->service->store;
+    l->loop = loop;
+    l->watchers = watchers;
+    return l;
+}
+
+void shape_loop_free(struct shape_loop *loop)
+{
+    for (size_t i = 0; i < SHAPE_BODIES; i++) {
+        if (loop->bodies[i])
+            shape_body_unref(loop->bodies[i]);
+    }
+    shape_known_release(loop);
+    free(loop);
+}
+
+static struct shape_loop *loop_of(struct http_conn *conn)
+{
+    return ((struct endpoint_loop *)http_loop_user(http_conn_loop(conn)))->shapes;
+}
+
+/* ---- the life of a request ------------------------------------------------------------------- */
+
+static void asked_free(struct shape_request_state *get)
+{
+    if (get->asked)
+        arena_release(&get->asked->arena);
+    free(get->asked);
+    get->asked = NULL;
+}
+
+static void link_waiting(struct shape_request_state *get)
+{
+    get->next = get->loop->waiting;
+    get->link = &get->loop->waiting;
+    if (get->next)
+        get->next->link = &get->next;
+    *get->link = get;
+}
+
+void shape_ends(struct shape_request_state *get)
+{
+    get->phase = SHAPE_ANSWERED;
+    http_loop_timer_clear(get->loop->loop, &get->timer);
+    watchers_remove(get->loop->watchers, &get->watcher);
+    if (get->link) {
+        *get->link = get->next;
+        if (get->next)
+            get->next->link = get->link;
+        get->link = NULL;
+    }
+    asked_free(get);
+    free(get->tags);
+    get->tags = NULL;
+}
+
+static atomic_size_t *counter_of(struct shape_request_state *get)
+{
+    return get->existing ? &get->loop->site->existing : &get->loop->site->initial;
+}
+
+static void release(void *user)
+{
+    struct shape_request_state *get = user;
+
+    if (get->asking)
+        get->loop->site->service->cancel_subset(get->loop->site->service->owner, get->asking);
+    shape_ends(get);
+    http_loop_timer_remove(get->loop->loop, &get->timer);
+    if (get->admitted)
+        atomic_fetch_sub(counter_of(get), 1);
+    if (get->log)
+        log_unref(get->log);
+    free(get);
+}
+
+static struct shape_request_state *state_new(struct http_conn *conn,
+                                             const struct http_request *request)
+{
+    struct shape_request_state *get = xcalloc(1, sizeof(*get));
+    struct slice accept;
+
+    get->loop = loop_of(conn);
+    get->conn = conn;
+    get->timer.fire = shape_on_timer;
+    get->watcher.news = shape_on_news;
+    get->post = !(request->method & HTTP_M_GET_HEAD);
+    http_request_header(request, "accept-encoding", &accept);
+    get->encoding = (uint8_t)http_encoding_choose(accept);
+    const char *secret = get->loop->site->service->secret;
+    get->private = secret[0] && !shape_has_secret(request, secret);
+    link_waiting(get);
+    http_conn_set_user(conn, get, release);
+    return get;
+}
+
+/* ---- admission ------------------------------------------------------------------------------- */
+
+static bool handle_is_known(const struct shape_loop *loop, const struct http_request *request)
+{
+    struct slice handle;
+
+    if (!http_request_param(request, "handle", &handle) || !handle.len)
+        return false;
+    struct log *log = shapelog_find(loop->store, handle);
+
+    if (log)
+        log_unref(log);
+    return log != NULL;
+}
+
+/* False when the answer was that there are too many. */
+static bool admit(struct shape_request_state *get, const struct http_request *request)
+{
+    struct shape_site *site = get->loop->site;
+
+    get->existing = handle_is_known(get->loop, request);
+    size_t limit = get->existing ? site->max_existing : site->max_initial;
+
+    get->admitted = true;
+    if (atomic_fetch_add(counter_of(get), 1) < limit || !limit)
+        return true;
+    shape_answer_crowded(get, get->existing ? "existing" : "initial", limit);
+    return false;
+}
+
+void shape_has_begun(struct shape_request_state *get)
+{
+    get->begun = true;
+    if (get->existing)
+        return;
+    atomic_fetch_sub(counter_of(get), 1);
+    get->existing = true;
+    atomic_fetch_add(counter_of(get), 1);
+}
+
+/* ---- readiness ------------------------------------------------------------------------------- */
+
+/* Why not, or NULL. Once the log has been where clients may be it is not behind them any more,
+ * whatever becomes of the connection to Postgres. */
+static const char *not_ready(struct shape_site *site)
+{
+    const struct service *service = site->service;
+
+    if (atomic_load(&site->was_ready))
+        return NULL;
+    switch (service->status(service->owner)) {
+    case SERVICE_STARTING:
+        return "Timeout waiting for the connection to Postgres";
+    case SERVICE_WAITING:
+        return "Timeout waiting for another bridge that follows this database";
+    case SERVICE_ACTIVE:
+        break;
+    }
+    lsn_t catchup = service->catchup(service->owner);
+    if (!catchup || shapelog_published(service->store) + 1 < catchup)
+        return "Timeout waiting for the bridge to catch up with Postgres";
+    atomic_store(&site->was_ready, true);
+    return NULL;
+}
+
+/* ---- from the request to the log ------------------------------------------------------------- */
+
+struct resolution {
+    struct http_ref ref;
+    struct shape_request_state *get;
+    struct shape_answer answer;
+};
+
+void shape_answer_unresolved(struct shape_request_state *get, const struct shape_answer *answer)
+{
+    if (answer->field)
+        shape_answer_field(get, answer->field, &answer->err);
+    else if (answer->err.code == ERR_CONN)
+        shape_answer_later(get,
+                           "Cannot connect to the database to verify the shape. Please try again "
+                           "later.",
+                           1, false);
+    else
+        shape_answer_later(get, answer->err.msg, 1, false);
+}
+
+static void on_resolved(void *arg)
+{
+    struct resolution *r = arg;
+    struct shape_request_state *get = http_ref_conn(r->ref) ? r->get : NULL;
+    bool wanted = get && get->phase == SHAPE_RESOLVING;
+
+    if (wanted && r->answer.log) {
+        shape_known_note(get->loop, &get->asked->params.shape, r->answer.log);
+        shape_found(get, r->answer.log);
+    } else if (wanted) {
+        shape_answer_unresolved(get, &r->answer);
+    } else if (r->answer.log) {
+        log_unref(r->answer.log);
+    }
+    free(r);
+}
+
+/* On a worker's thread. */
+static void answered(void *arg, struct shape_answer *answer)
+{
+    struct resolution *r = arg;
+
+    r->answer = *answer;
+    http_loop_post(r->ref.loop, on_resolved, r);
+}
+
+/* The request has its log, maybe not the one that it named. */
+void shape_found(struct shape_request_state *get, struct log *log)
+{
+    struct slice handle = get->asked->params.handle;
+
+    get->log = log;
+    get->phase = SHAPE_FOUND;
+    if (handle.len && !slice_eq(handle, log_handle(log))) {
+        shape_answer_refetch(get, log);
+        return;
+    }
+    asked_free(get);
+    shape_go_on(get);
+}
+
+static void resolve(struct shape_request_state *get, const struct shape_request *request)
+{
+    const struct service *service = get->loop->site->service;
+    struct log *log = shape_known_find(get->loop, request);
+
+    if (log) {
+        shape_found(get, log);
+        return;
+    }
+    struct resolution *r = xcalloc(1, sizeof(*r));
+
+    *r = (struct resolution){.ref = http_conn_ref(get->conn), .get = get};
+    get->phase = SHAPE_RESOLVING;
+    service->request_shape(service->owner, request, answered, r);
+}
+
+void shape_resolve_when_ready(struct shape_request_state *get)
+{
+    const char *unready = not_ready(get->loop->site);
+    int64_t now = http_loop_now(get->loop->loop);
+
+    if (!unready) {
+        http_loop_timer_clear(get->loop->loop, &get->timer);
+        if (get->deletes)
+            shape_delete_named(get);
+        else if (get->subset)
+            shape_ask_subset(get);
+        else
+            resolve(get, &get->asked->params.shape);
+    } else if (now >= get->until || http_conn_stopping(get->conn)) {
+        shape_answer_later(get, unready, 5, false);
+    } else {
+        http_loop_timer_set(get->loop->loop, &get->timer, READY_AGAIN_MS);
+    }
+}
+
+/* ---- the request ----------------------------------------------------------------------------- */
+
+static struct slice keep(struct arena *arena, struct slice s)
+{
+    return s.ptr ? arena_copy(arena, s) : s;
+}
+
+/* What was read borrows from the request, which is gone when the handler returns. */
+static void keep_params(struct shape_asked *asked)
+{
+    struct arena *arena = &asked->arena;
+    struct shape_request *shape = &asked->params.shape;
+    struct slice *values = arena_calloc(arena, shape->params.n, sizeof(*values));
+
+    for (size_t i = 0; i < shape->params.n; i++)
+        values[i] = keep(arena, shape->params.values[i]);
+    shape->params.values = values;
+    shape->table = keep(arena, shape->table);
+    shape->where = keep(arena, shape->where);
+    shape->columns = keep(arena, shape->columns);
+    shape->queryable = keep(arena, shape->queryable);
+    asked->params.handle = keep(arena, asked->params.handle);
+    if (asked->params.is_subset) {
+        const struct subset_request subset = asked->params.subset;
+
+        subset_request_copy(&subset, arena, &asked->params.subset);
+    }
+}
+
+static void take_params(struct shape_request_state *get, const struct http_request *request)
+{
+    const struct shape_params *params = &get->asked->params;
+    struct slice tags;
+
+    get->live = params->live;
+    get->sse = params->sse;
+    get->subset = params->is_subset;
+    get->at = (uint8_t)params->at;
+    get->offset = params->offset;
+    get->cursor = params->cursor;
+    if (!get->subset && http_request_header(request, "if-none-match", &tags) && tags.len)
+        get->tags = memcpy(xcalloc(tags.len + 1, 1), tags.ptr, tags.len);
+}
+
+typedef bool read_params(const struct http_request *request, struct arena *arena,
+                         struct shape_params *out, struct shape_invalid *invalid);
+
+/* An admitted request: its parameters, and then its log. */
+static void take(struct shape_request_state *get, const struct http_request *request,
+                 read_params *read)
+{
+    struct shape_invalid invalid;
+
+    get->asked = xcalloc(1, sizeof(*get->asked));
+    if (!read(request, &get->asked->arena, &get->asked->params, &invalid)) {
+        shape_answer_invalid(get, invalid.status, invalid.body);
+        return;
+    }
+    take_params(get, request);
+    keep_params(get->asked);
+    get->phase = SHAPE_READY;
+    get->until = http_loop_now(get->loop->loop) + get->loop->site->ready_ms;
+    shape_resolve_when_ready(get);
+}
+
+void shape_get(struct http_conn *conn, const struct http_request *request)
+{
+    struct shape_request_state *get = state_new(conn, request);
+
+    if (admit(get, request))
+        take(get, request, shape_params_read);
+}
+
+void shape_delete(struct http_conn *conn, const struct http_request *request)
+{
+    struct shape_request_state *get = state_new(conn, request);
+
+    get->deletes = true;
+    if (!get->loop->site->allow_delete)
+        shape_answer_error(get, 405, "DELETE not allowed");
+    else if (admit(get, request))
+        take(get, request, shape_params_read_delete);
+}
+
+bool shape_has_secret(const struct http_request *request, const char *secret)
+{
+    struct slice given;
+
+    if (!http_request_param(request, "secret", &given) || !given.len)
+        http_request_param(request, "api_secret", &given);
+    return http_same_secret(given, secret);
+}

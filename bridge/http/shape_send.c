@@ -1,0 +1,415 @@
+/*
+ * Sends the messages of a response: small ones as a body that all who ask for it share, large ones
+ * from the files, or as an encoder has made them.
+ */
+#include "http/shape_private.h"
+
+#include "base/arena.h"
+#include "base/logging.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#define COPIED ((uint32_t)16 * 1024) /* longer stretches go from the file by sendfile */
+#define FRAME 256                    /* what may stand around one */
+#define PIECES 16
+
+bool shape_put_file_bytes(struct http_out *out, int fd, uint64_t offset, size_t len)
+{
+    char bytes[COPIED];
+
+    if (pread(fd, bytes, len, (off_t)offset) != (ssize_t)len)
+        return false;
+    http_out_put(out, (struct slice){bytes, len});
+    return true;
+}
+
+static void put_text(struct http_out *out, struct buf *text)
+{
+    http_out_put(out, buf_slice(text));
+    buf_release(text);
+}
+
+static void put_up_to_date(struct http_out *out, lsn_t seen)
+{
+    struct buf text;
+
+    buf_init(&text, BUF_NO_LIMIT);
+    shape_put_up_to_date(&text, seen);
+    put_text(out, &text);
+}
+
+/* Whether a stretch of the file fits, with what stands around it. */
+static bool fits(const struct http_out *out, size_t len)
+{
+    return http_out_has_run(out) && http_out_room(out) >= (len > COPIED ? 0 : len) + FRAME;
+}
+
+/* ---- a chunk of the snapshot ----------------------------------------------------------------- */
+
+/* The request, which is the connection's, outlives its source. */
+struct chunk_source {
+    struct http_source source; /* first */
+    struct shape_request_state *get;
+    uint32_t block;
+    bool opened;
+};
+
+static void release_block(void *arg)
+{
+    struct snapshot_block *block = arg;
+    struct log *log = block->log;
+
+    snapshot_block_release(block);
+    log_unref(log);
+    free(block);
+}
+
+static bool put_block(struct http_out *out, const struct snapshot_block *block)
+{
+    struct snapshot_block *copy = xmalloc(sizeof(*copy));
+    bool ok = true;
+
+    *copy = *block;
+    log_ref(copy->log);
+    if (block->len > COPIED) {
+        http_out_put_file(out, block->fd, (off_t)block->offset, block->len, release_block, copy);
+    } else {
+        ok = shape_put_file_bytes(out, block->fd, block->offset, block->len);
+        release_block(copy);
+    }
+    return ok;
+}
+
+static enum http_pull end_chunk(struct chunk_source *s, struct http_out *out, bool is_last)
+{
+    struct buf text;
+    bool ok = true;
+
+    buf_init(&text, BUF_NO_LIMIT);
+    if (is_last) {
+        buf_put_cstr(&text, s->opened ? "," : "[");
+        ok = shape_put_snapshot_end(&text, s->get->log);
+    }
+    buf_put_u8(&text, ']');
+    /* Its list of transactions under way may be long: handed over, then. */
+    if (text.len < FRAME)
+        put_text(out, &text);
+    else
+        http_out_put_shared(out, buf_slice(&text), free, text.ptr);
+    return ok ? HTTP_END : HTTP_ABORT;
+}
+
+static enum http_pull pull_chunk(struct http_source *source, struct http_conn *conn,
+                                 struct http_out *out)
+{
+    struct chunk_source *s = (struct chunk_source *)source;
+    struct snapshot_block block;
+
+    (void)conn;
+    while (fits(out, COPIED)) {
+        switch (log_snapshot_block(s->get->loop->store, s->get->log, s->block, &block)) {
+        case SNAPSHOT_WAIT:
+            return HTTP_WAIT;
+        case SNAPSHOT_GONE:
+            return HTTP_ABORT;
+        case SNAPSHOT_END:
+            return end_chunk(s, out, true);
+        case SNAPSHOT_BLOCK:
+            break;
+        }
+        http_out_put_cstr(out, s->opened ? "," : "[");
+        s->opened = true;
+        s->block++;
+        if (!put_block(out, &block))
+            return HTTP_ABORT;
+        if (block.ends_chunk)
+            return end_chunk(s, out, false);
+    }
+    return HTTP_MORE;
+}
+
+static void release_source(struct http_source *source)
+{
+    free(source);
+}
+
+static struct http_source *chunk_source_new(struct shape_request_state *get,
+                                            const struct shape_plan *plan)
+{
+    static const struct http_source_ops ops = {pull_chunk, release_source};
+    struct chunk_source *s = xcalloc(1, sizeof(*s));
+
+    s->source.ops = &ops;
+    s->get = get;
+    s->block = plan->content.chunk.block;
+    return &s->source;
+}
+
+/* ---- a range of the log ---------------------------------------------------------------------- */
+
+struct range_source {
+    struct http_source source; /* first */
+    struct shape_request_state *get;
+    struct log_range range;
+    struct log_range_cursor cursor;
+    lsn_t seen; /* for an up-to-date behind it; 0: none */
+    bool opened;
+    struct log_piece pieces[PIECES]; /* read, not yet sent: [first, n) */
+    size_t first, n;
+};
+
+static void release_piece(void *arg)
+{
+    log_pieces_release(arg, 1);
+    free(arg);
+}
+
+/* Takes the piece. */
+static bool put_piece(struct http_out *out, struct log_piece *piece)
+{
+    uint32_t len = piece->last ? piece->len - 2 : piece->len;
+    bool last = piece->last, ok = true;
+
+    if (len > COPIED) {
+        struct log_piece *copy = xmalloc(sizeof(*copy));
+
+        *copy = *piece;
+        http_out_put_file(out, piece->fd, (off_t)piece->offset, len, release_piece, copy);
+    } else {
+        ok = shape_put_file_bytes(out, piece->fd, piece->offset, len);
+        log_pieces_release(piece, 1);
+    }
+    if (last)
+        http_out_put_cstr(out, LOG_PIECE_LAST);
+    return ok;
+}
+
+/* Reads on when all that was read is sent. */
+static bool fill_pieces(struct range_source *s)
+{
+    struct err err;
+
+    if (s->first < s->n)
+        return true;
+    s->first = s->n = 0;
+    if (log_range_read(s->get->loop->store, s->get->log, &s->range, &s->cursor, s->pieces, PIECES,
+                       &s->n, &err))
+        return true;
+    log_warn("a response was cut short", LOG_UINT("log", log_id(s->get->log)), LOG_ERR(&err));
+    return false;
+}
+
+static enum http_pull pull_range(struct http_source *source, struct http_conn *conn,
+                                 struct http_out *out)
+{
+    struct range_source *s = (struct range_source *)source;
+
+    (void)conn;
+    while (fits(out, COPIED)) {
+        if (!fill_pieces(s))
+            return HTTP_ABORT;
+        if (s->first == s->n) {
+            if (s->seen) {
+                http_out_put_cstr(out, s->opened ? "," : "[");
+                put_up_to_date(out, s->seen);
+            }
+            http_out_put_cstr(out, "]");
+            return HTTP_END;
+        }
+        http_out_put_cstr(out, s->opened ? "," : "[");
+        s->opened = true;
+        if (!put_piece(out, &s->pieces[s->first++]))
+            return HTTP_ABORT;
+    }
+    return HTTP_MORE;
+}
+
+static void release_range(struct http_source *source)
+{
+    struct range_source *s = (struct range_source *)source;
+
+    log_pieces_release(s->pieces + s->first, s->n - s->first);
+    free(s);
+}
+
+static struct http_source *range_source_new(struct shape_request_state *get,
+                                            const struct shape_plan *plan)
+{
+    static const struct http_source_ops ops = {pull_range, release_range};
+    struct range_source *s = xcalloc(1, sizeof(*s));
+
+    s->source.ops = &ops;
+    s->get = get;
+    s->range = plan->content.range;
+    s->seen = plan->up_to_date ? plan->seen : 0;
+    return &s->source;
+}
+
+/* ---- answers --------------------------------------------------------------------------------- */
+
+static struct shape_reply reply_to(const struct shape_plan *plan)
+{
+    return (struct shape_reply){.status = 200, .offset = plan->to, .up_to_date = plan->up_to_date};
+}
+
+static void send_from_files(struct shape_request_state *get, const struct shape_plan *plan)
+{
+    struct shape_reply reply = reply_to(plan);
+    bool growing = plan->content.snapshot && !plan->content.chunk.complete;
+    struct http_headers h;
+
+    reply.varies = get->loop->site->encoder && shape_content_is_closed(plan);
+    shape_ends(get);
+    shape_put_headers(get, &reply, &h);
+    /* Rows that are still coming: news of them wakes the connection. */
+    if (growing)
+        watchers_add(get->loop->watchers, get->log, &get->watcher);
+    http_respond_source(get->conn, 200, &h, HTTP_LENGTH_UNKNOWN,
+                        plan->content.snapshot ? chunk_source_new(get, plan)
+                                               : range_source_new(get, plan));
+}
+
+static void send_small(struct shape_request_state *get, const struct shape_plan *plan)
+{
+    struct shape_reply reply = reply_to(plan);
+    enum http_encoding encoding = (enum http_encoding)get->encoding;
+    struct http_headers h;
+    struct err err;
+    struct shape_body *body = shape_body_get(get->loop, plan, false, &err);
+
+    if (!body && log_state(get->log) == LOG_ENDED) {
+        shape_answer_refetch(get, NULL);
+        return;
+    }
+    if (!body) {
+        shape_answer_error(get, 500, "Unable to retrieve shape log");
+        return;
+    }
+    struct slice bytes = shape_body_bytes(body, &encoding);
+
+    reply.encoding = encoding;
+    reply.varies = body->text[HTTP_IDENTITY].len > HTTP_ENCODE_MIN;
+    shape_ends(get);
+    shape_put_headers(get, &reply, &h);
+    http_respond_shared(get->conn, 200, &h, bytes, shape_body_unref, body);
+}
+
+/* ---- what an encoder makes ------------------------------------------------------------------- */
+
+struct chunk_job {
+    struct encoder_job job; /* first */
+    struct shapelog *store;
+    struct shape_content content; /* with a reference to the log */
+};
+
+/* One who waits for it. */
+struct chunk_waiter {
+    struct http_ref ref;
+    struct shape_request_state *get;
+    struct shape_plan plan;
+};
+
+static bool read_chunk(struct encoder_job *job, struct buf *body)
+{
+    struct chunk_job *j = (struct chunk_job *)job;
+    struct err err;
+
+    return shape_content_read(j->store, &j->content, body, &err);
+}
+
+static void release_job(struct encoder_job *job)
+{
+    struct chunk_job *j = (struct chunk_job *)job;
+
+    log_unref(j->content.log);
+    free(j);
+}
+
+static struct encoder_key job_key(const struct shape_content *content, enum http_encoding encoding)
+{
+    const struct log_range *r = &content->range;
+    uint64_t kind = (uint64_t)encoding << 1 | content->snapshot;
+
+    if (content->snapshot)
+        return (struct encoder_key){{log_id(content->log), kind, content->number}};
+    return (struct encoder_key){
+        {log_id(content->log), kind, r->after.lsn, r->after.op, r->to.lsn, r->to.op}};
+}
+
+static struct encoder_job *job_new(struct shape_request_state *get,
+                                   const struct shape_content *content,
+                                   const struct encoder_key *key)
+{
+    struct chunk_job *j = xcalloc(1, sizeof(*j));
+
+    j->job = (struct encoder_job){*key, (enum http_encoding)get->encoding, read_chunk, release_job};
+    j->store = get->loop->store;
+    j->content = *content;
+    log_ref(j->content.log);
+    return &j->job;
+}
+
+static void release_encoded(void *arg)
+{
+    encoded_unref(arg);
+}
+
+/* Takes the reference. */
+static void send_encoded(struct shape_request_state *get, const struct shape_plan *plan,
+                         struct encoded *encoded)
+{
+    struct shape_reply reply = reply_to(plan);
+    struct http_headers h;
+
+    if (!encoded->bytes.len) {
+        encoded_unref(encoded);
+        send_from_files(get, plan);
+        return;
+    }
+    reply.encoding = (enum http_encoding)get->encoding;
+    reply.varies = true;
+    shape_ends(get);
+    shape_put_headers(get, &reply, &h);
+    http_respond_shared(get->conn, 200, &h, encoded->bytes, release_encoded, encoded);
+}
+
+static void on_encoded(void *arg, struct encoded *encoded)
+{
+    struct chunk_waiter *w = arg;
+
+    if (http_ref_conn(w->ref) && w->get->phase == SHAPE_ENCODING)
+        send_encoded(w->get, &w->plan, encoded);
+    else
+        encoded_unref(encoded);
+    free(w);
+}
+
+static void send_when_encoded(struct shape_request_state *get, const struct shape_plan *plan)
+{
+    struct encoder *encoder = get->loop->site->encoder;
+    struct encoder_key key = job_key(&plan->content, (enum http_encoding)get->encoding);
+    struct encoded *encoded = encoder_find(encoder, &key);
+
+    if (encoded) {
+        send_encoded(get, plan, encoded);
+        return;
+    }
+    struct chunk_waiter *w = xcalloc(1, sizeof(*w));
+
+    *w = (struct chunk_waiter){http_conn_ref(get->conn), get, *plan};
+    get->phase = SHAPE_ENCODING;
+    http_loop_timer_clear(get->loop->loop, &get->timer);
+    encoder_request(encoder, job_new(get, &plan->content, &key), get->loop->loop, on_encoded, w);
+}
+
+void shape_send_plan(struct shape_request_state *get, const struct shape_plan *plan)
+{
+    if (shape_content_is_small(&plan->content))
+        send_small(get, plan);
+    else if (get->encoding != HTTP_IDENTITY && get->loop->site->encoder &&
+             shape_content_is_closed(plan))
+        send_when_encoded(get, plan);
+    else
+        send_from_files(get, plan);
+}
