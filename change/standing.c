@@ -49,6 +49,19 @@ bool storage_find(struct slice storage, uint32_t relid, struct table_leaf *leaf)
     return false;
 }
 
+bool storage_same(struct slice then, struct slice now)
+{
+    struct table_leaf a, b;
+    bool more = storage_next(&then, &a), same = more == storage_next(&now, &b);
+
+    while (more && same) {
+        same = a.relid == b.relid && slice_eq(a.filenode, b.filenode) && slice_eq(a.links, b.links);
+        more = storage_next(&then, &a);
+        same = more == storage_next(&now, &b) && same;
+    }
+    return same;
+}
+
 bool table_is_full(const struct table *table)
 {
     struct slice rest = table->storage;

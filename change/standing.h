@@ -30,6 +30,9 @@ bool storage_next(struct slice *rest, struct table_leaf *leaf);
 /* The leaf with this relid; false when there is none. */
 bool storage_find(struct slice storage, uint32_t relid, struct table_leaf *leaf);
 
+/* Whether all of it lies where it lay, whatever its replica identity. */
+bool storage_same(struct slice then, struct slice now);
+
 /* Whether the table and all its leaves have REPLICA IDENTITY FULL. */
 bool table_is_full(const struct table *table);
 

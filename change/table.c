@@ -86,6 +86,16 @@ struct table_map table_map(const struct table *table, const struct relation *rel
     return found;
 }
 
+bool table_columns_altered(const struct table *then, const struct table *now)
+{
+    bool altered = then->ncols != now->ncols;
+
+    for (uint16_t i = 0; !altered && i < now->ncols; i++)
+        altered = then->cols[i].attnum != now->cols[i].attnum ||
+                  then->cols[i].stamp != now->cols[i].stamp;
+    return altered;
+}
+
 bool table_column_same(const struct table_column *a, const struct table_column *b)
 {
     return slice_eq(a->name, b->name) && a->attnum == b->attnum && a->typid == b->typid &&

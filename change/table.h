@@ -89,6 +89,8 @@ struct table_map {
 struct table_map table_map(const struct table *table, const struct relation *relation, int16_t *map,
                            bool *is_lost);
 
+/* Whether any column came, went or was altered in between. */
+bool table_columns_altered(const struct table *then, const struct table *now);
 /* Same type, name and place, whatever its nullability: what was made for one reads the other. */
 bool table_column_same(const struct table_column *a, const struct table_column *b);
 /* Same columns, types, nullability and key. */

@@ -126,6 +126,16 @@ bool ddl_events_ensure(struct pg_conn *conn, bool *active, struct err *err)
     return true;
 }
 
+bool ddl_events_active(struct pg_conn *conn, bool *active, struct err *err)
+{
+    struct found found;
+
+    if (!look(conn, &found, err))
+        return false;
+    *active = found.active;
+    return true;
+}
+
 /* ---- messages -------------------------------------------------------------------------------- */
 
 /* Takes the digits off the text, and a space behind them; false when there are none, or too many.

@@ -27,6 +27,9 @@
  * are there and enabled. */
 bool ddl_events_ensure(struct pg_conn *conn, bool *active, struct err *err) MUST_CHECK;
 
+/* Whether they are there and enabled now. */
+bool ddl_events_active(struct pg_conn *conn, bool *active, struct err *err) MUST_CHECK;
+
 enum ddl_event_kind { DDL_NONE, DDL_REWRITE, DDL_OTHER };
 
 struct ddl_event {

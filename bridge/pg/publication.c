@@ -1,24 +1,29 @@
 #include "pg/publication.h"
 #include "base/clock.h"
+#include "change/standing.h"
 #include "pg/catalog.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
 #define PG18 180000
-#define LOCK_TRIES 3
+#define LOCK_TRIES 3 /* a third of the patience each */
+#define LOCK_PAUSE_MS 50
+#define LOCK_LEAST_MS 10
 
 static void sleep_ms(long ms)
 {
     nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
 }
 
-static bool check_publication(const struct pg_result *res, const char *name, struct err *err)
+static bool check_options(const struct pg_result *res, const char *name, struct err *err)
 {
     if (!pg_bool(res, 0, 0)) {
         err_set(err, ERR_CONFIG,
-                "publication \"%s\" does not publish all of insert, update, delete and truncate",
+                "Publication \"%s\" does not publish all required operations: INSERT, UPDATE, "
+                "DELETE, TRUNCATE",
                 name);
         return err_hint(
             err, "ALTER PUBLICATION %s SET (publish = 'insert, update, delete, truncate')", name);
@@ -31,7 +36,7 @@ static bool check_publication(const struct pg_result *res, const char *name, str
     return true;
 }
 
-bool publication_ensure(struct pg_conn *conn, const char *name, bool *created, struct err *err)
+static bool check_publication(struct pg_conn *conn, const char *name, bool *exists, struct err *err)
 {
     const char *params[] = {name};
     struct pg_result *res =
@@ -40,14 +45,32 @@ bool publication_ensure(struct pg_conn *conn, const char *name, bool *created, s
                         "  FROM pg_publication WHERE pubname = $1",
                         params, 1, err);
 
-    *created = false;
+    *exists = !res || pg_rows(res) == 1;
     if (!res)
         return false;
-    bool exists = pg_rows(res) == 1;
-    bool ok = !exists || check_publication(res, name, err);
+    bool ok = !*exists || check_options(res, name, err);
     pg_result_free(res);
-    if (exists || !ok)
-        return ok;
+    return ok;
+}
+
+bool publication_check(struct pg_conn *conn, const char *name, struct err *err)
+{
+    bool exists;
+
+    return check_publication(conn, name, &exists, err) &&
+           (exists ||
+            err_set(err, ERR_CONFIG, "Publication \"%s\" not found in the database", name));
+}
+
+bool publication_ensure(struct pg_conn *conn, const char *name, bool *created, struct err *err)
+{
+    bool exists;
+
+    *created = false;
+    if (!check_publication(conn, name, &exists, err))
+        return false;
+    if (exists)
+        return true;
     *created = true;
     if (!pg_runf(conn, err, "CREATE PUBLICATION \"%s\"%s", name,
                  pg_server_version(conn) >= PG18 ? " WITH (publish_generated_columns = stored)"
@@ -74,40 +97,6 @@ bool publication_exists(struct pg_conn *conn, const char *name, bool *exists, st
     return true;
 }
 
-/* The publication's entries for the table or a table above it. */
-#define ENTRIES_SQL                                                                                \
-    "FROM pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid IN"                           \
-    "  (SELECT $2::oid UNION ALL SELECT relid FROM pg_partition_ancestors($2::oid::regclass))"
-#define IN_SCHEMA_SQL                                                                              \
-    "OR EXISTS (SELECT FROM pg_publication_namespace n"                                            \
-    "             JOIN pg_class c ON c.relnamespace = n.pnnspid"                                   \
-    "            WHERE n.pnpubid = p.oid AND c.oid = $2::oid)"
-#define PUBLISHED_SQL(in_schema, filtered)                                                         \
-    "SELECT p.puballtables OR EXISTS (SELECT " ENTRIES_SQL ") " in_schema ", " filtered            \
-    "  FROM pg_publication p WHERE p.pubname = $1"
-
-bool publication_has(struct pg_conn *conn, const char *name, const struct table *table, bool *has,
-                     bool *filtered, struct err *err)
-{
-    /* Schemas, row filters and column lists came with Postgres 15. */
-    const char *sql =
-        pg_server_version(conn) >= 150000
-            ? PUBLISHED_SQL(IN_SCHEMA_SQL, "EXISTS (SELECT " ENTRIES_SQL
-                                           " AND (r.prqual IS NOT NULL OR r.prattrs IS NOT NULL))")
-            : PUBLISHED_SQL("", "false");
-    char relid[16];
-    const char *params[] = {name, relid};
-
-    snprintf(relid, sizeof(relid), "%u", table->relid);
-    struct pg_result *res = pg_query_params(conn, sql, params, 2, err);
-    if (!res)
-        return false;
-    *has = pg_rows(res) > 0 && pg_bool(res, 0, 0);
-    *filtered = pg_rows(res) > 0 && pg_bool(res, 0, 1);
-    pg_result_free(res);
-    return true;
-}
-
 static char *quoted(const struct table *table)
 {
     struct buf b;
@@ -120,10 +109,11 @@ static char *quoted(const struct table *table)
 
 /* Who holds the table, or stands in the queue for it before us. */
 #define HOLDER_SQL                                                                                 \
-    "SELECT pid FROM pg_locks WHERE locktype = 'relation' AND relation = $1::oid"                  \
-    "   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"           \
-    "   AND pid <> pg_backend_pid()"                                                               \
-    " ORDER BY granted DESC, mode = 'AccessExclusiveLock' DESC LIMIT 1"
+    "SELECT pid FROM pg_locks WHERE locktype = 'relation'"                                         \
+    "   AND relation IN " CATALOG_PARTITION_TREE(                                                  \
+        "$1") "   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())" \
+              "   AND pid <> pg_backend_pid()"                                                     \
+              " ORDER BY granted DESC, mode = 'AccessExclusiveLock' DESC LIMIT 1"
 
 bool publication_lock_failed(struct pg_conn *conn, const struct table *table, struct err *err)
 {
@@ -147,18 +137,22 @@ bool publication_lock_failed(struct pg_conn *conn, const struct table *table, st
     return false;
 }
 
-/* `before table after`, which wants a lock on the table, in a transaction of its own. */
-static bool run_locking(struct pg_conn *conn, const struct table *table,
-                        const struct patience *patience, const char *before, const char *after,
-                        struct err *err)
+static int left_ms(const struct patience *patience)
 {
-    char *tablename = quoted(table);
-    bool ok = pg_runf(conn, err, "BEGIN; SET LOCAL lock_timeout = %d; %s %s%s; COMMIT",
-                      patience->lock_timeout_ms, before, tablename, after);
+    int64_t left = patience->until - clock_ms();
+
+    return left < LOCK_LEAST_MS ? LOCK_LEAST_MS : left > INT_MAX ? INT_MAX : (int)left;
+}
+
+/* Runs statements that want locks on the table, each for so long, in a transaction of their own. */
+static bool run_locking(struct pg_conn *conn, const struct table *table, int lock_timeout_ms,
+                        const char *sql, struct err *err)
+{
     struct err ignored;
 
-    free(tablename);
-    return ok || (pg_run(conn, "ROLLBACK", &ignored) && publication_lock_failed(conn, table, err));
+    return pg_runf(conn, err, "BEGIN; SET LOCAL lock_timeout = %d; %s; COMMIT", lock_timeout_ms,
+                   sql) ||
+           (pg_run(conn, "ROLLBACK", &ignored) && publication_lock_failed(conn, table, err));
 }
 
 static bool is_stopping(const struct patience *patience)
@@ -166,24 +160,57 @@ static bool is_stopping(const struct patience *patience)
     return patience->stop && atomic_load(patience->stop);
 }
 
+static bool is_refused(const struct err *err)
+{
+    return strcmp(err->sqlstate, "42501") == 0;
+}
+
+bool publication_missing(const char *name, const struct table *table, const char *why,
+                         struct err *err)
+{
+    char *tablename = quoted(table);
+
+    err_set(err, ERR_CONFIG,
+            "Database table \"%.*s.%.*s\" is missing from the publication \"%s\" and %s",
+            SLICE_ARG(table->nspname), SLICE_ARG(table->relname), name, why);
+    err_hint(err, "let the table's owner run: ALTER PUBLICATION %s ADD TABLE %s", name, tablename);
+    free(tablename);
+    return false;
+}
+
+bool publication_not_full(const struct table *table, struct err *err)
+{
+    char *tablename = quoted(table);
+
+    err_set(err, ERR_CONFIG,
+            "Database table \"%.*s.%.*s\" does not have its replica identity set to FULL",
+            SLICE_ARG(table->nspname), SLICE_ARG(table->relname));
+    err_hint(err, "let the table's owner run: ALTER TABLE %s REPLICA IDENTITY FULL", tablename);
+    free(tablename);
+    return false;
+}
+
 bool publication_add(struct pg_conn *conn, const char *name, const struct table *table,
                      const struct patience *patience, struct err *err)
 {
     char *tablename = quoted(table);
-    char before[128];
+    struct buf sql;
 
-    snprintf(before, sizeof(before), "ALTER PUBLICATION \"%s\" ADD TABLE", name);
-    bool ok = run_locking(conn, table, patience, before, "", err);
+    buf_init(&sql, BUF_NO_LIMIT);
+    buf_printf(&sql,
+               "LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE;"
+               " ALTER PUBLICATION \"%s\" ADD TABLE %s",
+               tablename, name, tablename);
+    bool ok = run_locking(conn, table, left_ms(patience), buf_cstr(&sql), err);
 
     /* duplicate_object: a second bridge or an operator was faster. */
     if (!ok && strcmp(err->sqlstate, "42710") == 0)
         ok = true;
-    if (!ok) {
+    if (!ok && is_refused(err))
+        publication_missing(name, table, "Tombolo lacks privileges to add it", err);
+    else if (!ok)
         err_wrap(err, "could not add table %s to publication \"%s\"", tablename, name);
-        if (strcmp(err->sqlstate, "42501") == 0)
-            err_hint(err, "let the table's owner run: ALTER PUBLICATION %s ADD TABLE %s", name,
-                     tablename);
-    }
+    buf_release(&sql);
     free(tablename);
     return ok;
 }
@@ -192,42 +219,56 @@ static bool set_full(struct pg_conn *conn, const struct table *table,
                      const struct patience *patience, struct err *err)
 {
     char *tablename = quoted(table);
-    bool ok = false;
+    int each = left_ms(patience) / LOCK_TRIES;
+    struct buf sql;
+    bool ok;
 
-    for (int tries = 0; tries < LOCK_TRIES; tries++) {
-        ok = run_locking(conn, table, patience, "ALTER TABLE", " REPLICA IDENTITY FULL", err);
-        if (ok || err->code != ERR_BUSY || is_stopping(patience))
+    buf_init(&sql, BUF_NO_LIMIT);
+    buf_printf(&sql, "ALTER TABLE ONLY %s REPLICA IDENTITY FULL", tablename);
+    for (int left = each;; left = left_ms(patience)) {
+        ok = run_locking(conn, table,
+                         each < LOCK_LEAST_MS ? LOCK_LEAST_MS
+                         : left < each        ? left
+                                              : each,
+                         buf_cstr(&sql), err);
+        if (ok || err->code != ERR_BUSY || is_stopping(patience) ||
+            clock_ms() + LOCK_PAUSE_MS >= patience->until)
             break;
-        sleep_ms(100L << tries);
+        sleep_ms(LOCK_PAUSE_MS);
     }
-    if (!ok) {
+    if (!ok && is_refused(err))
+        publication_not_full(table, err);
+    else if (!ok)
         err_wrap(err, "could not set REPLICA IDENTITY FULL on table %s", tablename);
-        if (strcmp(err->sqlstate, "42501") == 0)
-            err_hint(err, "let the table's owner run: ALTER TABLE %s REPLICA IDENTITY FULL",
-                     tablename);
-    }
+    buf_release(&sql);
     free(tablename);
+    return ok;
+}
+
+static bool set_leaf_full(struct pg_conn *conn, uint32_t relid, const struct patience *patience,
+                          struct err *err)
+{
+    struct table *leaf = catalog_table_by_oid(conn, relid, err);
+    bool ok = leaf && set_full(conn, leaf, patience, err);
+
+    table_unref(leaf);
     return ok;
 }
 
 bool publication_set_full(struct pg_conn *conn, const struct table *table,
                           const struct patience *patience, struct err *err)
 {
-    struct arena arena = {0};
-    uint32_t *leaves;
-    size_t n = 0;
-    bool ok = catalog_leaves(conn, table->relid, &arena, &leaves, &n, err);
+    struct slice rest = table->storage;
+    struct table_leaf leaf;
+    bool ok = true;
 
-    for (size_t i = 0; ok && i < n; i++) {
-        struct table *leaf = catalog_table_by_oid(conn, leaves[i], err);
-
-        ok = leaf && (leaf->replident == REPLIDENT_FULL || set_full(conn, leaf, patience, err));
-        table_unref(leaf);
+    while (ok && storage_next(&rest, &leaf)) {
+        if (leaf.replident != REPLIDENT_FULL)
+            ok = set_leaf_full(conn, leaf.relid, patience, err);
     }
     /* The root too: partitions made later take nothing from it, but it says what is wanted. */
     if (ok && table->relkind == 'p' && table->replident != REPLIDENT_FULL)
         ok = set_full(conn, table, patience, err);
-    arena_release(&arena);
     return ok;
 }
 
@@ -265,7 +306,6 @@ bool publication_wait_writers(struct pg_conn *conn, const struct table *table,
 {
     char relid[16];
     const char *params[] = {relid};
-    int64_t deadline = clock_ms() + patience->lock_timeout_ms;
     bool ok, any = false;
     int pid;
 
@@ -281,7 +321,7 @@ bool publication_wait_writers(struct pg_conn *conn, const struct table *table,
             ok = err_set(err, ERR_STOPPED, "the bridge is stopping");
             break;
         }
-        if (clock_ms() > deadline) {
+        if (clock_ms() > patience->until) {
             ok = err_set(err, ERR_BUSY,
                          "table \"%.*s\".\"%.*s\" is being written by an open transaction (%s %d)",
                          SLICE_ARG(table->nspname), SLICE_ARG(table->relname),

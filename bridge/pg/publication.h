@@ -17,32 +17,36 @@
 
 /* How long to wait for others, who may be writing to the table for hours. */
 struct patience {
-    int lock_timeout_ms;     /* for each lock, and for the writers of a table */
+    int64_t until;           /* clock_ms(): for every lock, and for the writers of a table */
     const atomic_bool *stop; /* ERR_STOPPED soon after it is set; NULL: nobody stops us */
 };
 
-/* Creates the publication where it is missing; *created says so. Checks that it publishes inserts,
- * updates, deletes and truncates, by leaf partition. */
+/* Creates the publication where it is missing; *created says so. Then checks it. */
 bool publication_ensure(struct pg_conn *conn, const char *name, bool *created,
                         struct err *err) MUST_CHECK;
+/* That it is there, and publishes inserts, updates, deletes and truncates, by leaf partition. */
+bool publication_check(struct pg_conn *conn, const char *name, struct err *err) MUST_CHECK;
 
 bool publication_exists(struct pg_conn *conn, const char *name, bool *exists,
                         struct err *err) MUST_CHECK;
 
-/* Whether the table is in the publication, itself or by FOR ALL TABLES or its schema; and whether
- * it is there with a row filter or a column list, with which it cannot be followed. */
-bool publication_has(struct pg_conn *conn, const char *name, const struct table *table, bool *has,
-                     bool *filtered, struct err *err) MUST_CHECK;
-
 /* Adds the table. No error when somebody else did so meanwhile; ERR_BUSY when its lock is not to be
- * had. */
+ * had, ERR_CONFIG when we may not. The publication itself is locked only once the table is: others
+ * who wait to add theirs are not held up by a table that somebody holds. */
 bool publication_add(struct pg_conn *conn, const char *name, const struct table *table,
                      const struct patience *patience, struct err *err) MUST_CHECK;
+/* Why a table cannot be followed that is not in the publication, and that `why` keeps from being
+ * added. Returns false. */
+bool publication_missing(const char *name, const struct table *table, const char *why,
+                         struct err *err);
 
 /* Sets REPLICA IDENTITY FULL on those of the table and its leaves that have it not; never touches
- * one that has. Waits for each lock a few times: ERR_BUSY when it is not to be had. */
+ * one that has. Tries for each lock a few times, so that those who queue behind us get through in
+ * between: ERR_BUSY when it is not to be had, ERR_CONFIG when we may not. */
 bool publication_set_full(struct pg_conn *conn, const struct table *table,
                           const struct patience *patience, struct err *err) MUST_CHECK;
+/* Why a table cannot be followed whose replica identity is not FULL. Returns false. */
+bool publication_not_full(const struct table *table, struct err *err);
 
 /* Waits until the transactions that now hold write locks on the table or its leaves have ended:
  * ERR_BUSY, with the process id to wait for in the text, when they take too long. */

@@ -1,6 +1,8 @@
 #include "serve/catalog_check.h"
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/logging.h"
+#include "change/standing.h"
 #include "pg/catalog.h"
 #include "pg/publication.h"
 
@@ -9,97 +11,104 @@
 
 #define SMALL_LOG ((uint64_t)64 * 1024 * 1024) /* never too large */
 
+struct logs {
+    struct log **items;
+    size_t len, cap;
+};
+
 /* One table as the catalogue has it now. */
 struct current {
     struct table *table; /* NULL: dropped */
-    bool published;
+    bool full_known, full;
+    struct u64map born;  /* partition -> whether it was one from its creation on */
+    struct logs renewed; /* live logs, borrowed, that knew an older version, and fit this one */
 };
 
 struct check {
     struct pg_conn *conn;
     const struct keeper_config *config;
     bool has_events;
+    struct logs logs;     /* referenced */
     struct u64map tables; /* relid -> struct current */
 };
 
-static struct current *look_up(struct check *c, const struct table *table, struct err *err)
+static void logs_push(struct logs *logs, struct log *log)
 {
-    struct current *now = u64map_get(&c->tables, table->relid);
+    if (logs->len == logs->cap) {
+        logs->cap = logs->cap ? logs->cap * 2 : 64;
+        logs->items = xrealloc(logs->items, logs->cap * sizeof(*logs->items));
+    }
+    logs->items[logs->len++] = log;
+}
+
+static void current_free(struct current *now)
+{
+    table_unref(now->table);
+    u64map_release(&now->born);
+    free(now->renewed.items);
+    free(now);
+}
+
+static struct current *look_up(struct check *c, uint32_t relid, struct err *err)
+{
+    struct current *now = u64map_get(&c->tables, relid);
+    struct table *table;
 
     if (now)
         return now;
-    bool filtered = false;
-
-    now = xcalloc(1, sizeof(*now));
-    now->table = catalog_table_by_oid(c->conn, table->relid, err);
-    if (now->table ? !publication_has(c->conn, c->config->publication, table, &now->published,
-                                      &filtered, err)
-                   : err->code != ERR_NOT_FOUND) {
-        table_unref(now->table);
-        free(now);
+    table = catalog_followed_by_oid(c->conn, c->config->publication, relid, err);
+    if (!table && err->code != ERR_NOT_FOUND)
         return NULL;
-    }
-    now->published &= !filtered;
-    u64map_set(&c->tables, table->relid, now);
+    now = xcalloc(1, sizeof(*now));
+    now->table = snapshot_pool_share(c->config->pool, table);
+    u64map_set(&c->tables, relid, now);
     return now;
 }
 
-/* The next "relid:filenode" of a storage text. */
-static bool next_piece(struct slice *rest, struct slice *piece)
+/* ---- partitions and rewrites ----------------------------------------------------------------- */
+
+/* Rows that lay there lie there no more. Where other columns were altered, those that the shape
+ * uses have their values still; a rewrite for another reason may have been anything, unless the
+ * stream would have told of it. */
+static const char *lost_storage(const struct check *c, const struct shape *shape,
+                                const struct table *then, const struct table *now)
 {
-    if (rest->len == 0)
-        return false;
-    const char *end = memchr(rest->ptr, ';', rest->len);
-    size_t len = end ? (size_t)(end - rest->ptr) : rest->len;
+    struct slice rest = then->storage;
+    struct table_leaf before, after;
+    bool rewritten = false;
 
-    *piece = (struct slice){rest->ptr, len};
-    len += end != NULL;
-    *rest = (struct slice){rest->ptr + len, rest->len - len};
-    return true;
-}
-
-static uint32_t piece_relid(struct slice piece)
-{
-    return (uint32_t)strtoul(piece.ptr, NULL, 10);
-}
-
-static bool find_piece(struct slice storage, uint32_t relid, struct slice *piece)
-{
-    while (next_piece(&storage, piece)) {
-        if (piece_relid(*piece) == relid)
-            return true;
-    }
-    return false;
-}
-
-/* Rows that lay there lie there no more. */
-static const char *lost_storage(struct slice before, struct slice now, bool has_events)
-{
-    struct slice piece, current;
-
-    while (next_piece(&before, &piece)) {
-        if (!find_piece(now, piece_relid(piece), &current))
+    while (storage_next(&rest, &before)) {
+        if (!storage_find(now->storage, before.relid, &after))
             return "a partition was detached or dropped";
-        if (!has_events && !slice_eq(piece, current))
-            return "the table was rewritten";
+        if (!slice_eq(before.links, after.links))
+            return "a partition was detached for a while";
+        rewritten |= !slice_eq(before.filenode, after.filenode);
     }
-    return NULL;
+    if (!rewritten)
+        return NULL;
+    if (shape_column_altered(shape, then, now))
+        return "the table was rewritten";
+    return c->has_events || table_columns_altered(then, now) ? NULL : "the table was rewritten";
 }
 
-/* Whether a partition was one from its creation on: then all its rows came through the stream. Its
- * row type is as old as itself, its place in the tree as old as its attachment. */
+/* Whether a partition was one from its creation on: then all its rows came through the stream. It
+ * is as old as the rows of its system columns in the catalogue, which nothing alters, its place in
+ * the tree as old as its attachment. CREATE TABLE .. PARTITION OF makes the second two or three
+ * commands after the first; a table that the same transaction has filled before it attached it is
+ * some more behind. */
 static bool born_attached(struct pg_conn *conn, uint32_t relid, bool *born, struct err *err)
 {
     char text[16];
     const char *params[] = {text};
 
     snprintf(text, sizeof(text), "%u", relid);
-    struct pg_result *res =
-        pg_query_params(conn,
-                        "SELECT coalesce(bool_and(i.xmin = t.xmin), false) FROM pg_class c JOIN "
-                        "pg_type t ON t.oid = c.reltype"
-                        "  JOIN pg_inherits i ON i.inhrelid = c.oid WHERE c.oid = $1::oid",
-                        params, 1, err);
+    struct pg_result *res = pg_query_params(
+        conn,
+        "SELECT coalesce(bool_and(i.xmin = a.xmin AND i.cmin::text::bigint - a.cmin::text::bigint "
+        "<= 3), false)"
+        "  FROM pg_attribute a JOIN pg_inherits i ON i.inhrelid = a.attrelid"
+        " WHERE a.attrelid = $1::oid AND a.attnum = -1",
+        params, 1, err);
     if (!res)
         return false;
     *born = pg_bool(res, 0, 0);
@@ -107,24 +116,94 @@ static bool born_attached(struct pg_conn *conn, uint32_t relid, bool *born, stru
     return true;
 }
 
+/* As above, asked once a check. */
+static bool is_born(struct check *c, struct current *now, uint32_t relid, bool *born,
+                    struct err *err)
+{
+    static char yes, no;
+    const char *known = u64map_get(&now->born, relid);
+
+    *born = known == &yes;
+    if (known)
+        return true;
+    if (!born_attached(c->conn, relid, born, err))
+        return false;
+    u64map_set(&now->born, relid, *born ? &yes : &no);
+    return true;
+}
+
 /* Partitions that are there now and were not: attached ones brought rows along. */
-static bool check_new_partitions(struct check *c, const struct table *then, const struct table *now,
+static bool check_new_partitions(struct check *c, const struct table *then, struct current *now,
                                  const char **reason, struct err *err)
 {
-    struct slice rest = now->storage, piece, known;
+    struct slice rest = now->table->storage;
+    struct table_leaf leaf, known;
 
-    while (!*reason && next_piece(&rest, &piece)) {
+    while (!*reason && storage_next(&rest, &leaf)) {
         bool born;
 
-        if (find_piece(then->storage, piece_relid(piece), &known))
+        if (storage_find(then->storage, leaf.relid, &known))
             continue;
-        if (!born_attached(c->conn, piece_relid(piece), &born, err))
+        if (!is_born(c, now, leaf.relid, &born, err))
             return false;
         if (!born)
             *reason = "a partition was attached";
     }
     return true;
 }
+
+/* ---- publication and identity ---------------------------------------------------------------- */
+
+static const char *unpublished(const struct table *then, const struct table *now)
+{
+    switch (table_publication(now)) {
+    case TABLE_UNPUBLISHED:
+    case TABLE_FILTERED:
+        return "the table is not wholly in the publication any more";
+    case TABLE_PUBLISHED:
+        break;
+    }
+    return published_since(then->published, now->published)
+               ? NULL
+               : "the publication was altered, or was without the table for a while";
+}
+
+/* Partitions made since have the default identity: give them the full one, unless somebody else
+ * does so. Once a check, whatever comes of it. */
+static bool ensure_full(struct check *c, struct current *now, bool *full, struct err *err)
+{
+    const struct patience patience = {.until = clock_ms() + c->config->lock_timeout_ms};
+
+    if (!now->full_known)
+        now->full = table_is_full(now->table);
+    if (!now->full_known && !now->full && !c->config->manual_publishing &&
+        now->table->replident == REPLIDENT_FULL) {
+        now->full = publication_set_full(c->conn, now->table, &patience, err);
+        if (!now->full && err->code == ERR_CONN)
+            return false;
+        if (!now->full)
+            log_warn("could not set a new partition's replica identity", LOG_ERR(err));
+    }
+    now->full_known = true;
+    *full = now->full;
+    return true;
+}
+
+/* What the shape took to be part of the replica identity is so no more. */
+static bool identity_shrunk(const struct shape *shape, const struct table *now)
+{
+    const struct table *then = shape->table;
+
+    for (uint16_t i = 0; i < then->ncols; i++) {
+        int at = then->cols[i].in_identity ? table_attnum_index(now, then->cols[i].attnum) : -1;
+
+        if (at >= 0 && !now->cols[at].in_identity)
+            return true;
+    }
+    return false;
+}
+
+/* ---- logs ------------------------------------------------------------------------------------ */
 
 /* A new client would be sent the snapshot and all that followed. When that has become many times
  * what a new snapshot would be, to begin anew costs each client less than it was spared before. */
@@ -138,122 +217,125 @@ static const char *overgrown(const struct keeper_config *config, struct log *log
     return "the log had outgrown its snapshot";
 }
 
-/* Partitions made since have the default identity: give them the full one. */
-static bool ensure_full(struct check *c, const struct table *now, bool *full, struct err *err)
+/* Against a table that is not what the log knew. */
+static bool judge_change(struct check *c, const struct shape *shape, const struct table *then,
+                         struct current *now, const char **reason, struct err *err)
 {
-    *full = now->replident == REPLIDENT_FULL;
-    if (!*full || now->relkind != 'p')
-        return true;
-    const struct patience patience = {.lock_timeout_ms = c->config->lock_timeout_ms};
-
-    *full = publication_set_full(c->conn, now, &patience, err);
-    return *full || err->code != ERR_CONN;
+    *reason = shape_misfit(shape, now->table);
+    if (!*reason)
+        *reason = unpublished(then, now->table);
+    if (!*reason && identity_shrunk(shape, now->table))
+        *reason = "the table's replica identity does not send what the shape needs";
+    if (!*reason)
+        *reason = lost_storage(c, shape, then, now->table);
+    return *reason || check_new_partitions(c, then, now, reason, err);
 }
 
-/* What the shape took to be part of the replica identity is so no more. */
-static bool identity_shrunk(const struct table *then, const struct table *now)
+static bool judge(struct check *c, const struct shape *shape, const struct table *then,
+                  struct current *now, const char **reason, struct err *err)
 {
-    for (uint16_t i = 0; i < now->ncols; i++) {
-        if (then->cols[i].in_identity && !now->cols[i].in_identity)
-            return true;
-    }
-    return false;
-}
-
-static bool judge(struct check *c, const struct shape *shape, const char **reason, struct err *err)
-{
-    struct current *now = look_up(c, shape->table, err);
     bool full = true;
 
     *reason = NULL;
-    if (!now)
-        return false;
-    if (!now->table)
+    if (!now->table) {
         *reason = "the table was dropped";
-    else if (!table_same(now->table, shape->table))
-        *reason = "the table's definition has changed";
-    else if (!now->published)
-        *reason = "the table is not wholly in the publication any more";
-    else if (identity_shrunk(shape->table, now->table))
-        *reason = "the table's replica identity does not send what the shape needs";
-    else
-        *reason = lost_storage(shape->table->storage, now->table->storage, c->has_events);
-    if (!*reason && !slice_eq(shape->table->storage, now->table->storage) &&
-        !check_new_partitions(c, shape->table, now->table, reason, err))
+        return true;
+    }
+    if (then != now->table && !judge_change(c, shape, then, now, reason, err))
         return false;
-    if (!*reason && shape_needs_full(shape) && !ensure_full(c, now->table, &full, err))
+    if (!*reason && shape_needs_full(shape) && !ensure_full(c, now, &full, err))
         return false;
     if (!full)
         *reason = "the table's replica identity is not FULL any more";
     return true;
 }
 
-static void forget(struct check *c, uint32_t relid)
+static void end_log(struct check *c, struct log *log, const char *reason)
 {
-    struct current *now = u64map_get(&c->tables, relid);
-
-    if (now) {
-        table_unref(now->table);
-        free(now);
-        u64map_remove(&c->tables, relid);
-    }
-}
-
-/* What was looked up for the log before may be older than this one: a reason is one only when it is
- * there on a second look. */
-static bool judge_twice(struct check *c, const struct shape *shape, const char **reason,
-                        struct err *err)
-{
-    if (!judge(c, shape, reason, err))
-        return false;
-    if (!*reason)
-        return true;
-    forget(c, shape->table->relid);
-    return judge(c, shape, reason, err);
+    log_info("a shape must be fetched again", LOG_UINT("log", log_id(log)),
+             LOG_STR("reason", reason));
+    /* First: who asks again shall not find partitions where they were. */
+    fanout_forget_partitions(c->config->fanout);
+    shapelog_end_log(c->config->store, log, reason);
 }
 
 static bool check_log(struct check *c, struct log *log, struct err *err)
 {
-    struct shape *shape = log_shape(log);
-    const char *reason;
-
     /* While it is being made its worker looks after it. */
     if (log_state(log) != LOG_LIVE)
         return true;
-    if (!judge_twice(c, shape, &reason, err))
+    const struct shape *shape = log_shape(log);
+    struct current *now = look_up(c, shape->table->relid, err);
+    const char *reason;
+
+    if (!now)
+        return false;
+    struct table *then = log_table(log);
+    bool ok = judge(c, shape, then, now, &reason, err), renewed = then != now->table;
+
+    table_unref(then);
+    if (!ok)
         return false;
     if (reason)
         snapshot_pool_distrust(c->config->pool, shape->table->relid);
     else
         reason = overgrown(c->config, log);
-    if (reason) {
-        log_info("a shape must be fetched again", LOG_UINT("log", log_id(log)),
-                 LOG_STR("reason", reason));
-        shapelog_end_log(c->config->store, log, reason);
-        fanout_forget_partitions(c->config->fanout);
-    }
+    if (reason)
+        end_log(c, log, reason);
+    else if (renewed)
+        logs_push(&now->renewed, log);
     return true;
+}
+
+/* All that were there before the first look: what is found is younger than what any of them knew.
+ */
+static void collect_logs(struct check *c)
+{
+    struct log *log;
+
+    for (uint64_t at = 0; (log = shapelog_next(c->config->store, &at));)
+        logs_push(&c->logs, log);
+}
+
+/* They have been compared with the new versions: from those on the next check goes. */
+static bool renew_logs(struct check *c, struct err *err)
+{
+    struct u64map_slot *slot;
+    bool ok = true;
+
+    for (size_t at = 0; ok && (slot = u64map_next(&c->tables, &at));) {
+        struct current *now = slot->value;
+
+        ok = now->renewed.len == 0 || shapelog_set_table(c->config->store, now->renewed.items,
+                                                         now->renewed.len, now->table, err);
+    }
+    return ok;
+}
+
+static void release(struct check *c)
+{
+    struct u64map_slot *slot;
+
+    for (size_t at = 0; (slot = u64map_next(&c->tables, &at));)
+        current_free(slot->value);
+    u64map_release(&c->tables);
+    for (size_t i = 0; i < c->logs.len; i++)
+        log_unref(c->logs.items[i]);
+    free(c->logs.items);
 }
 
 bool catalog_check(struct pg_conn *conn, const struct keeper_config *config, bool has_events,
                    struct err *err)
 {
     struct check c = {.conn = conn, .config = config, .has_events = has_events};
-    struct u64map_slot *slot;
     bool ok = true;
 
-    for (uint64_t at = 0; ok;) {
-        struct log *log = shapelog_next(config->store, &at);
-
-        if (!log)
-            break;
-        ok = check_log(&c, log, err);
-        log_unref(log);
-    }
-    for (size_t at = 0; (slot = u64map_next(&c.tables, &at));) {
-        table_unref(((struct current *)slot->value)->table);
-        free(slot->value);
-    }
-    u64map_release(&c.tables);
+    collect_logs(&c);
+    for (size_t i = 0; ok && i < c.logs.len; i++)
+        ok = check_log(&c, c.logs.items[i], err);
+    ok = renew_logs(&c, err) && ok;
+    if (ok)
+        snapshot_pool_trust_only(config->pool, &c.tables);
+    release(&c);
     return ok;
 }

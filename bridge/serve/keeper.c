@@ -105,6 +105,7 @@ static bool check_all(struct keeper *k, struct err *err)
     bool soon = atomic_exchange(&k->check_soon, false);
 
     if (!look_at_slot(k, err) || !look_at_publication(k, err) ||
+        !ddl_events_active(k->conn, &k->has_events, err) ||
         !catalog_check(k->conn, &k->config, k->has_events, err))
         return false;
     k->next_check = clock_ms() + (soon ? LOOK_AGAIN_MS : k->config.catalog_interval_ms);

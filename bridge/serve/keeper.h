@@ -28,6 +28,7 @@ struct keeper_config {
     struct snapshot_pool *pool;
     struct receiver *receiver;
     int64_t catalog_interval_ms;
+    bool manual_publishing; /* as the pool's */
     int lock_timeout_ms;
     uint64_t log_growth; /* a log this many times its snapshot begins anew; 0: never */
 };

@@ -53,7 +53,7 @@ static bool revive(struct bridge *b, struct log *log, struct err *err)
     if (shape) {
         log_bind(log, shape);
         fanout_add(b->fanout, log);
-        snapshot_pool_trust(b->pool, table->relid, shape_needs_full(shape));
+        snapshot_pool_trust(b->pool, table, shape_needs_full(shape));
         shape_unref(shape);
     }
     table_unref(table);
@@ -101,6 +101,7 @@ static bool make_pool(struct bridge *b, struct err *err)
         .unseen = b->unseen,
         .stream = {b, register_log},
         .workers = (int)b->config.snapshot_workers,
+        .manual_publishing = b->config.manual_table_publishing,
         .lock_timeout_ms = (int)b->config.lock_timeout_ms,
         .register_timeout_ms = REGISTER_TIMEOUT_MS,
         .first_row_ms = b->config.snapshot_timeout_ms,
@@ -108,7 +109,8 @@ static bool make_pool(struct bridge *b, struct err *err)
     };
 
     b->pool = snapshot_pool_new(&config, err);
-    return b->pool != NULL;
+    b->subsets = b->pool ? subset_pool_new(&config, b->pool, err) : NULL;
+    return b->subsets != NULL;
 }
 
 static bool make_keeper(struct bridge *b, struct err *err)
@@ -123,6 +125,7 @@ static bool make_keeper(struct bridge *b, struct err *err)
         .pool = b->pool,
         .receiver = b->receiver,
         .catalog_interval_ms = b->config.catalog_interval_ms,
+        .manual_publishing = b->config.manual_table_publishing,
         .lock_timeout_ms = (int)b->config.lock_timeout_ms,
         .log_growth = (uint64_t)b->config.log_growth,
     };
@@ -164,14 +167,18 @@ static void stop(struct bridge *b)
         fanout_end_waits(b->fanout);
     if (b->pool)
         snapshot_pool_stop(b->pool);
+    if (b->subsets)
+        subset_pool_stop(b->subsets);
     if (b->http)
         http_server_stop(b->http, b->config.shutdown_timeout_ms);
+    bridge_stop_encoder(b);
     if (b->keeper)
         keeper_stop(b->keeper);
     if (b->streaming)
         receiver_stop(b->receiver);
     pg_stop();
     snapshot_pool_free(b->pool);
+    subset_pool_free(b->subsets);
     keeper_free(b->keeper);
     if (b->streaming)
         pthread_join(b->stream_thread, NULL);
@@ -208,6 +215,19 @@ static void wait_for_end(struct bridge *b, const sigset_t *signals, int argc, ch
     log_info("stopping", LOG_STR("signal", strsignal(signal_number)));
 }
 
+static void warn_of_electric(void)
+{
+    struct buf names;
+
+    buf_init(&names, BUF_NO_LIMIT);
+    config_electric_ignored(&names);
+    if (names.len)
+        log_warn("variables of Electric's that mean nothing here: docs/ELECTRIC.md says what to "
+                 "set instead",
+                 LOG_STR("variables", buf_cstr(&names)));
+    buf_release(&names);
+}
+
 int serve_main(int argc, char **argv)
 {
     struct bridge b = {0};
@@ -223,6 +243,7 @@ int serve_main(int argc, char **argv)
         return EXIT_CLEAN;
     }
     logging_init(b.config.log_level, b.config.log_format);
+    warn_of_electric();
     block_signals(&signals);
     bool started = start(&b, &err);
     if (started)

@@ -44,6 +44,7 @@ struct config {
     int64_t snapshot_timeout_ms;
     int64_t lock_timeout_ms;
     int64_t catalog_interval_ms;
+    bool manual_table_publishing;
 
     char *data_dir;
     int64_t segment_size;

@@ -25,6 +25,7 @@ static const struct name {
 } names[] = {
     {"ELECTRIC_REPLICATION_STREAM_ID", "database", "stream_id", AS_IT_IS},
     {"ELECTRIC_TWEAKS_SCHEMA_RECONCILER_PERIOD", "database", "catalog_interval", MILLISECONDS},
+    {"ELECTRIC_MANUAL_TABLE_PUBLISHING", "database", "manual_table_publishing", AS_IT_IS},
     {"ELECTRIC_STORAGE_DIR", "storage", "data_dir", AS_IT_IS},
     {"ELECTRIC_SHAPE_CHUNK_BYTES_THRESHOLD", "storage", "chunk_size", AS_IT_IS},
     {"ELECTRIC_PORT", "http", "listen", PORT},

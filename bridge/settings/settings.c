@@ -85,6 +85,15 @@ const struct setting settings[] = {
      .help = "How often the catalogue is compared with what is known, for schema changes that "
              "replication does not tell of (a rewritten column, a partition attached, a table "
              "dropped)."},
+    {.section = "database",
+     .name = "manual_table_publishing",
+     .env = {"TOMBOLO_MANUAL_TABLE_PUBLISHING"},
+     .flag = "manual-table-publishing",
+     .type = SETTING_BOOL,
+     FIELD(manual_table_publishing),
+     .initial = "false",
+     .help = "Never alter the publication's tables, nor a table's replica identity: whoever owns "
+             "them does so beforehand, and a shape of a table that lacks either is refused."},
 
     {.section = "storage",
      .name = "data_dir",

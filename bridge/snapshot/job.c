@@ -1,11 +1,16 @@
+/*
+ * A log is filled: registered with the stream, then given the rows of a snapshot.
+ */
 #include "snapshot/job.h"
 #include "base/clock.h"
 #include "base/logging.h"
 #include "change/message.h"
+#include "change/standing.h"
 #include "pg/catalog.h"
 #include "pg/copytext.h"
 #include "pg/publication.h"
 #include "pg/server.h"
+#include "snapshot/waiting.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,151 +19,7 @@
 #define SNAPSHOT_RETRY_FIRST_MS 2
 #define SNAPSHOT_RETRY_MOST_MS 200
 #define SNAPSHOT_GIVE_UP_MS 60000
-
-/* ---- what was asked for ---------------------------------------------------------------------- */
-
-static bool refuse(struct shape_answer *answer, const char *field)
-{
-    answer->field = field;
-    return false;
-}
-
-static struct table *look_up(const struct job_context *ctx, const struct shape_request *request,
-                             struct shape_answer *answer)
-{
-    struct arena arena = {0};
-    struct slice nspname, relname;
-    struct table *table = NULL;
-
-    if (!shape_table_name(request->table, &arena, &nspname, &relname, &answer->err)) {
-        refuse(answer, "table");
-    } else {
-        table = tables_share(ctx->tables, catalog_table(ctx->conn, nspname, relname, &answer->err));
-        if (!table && answer->err.code == ERR_NOT_FOUND)
-            refuse(answer, "table");
-    }
-    arena_release(&arena);
-    return table;
-}
-
-static bool has_room(const struct job_context *ctx, struct shape *shape, struct err *err)
-{
-    struct shapelog_stats stats;
-
-    if (!ctx->config->max_logs)
-        return true;
-    struct log *there = shapelog_find_identity(ctx->config->store, shape->identity);
-    if (there) {
-        log_unref(there);
-        return true;
-    }
-    shapelog_get_stats(ctx->config->store, &stats);
-    if (stats.logs < ctx->config->max_logs)
-        return true;
-    err_set(err, ERR_LIMIT, "there are %llu shapes already", (unsigned long long)stats.logs);
-    return err_hint(err, "raise TOMBOLO_MAX_SHAPES");
-}
-
-/* The log of this shape, made if need be. One that follows another version of the table ends. */
-static struct log *find_or_make(const struct job_context *ctx, struct shape *shape, bool *made,
-                                struct err *err)
-{
-    while (has_room(ctx, shape, err)) {
-        struct log *log = shapelog_create(ctx->config->store, shape, made, err);
-        struct shape *there = log ? log_shape(log) : NULL;
-
-        if (!log || *made || (there && table_same(there->table, shape->table)))
-            return log;
-        if (!there) {
-            log_unref(log);
-            err_set(err, ERR_BUSY, "the bridge is starting");
-            return NULL;
-        }
-        shapelog_end_log(ctx->config->store, log, "the table's definition has changed");
-        log_unref(log);
-    }
-    return NULL;
-}
-
-static struct shape *type_shape(const struct job_context *ctx, const struct shape_request *request,
-                                struct shape_answer *answer)
-{
-    struct table *table = look_up(ctx, request, answer);
-
-    if (!table)
-        return NULL;
-    struct shape *shape = shape_new(request, table, &answer->field, &answer->err);
-    table_unref(table);
-    if (shape)
-        answer->field = NULL;
-    return shape;
-}
-
-bool job_resolve(const struct job_context *ctx, const struct shape_request *request,
-                 struct shape_answer *answer, bool *made)
-{
-    struct shape *shape = type_shape(ctx, request, answer);
-
-    *made = false;
-    if (!shape)
-        return false;
-    answer->log = find_or_make(ctx, shape, made, &answer->err);
-    shape_unref(shape);
-    return answer->log != NULL;
-}
-
-bool job_find(const struct job_context *ctx, const struct shape_request *request,
-              struct shape_answer *answer)
-{
-    struct shape *shape = type_shape(ctx, request, answer);
-
-    if (!shape)
-        return false;
-    answer->log = shapelog_find_identity(ctx->config->store, shape->identity);
-    shape_unref(shape);
-    return answer->log || err_set(&answer->err, ERR_NOT_FOUND, "there is no such shape");
-}
-
-/* ---- the table joins the stream -------------------------------------------------------------- */
-
-static bool refuse_filtered(const struct job_context *ctx, const struct table *table,
-                            struct err *err)
-{
-    err_set(err, ERR_CONFIG,
-            "publication \"%s\" has a row filter or a column list for table \"%.*s\".\"%.*s\"",
-            ctx->config->publication, SLICE_ARG(table->nspname), SLICE_ARG(table->relname));
-    return err_hint(err, "take the table out of the publication: the bridge adds it whole");
-}
-
-static bool ensure_published(const struct job_context *ctx, const struct table *table, bool full,
-                             struct err *err)
-{
-    const struct snapshot_config *config = ctx->config;
-    const struct patience patience = {config->lock_timeout_ms, ctx->stop};
-    enum trust_level wanted = full ? TRUST_FULL : TRUST_PUBLISHED;
-    bool has, filtered;
-
-    if (trust_get(ctx->trust, table->relid) >= wanted)
-        return true;
-    if (!publication_has(ctx->conn, config->publication, table, &has, &filtered, err))
-        return false;
-    if (filtered)
-        return refuse_filtered(ctx, table, err);
-    /* The identity first: Postgres refuses updates and deletes of a published table that has none,
-     * and the lock for setting it may be long in coming. */
-    if (full && !publication_set_full(ctx->conn, table, &patience, err))
-        return false;
-    if (!has && !publication_add(ctx->conn, config->publication, table, &patience, err))
-        return false;
-    /* Also where the table was published before: somebody may just have done that. */
-    if (!publication_wait_writers(ctx->conn, table, &patience, err))
-        return false;
-    if (!has)
-        log_info("table joined the publication", LOG_STR("publication", config->publication),
-                 LOG_UINT("relid", table->relid), LOG_STR("full", full ? "yes" : "no"));
-    trust_set(ctx->trust, table->relid, wanted);
-    return true;
-}
+#define LOCK_FIRST_MS 50 /* before somebody else takes our place */
 
 /* ---- the snapshot ---------------------------------------------------------------------------- */
 
@@ -172,10 +33,8 @@ static bool rollback(const struct job_context *ctx, struct err *err)
     return pg_run(ctx->conn, "ROLLBACK", err);
 }
 
-/* Locks the table against changes of its definition before the snapshot is taken, then takes it. */
-static bool begin_snapshot(const struct job_context *ctx, const struct table *table,
-                           struct arena *arena, struct snapshot *snapshot, lsn_t *limit,
-                           struct err *err)
+static bool try_lock(const struct job_context *ctx, const struct table *table, int timeout_ms,
+                     struct err *err)
 {
     struct buf name;
 
@@ -184,21 +43,48 @@ static bool begin_snapshot(const struct job_context *ctx, const struct table *ta
     bool ok = pg_runf(ctx->conn, err,
                       "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;"
                       "SET LOCAL lock_timeout = %d; LOCK TABLE %s IN ACCESS SHARE MODE",
-                      ctx->config->lock_timeout_ms, buf_cstr(&name));
+                      timeout_ms, buf_cstr(&name));
     buf_release(&name);
-    if (!ok) {
-        struct err ignored;
+    if (ok)
+        return true;
+    struct err ignored;
+    if (rollback(ctx, &ignored))
+        publication_lock_failed(ctx->conn, table, err);
+    return false;
+}
 
-        return rollback(ctx, &ignored) && publication_lock_failed(ctx->conn, table, err);
-    }
+/* Mostly nobody holds it; when somebody does, another worker takes our place meanwhile. */
+static bool lock_table(const struct job_context *ctx, const struct table *table, struct err *err)
+{
+    int timeout_ms = ctx->config->lock_timeout_ms;
+
+    if (try_lock(ctx, table, timeout_ms < LOCK_FIRST_MS ? timeout_ms : LOCK_FIRST_MS, err))
+        return true;
+    if (err->code != ERR_BUSY ||
+        pool_wait_begin(ctx->pool, table->relid, NULL, err) == WAITING_REFUSED)
+        return false;
+    bool ok = try_lock(ctx, table, timeout_ms, err);
+    if (!ok && err->code == ERR_BUSY)
+        err_wrap(err, "Snapshot timed out while waiting for a table lock");
+    pool_wait_end(ctx->pool, table->relid, ok ? NULL : err);
+    return ok;
+}
+
+/* Locks the table against changes of its definition before the snapshot is taken, then takes it. */
+static bool begin_snapshot(const struct job_context *ctx, const struct table *table,
+                           struct arena *arena, struct snapshot *snapshot, lsn_t *limit,
+                           struct err *err)
+{
+    if (!lock_table(ctx, table, err))
+        return false;
     /* The first query takes the snapshot; the position is read after it. */
     struct pg_result *res =
         pg_query(ctx->conn, "SELECT pg_current_snapshot()::text, pg_current_wal_insert_lsn()", err);
     if (!res)
         return false;
-    ok = snapshot_parse(pg_value(res, 0, 0), arena, snapshot, err) &&
-         (lsn_parse(pg_value(res, 0, 1), limit) ||
-          err_set(err, ERR_PROTOCOL, "malformed WAL position"));
+    bool ok = snapshot_parse(pg_value(res, 0, 0), arena, snapshot, err) &&
+              (lsn_parse(pg_value(res, 0, 1), limit) ||
+               err_set(err, ERR_PROTOCOL, "malformed WAL position"));
     pg_result_free(res);
     return ok;
 }
@@ -228,15 +114,26 @@ static bool take_snapshot(const struct job_context *ctx, const struct table *tab
     }
 }
 
-static bool same_table(const struct job_context *ctx, const struct table *table, struct err *err)
+/* Within the snapshot: whether the table is what the shape was typed against, lies where it lay,
+ * and has been published all the time. */
+static bool same_table(const struct job_context *ctx, const struct shape *shape, struct err *err)
 {
-    struct table *now = catalog_table_by_oid(ctx->conn, table->relid, err);
+    const struct table *then = shape->table;
+    struct table *now =
+        catalog_followed_by_oid(ctx->conn, ctx->config->publication, then->relid, err);
 
+    if (!now && err->code == ERR_NOT_FOUND)
+        return err_set(err, ERR_CHANGED, "Database table \"%.*s.%.*s\" has been dropped or renamed",
+                       SLICE_ARG(then->nspname), SLICE_ARG(then->relname));
     if (!now)
         return false;
-    bool same = table_same(now, table) && slice_eq(now->storage, table->storage);
+    const char *why = shape_misfit(shape, now);
+    if (!why && !storage_same(then->storage, now->storage))
+        why = "the table's rows were moved";
+    if (!why && !published_since(then->published, now->published))
+        why = "the table was taken out of the publication";
     table_unref(now);
-    return same || err_set(err, ERR_CHANGED, "the table's definition has changed");
+    return !why || err_set(err, ERR_CHANGED, "%s while the shape was made", why);
 }
 
 /* ---- the rows -------------------------------------------------------------------------------- */
@@ -310,7 +207,7 @@ static bool write_rows(const struct job_context *ctx, struct log *log, const str
 
     if (!writer)
         return false;
-    if (!same_table(ctx, shape->table, err) || !copy_rows(ctx, writer, shape, err) ||
+    if (!same_table(ctx, shape, err) || !copy_rows(ctx, writer, shape, err) ||
         !pg_run(ctx->conn, "COMMIT", err)) {
         snapshot_writer_abandon(writer, err->msg);
         return false;
@@ -326,8 +223,7 @@ static bool fill(const struct job_context *ctx, struct log *log, struct arena *a
     struct snapshot snapshot;
     lsn_t registered, limit, fence;
 
-    return ensure_published(ctx, shape->table, shape_needs_full(shape), err) &&
-           config->stream.register_log(config->stream.owner, log, config->register_timeout_ms,
+    return config->stream.register_log(config->stream.owner, log, config->register_timeout_ms,
                                        &registered, err) &&
            take_snapshot(ctx, shape->table, registered, arena, &snapshot, &limit, err) &&
            (log_set_snapshot(log, &snapshot, limit), true) && write_rows(ctx, log, shape, err) &&
@@ -348,7 +244,7 @@ void job_fill(const struct job_context *ctx, struct log *log)
         atomic_fetch_add_explicit(&ctx->stats->failures, 1, memory_order_relaxed);
         log_warn("could not make a shape's snapshot", LOG_UINT("log", log_id(log)), LOG_ERR(&err));
         if (err.code == ERR_CHANGED || err.code == ERR_PG)
-            trust_set(ctx->trust, log_shape(log)->table->relid, TRUST_NONE);
+            trust_forget(ctx->trust, log_shape(log)->table->relid);
         shapelog_end_log(ctx->config->store, log, err.msg);
         if (!rollback(ctx, &ignored))
             log_debug("no rollback", LOG_ERR(&ignored));

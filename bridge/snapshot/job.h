@@ -11,6 +11,8 @@
 
 struct job_context {
     const struct snapshot_config *config;
+    struct snapshot_pool *pool; /* for waiting (snapshot/waiting.h) */
+    struct request *request;    /* may be parked; NULL in job_fill() */
     struct pg_conn *conn;
     struct trust *trust;
     struct tables *tables;
@@ -18,13 +20,21 @@ struct job_context {
     const atomic_bool *stop;
 };
 
-/* Looks the shape up or makes its log (*made). False with the answer's field and err filled in. */
-bool job_resolve(const struct job_context *ctx, const struct shape_request *request,
-                 struct shape_answer *answer, bool *made) MUST_CHECK;
+enum job_outcome {
+    JOB_REFUSED, /* the answer's err is set, and its field when the request is to blame */
+    JOB_PARKED,  /* the pool has the request back */
+    JOB_FOUND,   /* the answer has the log */
+    JOB_MADE,    /* likewise: job_fill() it */
+};
+
+/* Looks the shape up, or makes its log once the table has joined the stream: it is published, has
+ * the identity that the shape needs, and its writers from before have ended. */
+enum job_outcome job_resolve(const struct job_context *ctx, const struct shape_request *request,
+                             struct shape_answer *answer) MUST_CHECK;
 /* Looks it up and makes none: ERR_NOT_FOUND without a field when there is none. */
-bool job_find(const struct job_context *ctx, const struct shape_request *request,
-              struct shape_answer *answer) MUST_CHECK;
-/* Fills a log that was made: publication, registration, snapshot, rows. Ends it when that fails. */
+enum job_outcome job_find(const struct job_context *ctx, const struct shape_request *request,
+                          struct shape_answer *answer) MUST_CHECK;
+/* Fills a log that was made: registration, snapshot, rows. Ends it when that fails. */
 void job_fill(const struct job_context *ctx, struct log *log);
 
 #endif

@@ -1,11 +1,13 @@
 #include "snapshot/pool.h"
 #include "base/logging.h"
 #include "snapshot/job.h"
+#include "snapshot/waiting.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 
 #define MAX_QUEUED 20000
+#define MAX_WAITS 64 /* tables that are waited for at a time, each by a worker */
 
 struct request {
     struct arena arena;
@@ -22,6 +24,12 @@ struct worker {
     struct pg_conn *conn; /* written under the pool's mutex, so that it can be cancelled */
 };
 
+/* A table that is waited for. */
+struct table_wait {
+    unsigned users;
+    struct request *parked;
+};
+
 struct snapshot_pool {
     struct snapshot_config config;
     struct snapshot_stats stats;
@@ -32,8 +40,11 @@ struct snapshot_pool {
     pthread_cond_t work;
     struct request *first, **last;
     size_t queued;
-    struct worker *workers;
-    int nworkers;
+    struct worker *workers; /* room for all there may be */
+    int nworkers;           /* started */
+    int waiting;            /* of these, for a table: others take their place */
+    int busy;               /* with a request, and not waiting: at most config.workers begin one */
+    struct u64map waits;    /* relid -> struct table_wait */
 };
 
 /* ---- requests -------------------------------------------------------------------------------- */
@@ -47,7 +58,8 @@ static struct slice copy_given(struct arena *arena, struct slice s)
 static size_t room_for(const struct shape_request *shape)
 {
     const size_t slack = 16; /* the NUL, and the rounding up */
-    size_t room = shape->table.len + shape->where.len + shape->columns.len + 4 * slack;
+    size_t room =
+        shape->table.len + shape->where.len + shape->columns.len + shape->queryable.len + 5 * slack;
 
     for (size_t i = 0; i < shape->params.n; i++)
         room += sizeof(struct slice) + shape->params.values[i].len + slack;
@@ -67,6 +79,7 @@ static struct request *request_new(const struct shape_request *shape, shape_answ
     r->shape.table = copy_given(&r->arena, shape->table);
     r->shape.where = copy_given(&r->arena, shape->where);
     r->shape.columns = copy_given(&r->arena, shape->columns);
+    r->shape.queryable = copy_given(&r->arena, shape->queryable);
     r->shape.params = (struct where_params){values, shape->params.n};
     r->done = done;
     r->arg = arg;
@@ -123,7 +136,7 @@ void snapshot_pool_find(struct snapshot_pool *pool, const struct shape_request *
 static struct request *next_request(struct snapshot_pool *pool)
 {
     pthread_mutex_lock(&pool->mutex);
-    while (!pool->first && !atomic_load(&pool->stop))
+    while ((!pool->first || pool->busy >= pool->config.workers) && !atomic_load(&pool->stop))
         pthread_cond_wait(&pool->work, &pool->mutex);
     struct request *r = pool->first;
     if (r) {
@@ -131,9 +144,20 @@ static struct request *next_request(struct snapshot_pool *pool)
         pool->queued--;
         if (!pool->first)
             pool->last = &pool->first;
+        pool->busy++;
     }
     pthread_mutex_unlock(&pool->mutex);
     return r;
+}
+
+/* Whether nothing waits to be done. */
+static bool end_request(struct snapshot_pool *pool)
+{
+    pthread_mutex_lock(&pool->mutex);
+    pool->busy--;
+    bool idle = !pool->first;
+    pthread_mutex_unlock(&pool->mutex);
+    return idle;
 }
 
 /* ---- workers --------------------------------------------------------------------------------- */
@@ -158,19 +182,32 @@ static bool ensure_connected(struct worker *w, struct err *err)
     return conn != NULL;
 }
 
-static bool resolve(const struct job_context *ctx, const struct request *r,
-                    struct shape_answer *answer, bool *made)
+static struct job_context context_of(const struct worker *w, struct request *r)
 {
-    *made = false;
-    return r->find_only ? job_find(ctx, &r->shape, answer)
-                        : job_resolve(ctx, &r->shape, answer, made);
+    struct snapshot_pool *pool = w->pool;
+
+    return (struct job_context){.config = &pool->config,
+                                .pool = pool,
+                                .request = r,
+                                .conn = w->conn,
+                                .trust = &pool->trust,
+                                .tables = &pool->tables,
+                                .stats = &pool->stats,
+                                .stop = &pool->stop};
+}
+
+static enum job_outcome resolve(const struct worker *w, struct request *r,
+                                struct shape_answer *answer)
+{
+    const struct job_context ctx = context_of(w, r);
+
+    *answer = (struct shape_answer){0};
+    return r->find_only ? job_find(&ctx, &r->shape, answer) : job_resolve(&ctx, &r->shape, answer);
 }
 
 static void serve(struct worker *w, struct request *r)
 {
-    struct snapshot_pool *pool = w->pool;
     struct shape_answer answer = {0};
-    bool made = false;
 
     if (!ensure_connected(w, &answer.err)) {
         answer.err.code = ERR_CONN;
@@ -178,26 +215,22 @@ static void serve(struct worker *w, struct request *r)
         request_free(r);
         return;
     }
-    const struct job_context ctx = {&pool->config, w->conn,      &pool->trust,
-                                    &pool->tables, &pool->stats, &pool->stop};
-    bool ok = resolve(&ctx, r, &answer, &made);
+    enum job_outcome outcome = resolve(w, r, &answer);
 
     /* A connection that turned out dead: once more with a new one. */
-    if (!ok && answer.err.code == ERR_CONN && !pg_alive(w->conn) &&
-        ensure_connected(w, &answer.err)) {
-        const struct job_context again = {&pool->config, w->conn,      &pool->trust,
-                                          &pool->tables, &pool->stats, &pool->stop};
-
-        answer = (struct shape_answer){0};
-        ok = resolve(&again, r, &answer, &made);
-    }
-    struct log *log = ok && made ? log_ref(answer.log) : NULL;
+    if (outcome == JOB_REFUSED && answer.err.code == ERR_CONN && !pg_alive(w->conn) &&
+        ensure_connected(w, &answer.err))
+        outcome = resolve(w, r, &answer);
+    if (outcome == JOB_PARKED)
+        return; /* somebody else may have served it by now */
+    if (outcome == JOB_REFUSED && !answer.field && !r->find_only)
+        log_warn("could not make a shape", LOG_ERR(&answer.err));
+    struct log *log = outcome == JOB_MADE ? log_ref(answer.log) : NULL;
 
     r->done(r->arg, &answer);
     request_free(r);
     if (log) {
-        const struct job_context now = {&pool->config, w->conn,      &pool->trust,
-                                        &pool->tables, &pool->stats, &pool->stop};
+        const struct job_context now = context_of(w, NULL);
 
         job_fill(&now, log);
         log_unref(log);
@@ -207,15 +240,30 @@ static void serve(struct worker *w, struct request *r)
 static void *work(void *arg)
 {
     struct worker *w = arg;
+    bool is_spare = w - w->pool->workers >= w->pool->config.workers;
 
     for (struct request *r; (r = next_request(w->pool));) {
         if (atomic_load(&w->pool->stop))
             refuse(r, ERR_STOPPED, "the bridge is stopping");
         else
             serve(w, r);
+        if (end_request(w->pool) && is_spare)
+            set_conn(w, NULL);
     }
     set_conn(w, NULL);
     return NULL;
+}
+
+/* Holding the mutex, or before there is another thread. */
+static bool start_worker(struct snapshot_pool *pool)
+{
+    struct worker *w = &pool->workers[pool->nworkers];
+
+    w->pool = pool;
+    if (pthread_create(&w->thread, NULL, work, w) != 0)
+        return false;
+    pool->nworkers++;
+    return true;
 }
 
 struct snapshot_pool *snapshot_pool_new(const struct snapshot_config *config, struct err *err)
@@ -228,12 +276,9 @@ struct snapshot_pool *snapshot_pool_new(const struct snapshot_config *config, st
     tables_init(&pool->tables);
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->work, NULL);
-    pool->workers = xcalloc((size_t)config->workers, sizeof(*pool->workers));
-    for (; pool->nworkers < config->workers; pool->nworkers++) {
-        struct worker *w = &pool->workers[pool->nworkers];
-
-        w->pool = pool;
-        if (pthread_create(&w->thread, NULL, work, w) != 0) {
+    pool->workers = xcalloc((size_t)config->workers + MAX_WAITS, sizeof(*pool->workers));
+    while (pool->nworkers < config->workers) {
+        if (!start_worker(pool)) {
             err_set(err, ERR_IO, "could not start a snapshot worker");
             snapshot_pool_free(pool);
             return NULL;
@@ -241,6 +286,95 @@ struct snapshot_pool *snapshot_pool_new(const struct snapshot_config *config, st
     }
     return pool;
 }
+
+/* ---- tables that are waited for -------------------------------------------------------------- */
+
+static void park(struct table_wait *wait, struct request *r)
+{
+    r->next = wait->parked;
+    wait->parked = r;
+}
+
+static void step_aside(struct snapshot_pool *pool, uint32_t relid, struct table_wait *wait)
+{
+    if (!wait) {
+        wait = xcalloc(1, sizeof(*wait));
+        u64map_set(&pool->waits, relid, wait);
+    }
+    wait->users++;
+    pool->busy--;
+    if (pool->nworkers - ++pool->waiting < pool->config.workers && !start_worker(pool))
+        log_warn("could not start a spare snapshot worker");
+    pthread_cond_signal(&pool->work);
+}
+
+enum waiting pool_wait_begin(struct snapshot_pool *pool, uint32_t relid, struct request *request,
+                             struct err *err)
+{
+    enum waiting outcome = WAITING;
+
+    pthread_mutex_lock(&pool->mutex);
+    struct table_wait *wait = u64map_get(&pool->waits, relid);
+    if (wait && request)
+        outcome = WAITING_PARKED;
+    else if (pool->waiting >= MAX_WAITS)
+        outcome = WAITING_REFUSED;
+    if (outcome == WAITING_PARKED)
+        park(wait, request);
+    else if (outcome == WAITING)
+        step_aside(pool, relid, wait);
+    pthread_mutex_unlock(&pool->mutex);
+    if (outcome == WAITING_REFUSED)
+        err_set(err, ERR_BUSY, "%d tables are locked by other transactions already", MAX_WAITS);
+    return outcome;
+}
+
+/* Back into the queue, before those who came later. Holding the mutex. */
+static void unpark(struct snapshot_pool *pool, struct request *parked)
+{
+    for (struct request *r = parked, *next; r; r = next) {
+        next = r->next;
+        r->next = pool->first;
+        pool->first = r;
+        if (!r->next)
+            pool->last = &r->next;
+        pool->queued++;
+    }
+    pthread_cond_broadcast(&pool->work);
+}
+
+static void fail(struct request *parked, const struct err *failed)
+{
+    for (struct request *r = parked, *next; r; r = next) {
+        struct shape_answer answer = {.err = *failed};
+
+        next = r->next;
+        r->done(r->arg, &answer);
+        request_free(r);
+    }
+}
+
+void pool_wait_end(struct snapshot_pool *pool, uint32_t relid, const struct err *failed)
+{
+    struct request *parked = NULL;
+
+    pthread_mutex_lock(&pool->mutex);
+    struct table_wait *wait = u64map_get(&pool->waits, relid);
+    pool->waiting--;
+    pool->busy++;
+    if (--wait->users == 0) {
+        parked = wait->parked;
+        u64map_remove(&pool->waits, relid);
+        free(wait);
+        if (!failed)
+            unpark(pool, parked);
+    }
+    pthread_mutex_unlock(&pool->mutex);
+    if (failed)
+        fail(parked, failed);
+}
+
+/* ---- the end --------------------------------------------------------------------------------- */
 
 void snapshot_pool_stop(struct snapshot_pool *pool)
 {
@@ -262,6 +396,7 @@ void snapshot_pool_free(struct snapshot_pool *pool)
     for (int i = 0; i < pool->nworkers; i++)
         pthread_join(pool->workers[i].thread, NULL);
     free(pool->workers);
+    u64map_release(&pool->waits);
     trust_release(&pool->trust);
     tables_release(&pool->tables);
     pthread_cond_destroy(&pool->work);
@@ -279,14 +414,19 @@ struct table *snapshot_pool_share(struct snapshot_pool *pool, struct table *tabl
     return tables_share(&pool->tables, table);
 }
 
-void snapshot_pool_trust(struct snapshot_pool *pool, uint32_t relid, bool full)
+void snapshot_pool_trust(struct snapshot_pool *pool, const struct table *table, bool full)
 {
-    trust_set(&pool->trust, relid, full ? TRUST_FULL : TRUST_PUBLISHED);
+    trust_set(&pool->trust, table, full);
 }
 
 void snapshot_pool_distrust(struct snapshot_pool *pool, uint32_t relid)
 {
-    trust_set(&pool->trust, relid, TRUST_NONE);
+    trust_forget(&pool->trust, relid);
+}
+
+void snapshot_pool_trust_only(struct snapshot_pool *pool, const struct u64map *relids)
+{
+    trust_keep(&pool->trust, relids);
 }
 
 void snapshot_pool_distrust_all(struct snapshot_pool *pool)

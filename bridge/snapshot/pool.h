@@ -5,7 +5,8 @@
  *
  * The handoff between snapshot and stream (docs/ARCHITECTURE.md) happens here:
  *
- *   1. the table is in the publication, and everyone who was writing to it then has ended
+ *   1. the table is in the publication, and everyone who was writing to it then has ended; how it
+ *      stands there is looked up in between, and must be so still in the snapshot
  *   2. the log is registered with the stream: P is the commit LSN of the last transaction before
  * that
  *   3. in REPEATABLE READ: pg_current_snapshot(), and after it L = pg_current_wal_insert_lsn()
@@ -16,6 +17,7 @@
 #ifndef SNAPSHOT_POOL_H
 #define SNAPSHOT_POOL_H
 
+#include "base/hash.h"
 #include "change/unseen.h"
 #include "shapelog/answer.h"
 
@@ -37,7 +39,8 @@ struct snapshot_config {
     struct unseen *unseen;
     struct snapshot_stream stream;
     int workers;
-    int lock_timeout_ms; /* for replica identity, and for writers to end */
+    bool manual_publishing; /* tables are published, and their identity is set, by somebody else */
+    int lock_timeout_ms;    /* for replica identity, and for writers to end */
     int register_timeout_ms;
     int64_t first_row_ms; /* for a snapshot's query to give its first row */
     uint64_t max_logs;    /* 0: no limit */
@@ -66,10 +69,12 @@ void snapshot_pool_find(struct snapshot_pool *pool, const struct shape_request *
 
 /* Any thread: tables_share() with the tables of the pool's shapes. */
 struct table *snapshot_pool_share(struct snapshot_pool *pool, struct table *table) MUST_CHECK;
-/* Any thread: the table's publication and identity need not be looked at again (a recovered log
- * follows it), or must be. */
-void snapshot_pool_trust(struct snapshot_pool *pool, uint32_t relid, bool full);
+/* Any thread: those who wrote to the table when it stood as it does here have ended (a recovered
+ * log follows it); or: they must be waited for. */
+void snapshot_pool_trust(struct snapshot_pool *pool, const struct table *table, bool full);
 void snapshot_pool_distrust(struct snapshot_pool *pool, uint32_t relid);
+/* Any thread: forgets what is known of tables that are no keys of the map. */
+void snapshot_pool_trust_only(struct snapshot_pool *pool, const struct u64map *relids);
 /* Any thread: another history begins, maybe with an empty publication. */
 void snapshot_pool_distrust_all(struct snapshot_pool *pool);
 

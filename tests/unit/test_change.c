@@ -376,6 +376,20 @@ static void test_storage_is_read_leaf_by_leaf(void **state)
     assert_false(storage_next(&rest, &leaf));
 }
 
+static void test_storage_is_the_same_whatever_its_identity(void **state)
+{
+    struct slice then = SLICE("16400:16500:f:731/;16401:16501:d:");
+
+    (void)state;
+    assert_true(storage_same(then, SLICE("16400:16500:f:731/;16401:16501:f:")));
+    assert_false(storage_same(then, SLICE("16400:16500:f:731/;16401:16502:d:")));
+    assert_false(storage_same(then, SLICE("16400:16500:f:732/;16401:16501:d:")));
+    assert_false(storage_same(then, SLICE("16400:16500:f:731/")));
+    assert_false(storage_same(SLICE("16400:16500:f:731/"), then));
+    assert_false(storage_same(then, SLICE("")));
+    assert_true(storage_same(SLICE(""), SLICE("")));
+}
+
 static void test_a_table_with_one_partition_that_is_not_full_is_not_full(void **state)
 {
     struct table *table = items_table();
@@ -502,6 +516,7 @@ int main(void)
         cmocka_unit_test(test_columns_are_mapped_by_name_whatever_a_partitions_order),
         cmocka_unit_test(test_a_tables_own_columns_that_change_places_are_all_lost),
         cmocka_unit_test(test_storage_is_read_leaf_by_leaf),
+        cmocka_unit_test(test_storage_is_the_same_whatever_its_identity),
         cmocka_unit_test(test_a_table_with_one_partition_that_is_not_full_is_not_full),
         cmocka_unit_test(test_a_table_stays_published_as_long_as_one_entry_does),
         cmocka_unit_test(test_a_missing_lsn_is_none),

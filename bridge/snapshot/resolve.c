@@ -1,0 +1,254 @@
+/*
+ * From a request to a log: the table is looked up, the shape typed, its log found; or, when there
+ * is none, the table is brought into the stream and a log made.
+ */
+#include "snapshot/job.h"
+#include "base/clock.h"
+#include "base/logging.h"
+#include "change/standing.h"
+#include "pg/catalog.h"
+#include "pg/publication.h"
+#include "snapshot/waiting.h"
+
+#define JOIN_TRIES 5
+
+/* ---- what was asked for ---------------------------------------------------------------------- */
+
+static bool refuse(struct shape_answer *answer, const char *field)
+{
+    answer->field = field;
+    return false;
+}
+
+static struct table *look_up(const struct job_context *ctx, const struct shape_request *request,
+                             struct shape_answer *answer)
+{
+    struct arena arena = {0};
+    struct slice nspname, relname;
+    struct table *table = NULL;
+
+    if (!shape_table_name(request->table, &arena, &nspname, &relname, &answer->err)) {
+        refuse(answer, "table");
+    } else {
+        table = tables_share(ctx->tables, catalog_followed(ctx->conn, ctx->config->publication,
+                                                           nspname, relname, &answer->err));
+        if (!table && answer->err.code == ERR_NOT_FOUND)
+            refuse(answer, "table");
+    }
+    arena_release(&arena);
+    return table;
+}
+
+static bool has_room(const struct job_context *ctx, struct shape *shape, struct err *err)
+{
+    struct shapelog_stats stats;
+
+    if (!ctx->config->max_logs)
+        return true;
+    struct log *there = shapelog_find_identity(ctx->config->store, shape->identity);
+    if (there) {
+        log_unref(there);
+        return true;
+    }
+    shapelog_get_stats(ctx->config->store, &stats);
+    if (stats.logs < ctx->config->max_logs)
+        return true;
+    err_set(err, ERR_LIMIT, "there are %llu shapes already", (unsigned long long)stats.logs);
+    return err_hint(err, "raise TOMBOLO_MAX_SHAPES");
+}
+
+/* The log of this shape, made if need be. One whose shape does not fit the table any more ends. */
+static struct log *find_or_make(const struct job_context *ctx, struct shape *shape, bool *made,
+                                struct err *err)
+{
+    while (has_room(ctx, shape, err)) {
+        struct log *log = shapelog_create(ctx->config->store, shape, made, err);
+        struct shape *there = log ? log_shape(log) : NULL;
+
+        if (!log || *made || (there && !shape_misfit(there, shape->table)))
+            return log;
+        if (!there) {
+            log_unref(log);
+            err_set(err, ERR_BUSY, "the bridge is starting");
+            return NULL;
+        }
+        shapelog_end_log(ctx->config->store, log, "the table's definition has changed");
+        log_unref(log);
+    }
+    return NULL;
+}
+
+static struct shape *type_shape(const struct job_context *ctx, const struct shape_request *request,
+                                struct shape_answer *answer)
+{
+    struct table *table = look_up(ctx, request, answer);
+
+    if (!table)
+        return NULL;
+    struct shape *shape = shape_new(request, table, &answer->field, &answer->err);
+    table_unref(table);
+    if (shape)
+        answer->field = NULL;
+    return shape;
+}
+
+/* ---- the table joins the stream -------------------------------------------------------------- */
+
+static bool refuse_filtered(const struct job_context *ctx, const struct table *table,
+                            struct err *err)
+{
+    err_set(err, ERR_CONFIG,
+            "publication \"%s\" has a row filter or a column list for table \"%.*s\".\"%.*s\"",
+            ctx->config->publication, SLICE_ARG(table->nspname), SLICE_ARG(table->relname));
+    return err_hint(err, "take the table out of the publication: the bridge adds it whole");
+}
+
+/* Whether there is a way for the table to be followed. */
+static bool may_join(const struct job_context *ctx, const struct table *table, bool full,
+                     struct err *err)
+{
+    const char *publication = ctx->config->publication;
+    enum table_publication now = table_publication(table);
+
+    if (now == TABLE_FILTERED)
+        return refuse_filtered(ctx, table, err);
+    if (!publication_check(ctx->conn, publication, err))
+        return false;
+    if (!ctx->config->manual_publishing)
+        return true;
+    if (now == TABLE_UNPUBLISHED)
+        return publication_missing(publication, table,
+                                   "the TOMBOLO_MANUAL_TABLE_PUBLISHING setting prevents Tombolo "
+                                   "from adding it",
+                                   err);
+    return !full || table_is_full(table) || publication_not_full(table, err);
+}
+
+static bool alter(const struct job_context *ctx, const struct table *table, bool full,
+                  struct err *err)
+{
+    const struct snapshot_config *config = ctx->config;
+    const struct patience patience = {clock_ms() + config->lock_timeout_ms, ctx->stop};
+
+    /* The identity first: Postgres refuses updates and deletes of a published table that has none,
+     * and the lock for setting it may be long in coming. */
+    if (full && !publication_set_full(ctx->conn, table, &patience, err))
+        return false;
+    if (table_publication(table) != TABLE_UNPUBLISHED)
+        return true;
+    if (!publication_add(ctx->conn, config->publication, table, &patience, err))
+        return false;
+    log_info("table joined the publication", LOG_STR("publication", config->publication),
+             LOG_UINT("relid", table->relid), LOG_STR("full", full ? "yes" : "no"));
+    return true;
+}
+
+/* Also where the table was published before: somebody may just have done that. */
+static bool outwait_writers(const struct job_context *ctx, const struct table *table, bool full,
+                            struct err *err)
+{
+    const struct patience patience = {clock_ms() + ctx->config->lock_timeout_ms, ctx->stop};
+
+    if (!publication_wait_writers(ctx->conn, table, &patience, err))
+        return false;
+    trust_set(ctx->trust, table, full);
+    return true;
+}
+
+enum join { JOINED, JOIN_AGAIN, JOIN_PARKED, JOIN_REFUSED };
+
+/* One step towards the table being followed. AGAIN: it was altered, and is to be looked up once
+ * more. How it stands must be known before its writers are waited for: if it is so in the snapshot
+ * as well, nobody has written past the stream since. */
+static enum join join_stream(const struct job_context *ctx, const struct table *table, bool full,
+                             bool *altered, struct err *err)
+{
+    if (!*altered && trust_has(ctx->trust, table, full))
+        return JOINED;
+    if (!may_join(ctx, table, full, err))
+        return JOIN_REFUSED;
+    switch (pool_wait_begin(ctx->pool, table->relid, ctx->request, err)) {
+    case WAITING:
+        break;
+    case WAITING_PARKED:
+        return JOIN_PARKED;
+    case WAITING_REFUSED:
+        return JOIN_REFUSED;
+    }
+    bool is_lacking =
+        table_publication(table) != TABLE_PUBLISHED || (full && !table_is_full(table));
+    bool ok = is_lacking ? alter(ctx, table, full, err) : outwait_writers(ctx, table, full, err);
+
+    pool_wait_end(ctx->pool, table->relid, ok ? NULL : err);
+    *altered |= is_lacking;
+    return !ok ? JOIN_REFUSED : is_lacking ? JOIN_AGAIN : JOINED;
+}
+
+/* A log that is there already waits for nobody. */
+static bool is_there(const struct job_context *ctx, const struct shape *shape)
+{
+    struct log *log = shapelog_find_identity(ctx->config->store, shape->identity);
+    struct shape *there = log ? log_shape(log) : NULL;
+    bool fits = there && !shape_misfit(there, shape->table);
+
+    if (log)
+        log_unref(log);
+    return fits;
+}
+
+/* The shape, typed against its table, which has joined the stream; NULL otherwise. */
+static struct shape *joined_shape(const struct job_context *ctx,
+                                  const struct shape_request *request, struct shape_answer *answer,
+                                  enum join *join)
+{
+    bool altered = false;
+
+    *join = JOIN_REFUSED;
+    for (int tries = 0; tries < JOIN_TRIES; tries++) {
+        struct shape *shape = type_shape(ctx, request, answer);
+
+        if (!shape)
+            return NULL;
+        *join = is_there(ctx, shape) ? JOINED
+                                     : join_stream(ctx, shape->table, shape_needs_full(shape),
+                                                   &altered, &answer->err);
+        if (*join == JOINED)
+            return shape;
+        shape_unref(shape);
+        if (*join != JOIN_AGAIN)
+            return NULL;
+    }
+    err_set(&answer->err, ERR_BUSY, "somebody keeps changing how the table is published");
+    return NULL;
+}
+
+/* ---- what is answered ------------------------------------------------------------------------ */
+
+enum job_outcome job_resolve(const struct job_context *ctx, const struct shape_request *request,
+                             struct shape_answer *answer)
+{
+    bool made = false;
+    enum join join;
+    struct shape *shape = joined_shape(ctx, request, answer, &join);
+
+    if (!shape)
+        return join == JOIN_PARKED ? JOB_PARKED : JOB_REFUSED;
+    answer->log = find_or_make(ctx, shape, &made, &answer->err);
+    shape_unref(shape);
+    return !answer->log ? JOB_REFUSED : made ? JOB_MADE : JOB_FOUND;
+}
+
+enum job_outcome job_find(const struct job_context *ctx, const struct shape_request *request,
+                          struct shape_answer *answer)
+{
+    struct shape *shape = type_shape(ctx, request, answer);
+
+    if (!shape)
+        return JOB_REFUSED;
+    answer->log = shapelog_find_identity(ctx->config->store, shape->identity);
+    shape_unref(shape);
+    if (answer->log)
+        return JOB_FOUND;
+    err_set(&answer->err, ERR_NOT_FOUND, "there is no such shape");
+    return JOB_REFUSED;
+}
