@@ -135,20 +135,22 @@ static bool select_columns(struct shape *shape, const struct shape_request *requ
     size_t n = 0;
 
     shape->all_columns = !text.ptr;
-    if (!shape->all_columns &&
-        (!ident_split(text, ',', work, &asked, &n, err) ||
-         !check_key(table, asked, n,
-                    "The list of columns must include all primary key columns, missing", names,
-                    err) ||
-         !check_known(table, asked, n, "The following columns are not found on the table", names,
-                      err) ||
-         !check_allowed(asked, n, request->queryable, work, names, err)))
+    if (text.ptr && (!ident_split(text, ',', work, &asked, &n, err) ||
+                     !check_key(table, asked, n,
+                                "The list of columns must include all primary key columns, missing",
+                                names, err) ||
+                     !check_known(table, asked, n,
+                                  "The following columns are not found on the table", names, err) ||
+                     !check_allowed(asked, n, request->queryable, work, names, err)))
         return false;
     shape->columns = arena_calloc(work, table->ncols, sizeof(*shape->columns));
     for (uint16_t i = 0; i < table->ncols; i++) {
         if (shape->all_columns || is_named(asked, n, table->cols[i].name))
             shape->columns[shape->ncolumns++] = i;
     }
+    /* What a client may ask about is no choice of columns where it is all of them. */
+    if (request->queryable.ptr && slice_eq(text, request->queryable))
+        shape->all_columns = shape->ncolumns == table->ncols;
     return check_generated(shape, names, err);
 }
 
@@ -232,6 +234,8 @@ static void keep_request(struct shape *shape, const struct shape_request *reques
     shape->request.columns = keep(&shape->arena, request->columns);
     shape->request.params = (struct where_params){values, params->n};
     shape->request.queryable = (struct slice){NULL, 0};
+    if (shape->all_columns)
+        shape->request.columns = (struct slice){NULL, 0};
 }
 
 static bool build(struct shape *shape, const struct shape_request *request, struct arena *work,

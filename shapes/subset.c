@@ -4,6 +4,7 @@
 
 struct subset {
     const struct shape *shape;
+    const struct table *table;
     struct where *where; /* NULL: none */
     struct order_by order;
     uint64_t limit, offset;
@@ -33,26 +34,26 @@ static bool find_hidden(struct slice queryable, const struct table *table, struc
 }
 
 bool subset_compile(const struct subset_request *request, const struct shape *shape,
-                    struct slice queryable, struct arena *arena, struct subset **out,
-                    const char **field, struct err *err)
+                    const struct table *table, struct slice queryable, struct arena *arena,
+                    struct subset **out, const char **field, struct err *err)
 {
     struct subset *subset = arena_calloc(arena, 1, sizeof(*subset));
     bool *hidden;
 
     subset->shape = shape;
+    subset->table = table;
     subset->limit = request->limit;
     subset->offset = request->offset;
     *field = "queryable_columns";
-    if (!find_hidden(queryable, shape->table, arena, &hidden, err))
+    if (!find_hidden(queryable, table, arena, &hidden, err))
         return false;
     *field = "subset.where";
-    if (request->where.len &&
-        !where_compile_for_server(request->where, &request->params, shape->table, hidden, arena,
-                                  &subset->where, err))
+    if (request->where.len && !where_compile_for_server(request->where, &request->params, table,
+                                                        hidden, arena, &subset->where, err))
         return false;
     *field = "subset.order_by";
     if (request->order_by.len &&
-        !order_by_parse(request->order_by, shape->table, hidden, arena, &subset->order, err))
+        !order_by_parse(request->order_by, table, hidden, arena, &subset->order, err))
         return false;
     *field = NULL;
     *out = subset;
@@ -76,7 +77,7 @@ void subset_put_select(const struct subset *subset, struct buf *out)
         put_where(shape->where, " WHERE ", out);
     if (subset->where)
         put_where(subset->where, shape->where ? " AND " : " WHERE ", out);
-    order_by_put_sql(&subset->order, shape->table, out);
+    order_by_put_sql(&subset->order, subset->table, out);
     if (subset->limit)
         buf_printf(out, " LIMIT %llu", (unsigned long long)subset->limit);
     if (subset->offset)

@@ -24,13 +24,14 @@ struct subset_request {
 
 struct subset;
 
-/* Types the request against the shape (both must outlive the result, which lies in the arena).
+/* Types the request against the shape and the table, which is one that the shape fits
+ * (shape_misfit()). All must outlive the result, which lies in the arena.
  * `queryable`: the comma list of columns that clause and order may use, which shape_new() has found
  * right; a NULL ptr: all. On failure err->msg is the shape API's text and *field says where it
  * belongs: "subset.where", "subset.order_by". */
 bool subset_compile(const struct subset_request *request, const struct shape *shape,
-                    struct slice queryable, struct arena *arena, struct subset **out,
-                    const char **field, struct err *err) MUST_CHECK;
+                    const struct table *table, struct slice queryable, struct arena *arena,
+                    struct subset **out, const char **field, struct err *err) MUST_CHECK;
 
 /* `SELECT columns FROM ONLY?table WHERE (shape's) AND (subset's) ORDER BY .. LIMIT .. OFFSET ..`,
  * for COPY, with search_path = pg_catalog. */

@@ -59,6 +59,7 @@ void log_unref(struct log *log)
     release_ends(log);
     table_unref(log->table);
     free(log->reason);
+    free(log->failure);
     if (shape)
         shape_unref(shape);
     free(log);
@@ -89,6 +90,30 @@ void log_reason(struct log *log, char reason[256])
     pthread_mutex_lock(log_stripe(log));
     snprintf(reason, 256, "%s", log->reason ? log->reason : "");
     pthread_mutex_unlock(log_stripe(log));
+}
+
+void log_set_failure(struct log *log, const struct err *err)
+{
+    struct err *failure = xmalloc(sizeof(*failure));
+
+    *failure = *err;
+    pthread_mutex_lock(log_stripe(log));
+    if (!log->failure) {
+        log->failure = failure;
+        failure = NULL;
+    }
+    pthread_mutex_unlock(log_stripe(log));
+    free(failure);
+}
+
+bool log_failure(struct log *log, struct err *err)
+{
+    pthread_mutex_lock(log_stripe(log));
+    bool failed = log->failure != NULL;
+    if (failed)
+        *err = *log->failure;
+    pthread_mutex_unlock(log_stripe(log));
+    return failed;
 }
 
 bool log_definition(struct log *log, struct arena *arena, struct shape_request *request,

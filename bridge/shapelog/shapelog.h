@@ -54,6 +54,8 @@ struct shapelog_config {
 struct shapelog *shapelog_open(const struct shapelog_config *config, struct err *err) MUST_CHECK;
 /* Syncs and closes; every reference to a log must have been given back. */
 void shapelog_close(struct shapelog *store);
+/* The data folder. */
+const char *shapelog_dir(const struct shapelog *store);
 
 /* Copies what live logs still need out of sealed segments that are mostly dead, and deletes these.
  * Handles, offsets, runs and bytes stay the same; readers keep what they have. The syncer does it
@@ -117,6 +119,10 @@ struct shape *log_shape(const struct log *log); /* borrowed; NULL while LOADED *
 enum log_state log_state(const struct log *log);
 /* Why it ended, or why its snapshot failed: "" before that. */
 void log_reason(struct log *log, char reason[256]);
+/* Why its snapshot could not be made, with code and SQLSTATE: false when that is not why it ended.
+ * Set, once, before the log is ended. Any. */
+void log_set_failure(struct log *log, const struct err *err);
+bool log_failure(struct log *log, struct err *err);
 
 /* The log's table as the catalogue was seen last, a reference of the caller's: its shape's, or a
  * newer one that the shape fits. NULL while LOADED. Any. */

@@ -421,6 +421,11 @@ void shapelog_end_log(struct shapelog *store, struct log *log, const char *reaso
     log_unref(log); /* the registry's */
 }
 
+const char *shapelog_dir(const struct shapelog *store)
+{
+    return store->dir;
+}
+
 /* ---- segments -------------------------------------------------------------------------------- */
 
 struct segment *store_segment(struct shapelog *store, uint32_t number)

@@ -73,6 +73,7 @@ struct log {
     struct snapshot *snapshot;
     struct log_end *ends;
     char *reason;
+    struct err *failure;   /* NULL: its snapshot has not failed */
     struct table *table;   /* newer than its shape's, a reference; NULL: there is none */
     struct chunks *chunks; /* NULL: no bound was needed yet */
     size_t chunk_size;     /* never changes */

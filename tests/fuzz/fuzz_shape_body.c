@@ -65,8 +65,8 @@ static void compile(const struct shape_params *params, struct arena *arena)
     struct buf sql;
     struct shape *shape = shape_new(&all, table, &field, &err);
 
-    if (shape &&
-        subset_compile(&params->subset, shape, all.queryable, arena, &subset, &field, &err)) {
+    if (shape && subset_compile(&params->subset, shape, table, all.queryable, arena, &subset,
+                                &field, &err)) {
         buf_init(&sql, BUF_NO_LIMIT);
         subset_put_select(subset, &sql);
         check_sql(buf_cstr(&sql));

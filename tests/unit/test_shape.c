@@ -139,6 +139,31 @@ static void test_queryable_columns_bound_the_columns(void **state)
     table_unref(t);
 }
 
+/* They are the default projection: not a choice of columns when they are all. */
+static void test_all_columns_being_queryable_is_no_choice_of_columns(void **state)
+{
+    const struct shape_request plain = {0};
+    const struct shape_request all = {.columns = SLICE("name,total,tenant,id"),
+                                      .queryable = SLICE("name,total,tenant,id")};
+    const struct shape_request some = {.columns = SLICE("id,name"), .queryable = SLICE("id,name")};
+    const struct shape_request *requests[] = {&plain, &all, &some};
+    struct table *t = kit_table(true);
+    struct shape *shapes[3];
+    const char *field;
+    struct err err;
+
+    (void)state;
+    for (int i = 0; i < 3; i++)
+        assert_non_null(shapes[i] = shape_new(requests[i], t, &field, &err));
+    assert_true(slice_eq(shapes[0]->identity, shapes[1]->identity));
+    assert_null(shapes[1]->request.columns.ptr);
+    assert_false(slice_eq(shapes[0]->identity, shapes[2]->identity));
+    assert_true(slice_is(shapes[2]->request.columns, "id,name"));
+    for (int i = 0; i < 3; i++)
+        shape_unref(shapes[i]);
+    table_unref(t);
+}
+
 static bool same_identity(struct table *table, const struct shape_request *a,
                           const struct shape_request *b)
 {
@@ -367,6 +392,7 @@ int main(void)
         cmocka_unit_test(test_names_fold_unless_quoted),
         cmocka_unit_test(test_names_are_refused_with_the_contracts_texts),
         cmocka_unit_test(test_queryable_columns_bound_the_columns),
+        cmocka_unit_test(test_all_columns_being_queryable_is_no_choice_of_columns),
         cmocka_unit_test(test_columns_are_refused_with_the_contracts_texts),
         cmocka_unit_test(test_a_generated_column_cannot_be_asked_about),
         cmocka_unit_test(test_identity_is_what_is_asked_not_how),

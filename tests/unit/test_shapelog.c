@@ -346,6 +346,26 @@ static void test_equal_shapes_share_a_log_and_ended_ones_are_not_found(void **st
     shape_unref(shape);
 }
 
+static void test_a_failed_snapshot_says_why_with_its_code(void **state)
+{
+    struct fixture *f = *state;
+    struct log *log = new_log(f->store, 1);
+    struct err first, second, got;
+
+    assert_false(log_failure(log, &got));
+    err_set(&first, ERR_PG, "permission denied for table t");
+    memcpy(first.sqlstate, "42501", sizeof(first.sqlstate));
+    err_set(&second, ERR_CONN, "connection lost");
+    log_set_failure(log, &first);
+    log_set_failure(log, &second);
+    shapelog_end_log(f->store, log, first.msg);
+    assert_true(log_failure(log, &got));
+    assert_int_equal(got.code, ERR_PG);
+    assert_string_equal(got.sqlstate, "42501");
+    assert_string_equal(got.msg, first.msg);
+    log_unref(log);
+}
+
 static void test_walking_meets_every_log_that_has_not_ended(void **state)
 {
     struct fixture *f = *state;
@@ -1220,6 +1240,7 @@ int main(void)
         TEST(test_commit_times_are_known_for_a_while),
         TEST(test_what_is_beyond_the_limits_is_refused),
         TEST(test_equal_shapes_share_a_log_and_ended_ones_are_not_found),
+        TEST(test_a_failed_snapshot_says_why_with_its_code),
         TEST(test_walking_meets_every_log_that_has_not_ended),
         TEST(test_a_newer_table_is_the_logs_also_after_a_restart),
         TEST(test_a_loaded_log_has_its_definition_and_is_live_once_bound),

@@ -33,7 +33,7 @@ static const char *compiled(const struct shape *shape, const struct subset_reque
     struct err err;
     struct buf sql;
 
-    if (!subset_compile(request, shape, columns, &arena, &subset, &field, &err)) {
+    if (!subset_compile(request, shape, shape->table, columns, &arena, &subset, &field, &err)) {
         snprintf(text, sizeof(text), "%s: %s", field, err.msg);
     } else {
         const char head[] = "SELECT \"id\", \"tenant\", \"name\", \"total\" "
