@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/logging.h"
 #include "replica/merge.h"
+#include "replica/trouble.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -82,9 +83,15 @@ bool lite_apply_refetch(struct replica *r, struct lite_feed *feed, const char *r
         return false;
     if (r->changes || r->commit_due)
         return true; /* the commit line will end the stream */
-    return lite_db_commit(&r->db, err) &&
-           err_set(err, ERR_CHANGED, "table \"%s\" is fetched again: %s", feed->shape->local,
-                   reason);
+    const char *text =
+        arena_printf(&r->session, "table \"%s\" is fetched again: %s", feed->shape->local, reason);
+    return lite_db_commit(&r->db, err) && lite_trouble_err(r, text, err);
+}
+
+bool lite_apply_misfit(struct replica *r, struct lite_feed *feed, uint64_t lsn, const char *reason,
+                       struct err *err)
+{
+    return lite_apply_refetch(r, feed, lite_trouble_misfit(r, feed, lsn, reason), err);
 }
 
 static bool on_refetch(struct replica *r, yyjson_val *event, struct err *err)
@@ -236,8 +243,10 @@ static bool complete(struct replica *r, struct lite_feed *feed, struct err *err)
 
     if (feed->side) {
         lite_table_release(&feed->table);
-        if (!lite_merge(&r->db, s->local, &feed->schema, feed->same, err))
+        if (!lite_merge(&r->db, s->local, &feed->schema, feed->same, err)) {
+            r->stuck = err->code == ERR_SQLITE ? feed : NULL;
             return false;
+        }
         lite_table_init(&feed->table, &r->db, &feed->schema, s->local);
     }
     s->status = LITE_LIVE;
@@ -277,14 +286,23 @@ static bool read_position(struct replica *r, yyjson_val *event, struct err *err)
     if (!read_lsn(event, &lsn, err))
         return false;
     r->state.position = lsn;
-    r->state.consistent = yyjson_get_bool(yyjson_obj_get(event, "consistent"));
+    r->state.consistent =
+        yyjson_get_bool(yyjson_obj_get(event, "consistent")) && r->nfeeds == r->nshapes;
     for (size_t i = 0; i < r->nfeeds; i++) {
         if (r->feeds[i].phase == LITE_STREAMING)
             r->feeds[i].shape->offset = lsn;
         else
             r->state.consistent = false;
     }
-    return true;
+    if (r->retry_at && clock_ms() >= r->retry_at)
+        r->reconnect = true;
+    return lite_trouble_pass(r, lsn, err);
+}
+
+/* What is to be fetched again, or tried again, needs a new request. */
+static bool go_on_or_reconnect(const struct replica *r, struct err *err)
+{
+    return !r->reconnect || lite_trouble_err(r, "a table is fetched again", err);
 }
 
 static bool group_is_full(const struct replica *r)
@@ -309,9 +327,7 @@ static bool on_commit(struct replica *r, yyjson_val *event, struct err *err)
     r->commit_due = true;
     if (!r->reconnect && r->db.in_txn && !group_is_full(r) && lite_stream_more_commits(r))
         return true;
-    if (!lite_apply_flush(r, err))
-        return false;
-    return !r->reconnect || err_set(err, ERR_CHANGED, "a table is fetched again");
+    return lite_apply_flush(r, err) && go_on_or_reconnect(r, err);
 }
 
 /* Nothing but the position moves, and only where nothing waits for a commit line. */
@@ -323,7 +339,7 @@ static bool on_keepalive(struct replica *r, yyjson_val *event, struct err *err)
     }
     if (r->changes)
         return true;
-    return read_position(r, event, err) && lite_apply_flush(r, err);
+    return read_position(r, event, err) && lite_apply_flush(r, err) && go_on_or_reconnect(r, err);
 }
 
 static bool on_error(struct replica *r, yyjson_val *event, struct err *err)

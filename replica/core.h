@@ -57,15 +57,23 @@ struct lite_batch {
     size_t bytes;
 };
 
+struct lite_trouble;
+
 struct replica {
     struct lite_db db;
     struct lite_state state;
     struct arena session; /* from one request to the next */
     struct lite_shape *shapes;
-    struct lite_feed *feeds; /* one a shape, in the request's order */
+    size_t nshapes;
+    struct lite_feed *feeds; /* one a shape that was asked for, in the request's order */
     size_t nfeeds;
-    struct buf in;  /* bytes not applied */
-    size_t scanned; /* of them, known to hold no newline */
+    struct lite_trouble *troubles;
+    struct lite_feed *stuck; /* SQLite refused a row of it: the stream fails */
+    uint64_t stuck_lsn;
+    int64_t trouble_ms; /* how long a shape is left out; LITE_TROUBLE_MS */
+    int64_t retry_at;   /* clock_ms(): then one that is left out is tried again; 0: none is */
+    struct buf in;      /* bytes not applied */
+    size_t scanned;     /* of them, known to hold no newline */
     struct yyjson_alc *alc;
     struct lite_batch batch;
     bool streaming;  /* between a request and its end or failure */
@@ -85,6 +93,9 @@ bool lite_apply_begin(struct replica *r, struct err *err) MUST_CHECK;
 /* The shape's rows cannot be trusted any more: to be fetched from the beginning. */
 bool lite_apply_refetch(struct replica *r, struct lite_feed *feed, const char *reason,
                         struct err *err) MUST_CHECK;
+/* The same, because what came does not fit (trouble.h): at `lsn`, 0 within a snapshot. */
+bool lite_apply_misfit(struct replica *r, struct lite_feed *feed, uint64_t lsn, const char *reason,
+                       struct err *err) MUST_CHECK;
 /* Whether commit lines may share a transaction: stream.c looks ahead. */
 bool lite_stream_more_commits(const struct replica *r);
 /* The feed that a line speaks of, or NULL with an error. */

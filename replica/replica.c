@@ -4,7 +4,9 @@
  */
 #include "replica/core.h"
 
+#include "base/clock.h"
 #include "replica/json.h"
+#include "replica/trouble.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -22,6 +24,7 @@ struct replica *replica_open(const char *path, struct err *err)
         free(r);
         return NULL;
     }
+    r->trouble_ms = LITE_TROUBLE_MS;
     buf_init(&r->in, LINE_LIMIT + PIECE);
     r->alc = yyjson_alc_dyn_new();
     if (!r->alc)
@@ -39,8 +42,8 @@ static void close_feeds(struct replica *r)
     lite_rows_drop(r);
     for (size_t i = 0; i < r->nfeeds; i++)
         lite_table_release(&r->feeds[i].table);
-    r->nfeeds = 0;
-    r->feeds = NULL;
+    r->nfeeds = r->nshapes = 0;
+    r->feeds = r->stuck = NULL;
     r->shapes = NULL;
 }
 
@@ -50,6 +53,7 @@ void replica_close(struct replica *r)
         return;
     lite_rows_release(r);
     close_feeds(r);
+    lite_trouble_forget(r);
     lite_db_rollback(&r->db);
     lite_state_close(&r->db);
     lite_db_close(&r->db);
@@ -67,8 +71,6 @@ const char *replica_id(const struct replica *r)
 /* Forgets the stream that was, and reads the shapes as they are stored. */
 static bool begin_session(struct replica *r, struct err *err)
 {
-    size_t n;
-
     r->streaming = false;
     lite_db_rollback(&r->db);
     close_feeds(r);
@@ -76,12 +78,14 @@ static bool begin_session(struct replica *r, struct err *err)
     r->scanned = 0;
     r->changes = r->commit_due = r->reconnect = r->db.relaxed = false;
     arena_reset(&r->session);
-    if (!lite_shapes_load(&r->db, &r->session, &r->shapes, &n, err))
+    if (!lite_shapes_load(&r->db, &r->session, &r->shapes, &r->nshapes, err))
         return false;
-    r->feeds = arena_calloc(&r->session, n, sizeof(*r->feeds));
-    r->nfeeds = n;
-    for (size_t i = 0; i < n; i++)
-        r->feeds[i].shape = &r->shapes[i];
+    r->feeds = arena_calloc(&r->session, r->nshapes, sizeof(*r->feeds));
+    for (size_t i = 0; i < r->nshapes; i++) {
+        if (!lite_trouble_waits(lite_trouble_of(r, r->shapes[i].id)))
+            r->feeds[r->nfeeds++].shape = &r->shapes[i];
+    }
+    lite_trouble_waiting(r, &r->retry_at);
     return true;
 }
 
@@ -104,7 +108,7 @@ static void put_name(struct buf *out, const char *name)
         buf_put_u8(out, '"');
 }
 
-static void put_shape(struct buf *body, const struct lite_shape *s)
+static void put_shape(struct buf *body, const struct lite_shape *s, const struct lite_trouble *t)
 {
     struct buf name;
 
@@ -127,6 +131,11 @@ static void put_shape(struct buf *body, const struct lite_shape *s)
         buf_put_cstr(body, ",\"handle\":");
         lite_json_string(body, slice_of(s->handle));
         buf_printf(body, ",\"offset\":\"%" PRIu64 "_inf\"", s->offset);
+    } else if (lite_trouble_refusal(t)) {
+        buf_put_cstr(body, ",\"handle\":");
+        lite_json_string(body, slice_of(t->handle));
+        buf_put_cstr(body, ",\"refused\":");
+        lite_json_string(body, slice_of(t->reason));
     }
     buf_put_u8(body, '}');
 }
@@ -135,14 +144,16 @@ bool replica_request(struct replica *r, bool live, struct buf *body, struct err 
 {
     if (!begin_session(r, err))
         return false;
-    if (r->nfeeds == 0)
+    if (r->nshapes == 0)
         return err_set(err, ERR_INPUT, "the replica has no shapes");
+    if (r->nfeeds == 0)
+        return lite_trouble_err(r, "no table can be applied", err);
     buf_clear(body);
     buf_put_cstr(body, "{\"shapes\":[");
     for (size_t i = 0; i < r->nfeeds; i++) {
         if (i > 0)
             buf_put_u8(body, ',');
-        put_shape(body, r->feeds[i].shape);
+        put_shape(body, r->feeds[i].shape, lite_trouble_of(r, r->feeds[i].shape->id));
     }
     buf_printf(body, "],\"live\":%s}", live ? "true" : "false");
     if (body->failed)
@@ -161,12 +172,17 @@ bool replica_end(struct replica *r, struct err *err)
     r->streaming = false;
     lite_rows_drop(r);
     lite_db_rollback(&r->db);
+    if (whole && r->nfeeds < r->nshapes)
+        return lite_trouble_err(r, "a table is tried again", err);
     return whole || err_set(err, ERR_CONN, "the stream ended before the file was up to date");
 }
 
 void replica_progress(const struct replica *r, struct replica_progress *out)
 {
+    int64_t again_at;
+
     *out = r->progress;
+    out->waiting = lite_trouble_waiting(r, &again_at);
     out->position = r->state.position;
     out->consistent = r->state.consistent;
     out->fetching = 0;

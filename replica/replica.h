@@ -21,6 +21,8 @@
  *    may become visible at once while the replica catches up.
  *  - A shape that must be fetched again keeps its old rows until the new ones are complete.
  *    Only a shape's first fetch shows a table that is not complete: its status says `fetching`.
+ *  - A shape that cannot be applied, again and again, is left out and tried every 5 minutes;
+ *    the others go on, not consistent meanwhile. Its status has the reason.
  *
  * Any other program may open the file and read, and hold read transactions as long as it
  * likes. Tables have real columns and the original primary key; types.h says how values
@@ -91,6 +93,7 @@ struct replica_progress {
     uint64_t rows;    /* applied since replica_open() */
     uint64_t commits; /* positions stored since replica_open() */
     size_t fetching;  /* shapes whose rows are being fetched */
+    size_t waiting;   /* shapes left out for now, since their rows could not be applied */
     uint64_t position;
     bool consistent;
 };
@@ -104,7 +107,7 @@ const char *replica_shape_name(const struct replica *r, size_t index);
 struct replica_shape_status {
     char *schema, *table, *local, *where; /* where may be NULL */
     char *status;                         /* fetching, live, refetching */
-    char *reason;                         /* why it is fetched again, or NULL */
+    char *reason;                         /* why it is fetched again, or left out, or NULL */
     int64_t rows;
 };
 

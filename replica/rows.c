@@ -58,6 +58,18 @@ static bool key_filled(const struct lite_table *t)
     return true;
 }
 
+/* Nothing was written. A value that is none of its column's type is the message's fault, and *why
+ * says so; what SQLite refuses is to be looked at here. */
+static bool not_written(struct replica *r, struct lite_feed *feed, const char **why,
+                        const struct err *err)
+{
+    if (err->code == ERR_PROTOCOL)
+        *why = arena_strdup(&r->session, err->msg);
+    else if (err->code == ERR_SQLITE)
+        r->stuck = feed;
+    return err->code == ERR_PROTOCOL;
+}
+
 /* One row in, without asking for order. `*why` set: the message is not one of this table. */
 static bool insert_row(struct replica *r, struct lite_feed *feed, yyjson_val *value, bool fresh,
                        const char **why, struct err *err)
@@ -71,7 +83,7 @@ static bool insert_row(struct replica *r, struct lite_feed *feed, yyjson_val *va
     }
     r->txn_rows++;
     r->progress.rows++;
-    return lite_table_insert(&feed->table, fresh, err);
+    return lite_table_insert(&feed->table, fresh, err) || not_written(r, feed, why, err);
 }
 
 /* ---- snapshots ---- */
@@ -159,7 +171,7 @@ bool lite_rows_flush(struct replica *r, struct err *err)
             return false;
     }
     lite_rows_drop(r);
-    return !why || lite_apply_refetch(r, feed, why, err);
+    return !why || lite_apply_misfit(r, feed, 0, why, err);
 }
 
 static void keep_text(struct lite_batch *b, yyjson_doc **doc, char **text)
@@ -187,7 +199,7 @@ static bool apply_snapshot(struct replica *r, struct lite_feed *feed, yyjson_val
     b->feed = feed;
     if (!gather(b, feed, messages, &ordered)) {
         lite_rows_drop(r);
-        return lite_apply_refetch(r, feed, "a change came among the snapshot's rows", err);
+        return lite_apply_misfit(r, feed, 0, "a change came among the snapshot's rows", err);
     }
     if (!ordered && feed->schema.nkey > 0)
         feed->shuffled = true;
@@ -200,8 +212,8 @@ static bool apply_snapshot(struct replica *r, struct lite_feed *feed, yyjson_val
 
 /* ---- changes ---- */
 
-static bool apply_update(struct lite_feed *feed, yyjson_val *value, const char **why,
-                         struct err *err)
+static bool apply_update(struct replica *r, struct lite_feed *feed, yyjson_val *value,
+                         const char **why, struct err *err)
 {
     bool found = false;
     size_t n;
@@ -212,14 +224,14 @@ static bool apply_update(struct lite_feed *feed, yyjson_val *value, const char *
         return true;
     }
     if (!lite_table_update(&feed->table, &found, err))
-        return false;
+        return not_written(r, feed, why, err);
     if (!found)
         *why = "an update came for a row that is not here";
     return true;
 }
 
-static bool apply_delete(struct lite_feed *feed, yyjson_val *value, const char **why,
-                         struct err *err)
+static bool apply_delete(struct replica *r, struct lite_feed *feed, yyjson_val *value,
+                         const char **why, struct err *err)
 {
     bool found;
     size_t n;
@@ -229,7 +241,8 @@ static bool apply_delete(struct lite_feed *feed, yyjson_val *value, const char *
         *why = "a delete did not have the table's key";
         return true;
     }
-    return lite_table_remove(&feed->table, &found, err); /* a row that is gone is gone */
+    return lite_table_remove(&feed->table, &found, err) || /* a row that is gone is gone */
+           not_written(r, feed, why, err);
 }
 
 static bool apply_change(struct replica *r, struct lite_feed *feed, yyjson_val *m, const char **why,
@@ -243,12 +256,20 @@ static bool apply_change(struct replica *r, struct lite_feed *feed, yyjson_val *
     r->txn_rows++;
     r->progress.rows++;
     if (yyjson_equals_str(op, "update"))
-        return apply_update(feed, value, why, err);
+        return apply_update(r, feed, value, why, err);
     if (yyjson_equals_str(op, "delete"))
-        return apply_delete(feed, value, why, err);
+        return apply_delete(r, feed, value, why, err);
     if (op)
         *why = "a change was neither insert, update nor delete";
     return true; /* control messages of the log mean nothing here */
+}
+
+/* Where a change stands; 1 behind what has been applied when it does not say. */
+static uint64_t lsn_of(const struct replica *r, yyjson_val *message)
+{
+    const char *lsn = yyjson_get_str(yyjson_obj_get(yyjson_obj_get(message, "headers"), "lsn"));
+
+    return lsn ? strtoull(lsn, NULL, 10) : r->state.position + 1;
 }
 
 static bool apply_changes(struct replica *r, struct lite_feed *feed, yyjson_val *messages,
@@ -263,10 +284,12 @@ static bool apply_changes(struct replica *r, struct lite_feed *feed, yyjson_val 
     r->changes = true;
     yyjson_arr_foreach(messages, i, n, m)
     {
-        if (!apply_change(r, feed, m, &why, err))
+        if (!apply_change(r, feed, m, &why, err)) {
+            r->stuck_lsn = lsn_of(r, m);
             return false;
+        }
         if (why)
-            return lite_apply_refetch(r, feed, why, err);
+            return lite_apply_misfit(r, feed, lsn_of(r, m), why, err);
     }
     return true;
 }

@@ -6,6 +6,7 @@
 #include "base/logging.h"
 #include "replica/json.h"
 #include "replica/names.h"
+#include "replica/trouble.h"
 
 #include <strings.h>
 #include <yyjson.h>
@@ -173,6 +174,7 @@ bool replica_set_shapes(struct replica *r, const struct replica_shape *shapes, s
     struct arena arena = {0};
     struct wanted *wanted = arena_calloc(&arena, n, sizeof(*wanted));
 
+    lite_trouble_forget(r);
     bool ok = make_wanted(shapes, n, wanted, &arena, err) && lite_db_begin(&r->db, err) &&
               reconcile(r, wanted, n, adopt, &arena, err) && lite_db_commit(&r->db, err);
     lite_db_rollback(&r->db);

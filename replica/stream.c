@@ -6,6 +6,7 @@
 #include "replica/core.h"
 
 #include "base/clock.h"
+#include "replica/trouble.h"
 
 #include <stdlib.h>
 #include <yyjson.h>
@@ -140,6 +141,8 @@ bool replica_feed(struct replica *r, const void *bytes, size_t n, struct err *er
             r->streaming = false;
             lite_rows_drop(r);
             lite_db_rollback(&r->db);
+            if (r->stuck)
+                lite_trouble_stuck(r, err);
             return false;
         }
         p += piece;

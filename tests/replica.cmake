@@ -1,6 +1,7 @@
 unit(replica_types USES replica)
 unit(replica_shape USES replica)
 unit(replica_stream USES replica package_sqlite)
+unit(replica_trouble USES replica package_sqlite)
 unit(replica_merge USES replica package_sqlite)
 unit(replica_crash USES replica package_sqlite)
 unit(replica_fetch USES replica fetch package_sqlite)

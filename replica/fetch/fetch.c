@@ -199,8 +199,10 @@ static int backoff_ms(const struct fetch *f)
 static bool hopeless(const struct fetch *f, const struct err *err)
 {
     unsigned attempts = f->options->attempts ? f->options->attempts : ONCE_ATTEMPTS;
+    struct replica_progress progress;
 
-    if (f->options->once && f->failures + 1 >= attempts)
+    replica_progress(f->r, &progress);
+    if (f->options->once && (progress.waiting || f->failures + 1 >= attempts))
         return true;
     if (err->code == ERR_PROTOCOL)
         return f->failures >= PROTOCOL_FAILURES;

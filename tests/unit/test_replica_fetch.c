@@ -247,6 +247,26 @@ static void test_a_permanent_error_in_the_stream_ends_it(void **state)
     kit_release(&k);
 }
 
+static void test_once_gives_up_on_rows_that_never_fit(void **state)
+{
+    struct server s = {.nanswers = 1};
+    struct replica *r;
+    struct kit k;
+
+    (void)state;
+    kit_init(&k);
+    s.answers[0] = answer("", OPEN_LINE("true") ROW("1x") SNAPSHOT_END COMMIT("100"), true);
+    server_start(&s);
+    assert_false(sync_once(&k, &s, &r, true, -1));
+    server_stop(&s);
+    assert_int_equal(s.nasked, 3);
+    assert_null(strstr(s.requests[1], "refused"));
+    assert_non_null(strstr(s.requests[2], "\"handle\":\"h\",\"refused\":\""));
+    assert_non_null(strstr(k.err.msg, "table \"items\" cannot be applied: "));
+    replica_close(r);
+    kit_release(&k);
+}
+
 static void test_once_gives_up_on_a_bridge_that_is_not_there(void **state)
 {
     const struct fetch_options options = {
@@ -324,6 +344,7 @@ int main(void)
         cmocka_unit_test(test_a_page_of_somebody_else_is_not_taken_for_the_stream),
         cmocka_unit_test(test_an_end_before_up_to_date_is_not_success),
         cmocka_unit_test(test_a_permanent_error_in_the_stream_ends_it),
+        cmocka_unit_test(test_once_gives_up_on_rows_that_never_fit),
         cmocka_unit_test(test_once_gives_up_on_a_bridge_that_is_not_there),
         cmocka_unit_test(test_a_live_stream_is_applied_at_once_and_ends_when_told),
     };

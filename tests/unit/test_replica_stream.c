@@ -282,8 +282,6 @@ static void test_broken_streams_are_errors_that_change_nothing(void **state)
         "{\"open\":{\"shape\":0,\"schema\":" ITEMS ",\"snapshot\":true}}\n",
         "{\"open\":{\"shape\":0,\"handle\":\"h\",\"schema\":{\"a\":{\"type\":\"int4\"},\"A\":{"
         "\"type\":\"int4\"}},\"snapshot\":true}}\n",
-        "{\"shape\":0,\"messages\":[{\"value\":{\"id\":\"1x\"},\"headers\":{\"operation\":"
-        "\"delete\"}}]}\n",
         "{\"error\":{\"message\":\"no such table\",\"shape\":0,\"retry\":false}}\n",
     };
 
