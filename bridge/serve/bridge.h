@@ -4,7 +4,7 @@
  *     main      signals, start and stop
  *     stream    receiver -> fanout -> shape log
  *     keeper    keeper.h
- *     workers   snapshot/pool.h
+ *     workers   snapshot/pool.h, snapshot/subset_pool.h
  *     loops     http/server.h
  *     syncer    the shape log's own
  */
@@ -14,9 +14,11 @@
 #include "fanout/fanout.h"
 #include "http/server.h"
 #include "http/service.h"
+#include "http/shape.h"
 #include "serve/keeper.h"
 #include "settings/config.h"
 #include "snapshot/pool.h"
+#include "snapshot/subset_pool.h"
 #include "wal/receiver.h"
 
 #include <pthread.h>
@@ -39,8 +41,10 @@ struct bridge {
     struct stream_sink sink;
     struct receiver *receiver;
     struct snapshot_pool *pool;
+    struct subset_pool *subsets;
     struct keeper *keeper;
     struct service service;
+    struct shape_site shapes;
     atomic_size_t clients; /* live streams */
     struct http_server *http;
     pthread_t stream_thread;
@@ -54,6 +58,8 @@ void bridge_free_stream(struct bridge *bridge);
 
 /* endpoints.c: the HTTP server. */
 bool bridge_start_http(struct bridge *bridge, struct err *err) MUST_CHECK;
+/* The threads behind it end; between http_server_stop() and http_server_free(). */
+void bridge_stop_encoder(struct bridge *bridge);
 
 /* figures.c: what the rooms have counted, into the metrics; at a scrape, any thread. */
 void bridge_collect_figures(struct bridge *bridge);

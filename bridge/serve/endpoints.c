@@ -2,6 +2,8 @@
  * The HTTP server's route tables, and the endpoints that are a line or two.
  */
 #include "base/logging.h"
+#include "http/shape.h"
+#include "http/shape_params.h"
 #include "http/sync.h"
 #include "metrics/metrics.h"
 #include "serve/bridge.h"
@@ -38,6 +40,24 @@ static void request_shape(void *owner, const struct shape_request *request,
     snapshot_pool_request(((struct bridge *)owner)->pool, request, answered, arg);
 }
 
+static void find_shape(void *owner, const struct shape_request *request, shape_answered *answered,
+                       void *arg)
+{
+    snapshot_pool_find(((struct bridge *)owner)->pool, request, answered, arg);
+}
+
+static void request_subset(void *owner, const struct shape_request *request,
+                           const struct subset_request *subset, struct slice handle,
+                           subset_answered *answered, void *arg)
+{
+    subset_pool_request(((struct bridge *)owner)->subsets, request, subset, handle, answered, arg);
+}
+
+static void cancel_subset(void *owner, void *arg)
+{
+    subset_pool_cancel(((struct bridge *)owner)->subsets, arg);
+}
+
 static void fence(void *owner, service_fenced *fenced, void *arg)
 {
     keeper_fence(((struct bridge *)owner)->keeper, fenced, arg);
@@ -52,6 +72,9 @@ static void fill_service(struct bridge *b)
         .status = status,
         .catchup = catchup,
         .request_shape = request_shape,
+        .find_shape = find_shape,
+        .request_subset = request_subset,
+        .cancel_subset = cancel_subset,
         .fence = fence,
         .clients = &b->clients,
         .max_shapes = (size_t)b->config.max_shapes_per_request,
@@ -111,14 +134,41 @@ static void get_metrics(struct http_conn *conn, const struct http_request *reque
     buf_release(&body);
 }
 
+/* A browser asks what it may ask for: whatever it names. The secret is asked for afterwards. */
+static void options(struct http_conn *conn, const struct http_request *request)
+{
+    struct slice wanted;
+    struct http_headers h;
+
+    http_headers_init(&h);
+    if (http_request_header(request, "access-control-request-headers", &wanted) && wanted.len)
+        http_headers_add_slice(&h, "access-control-allow-headers", wanted);
+    http_headers_add(&h, "access-control-max-age", "86400");
+    http_respond(conn, 204, &h, SLICE(""));
+}
+
 static const struct http_route api_routes[] = {
     {.path = "/", .methods = HTTP_M_GET_HEAD, .handle = get_root},
     {.path = "/v1/health", .methods = HTTP_M_GET_HEAD, .handle = get_health},
+    {.path = "/v1/shape", .methods = HTTP_M_GET_HEAD, .handle = shape_get, .needs_secret = true},
+    {.path = "/v1/shape",
+     .methods = HTTP_M_POST,
+     .handle = shape_get,
+     .body_limit = SHAPE_BODY_LIMIT,
+     .needs_secret = true,
+     .too_large = "{\"error\":\"Request body too large\"}"},
+    {.path = "/v1/shape",
+     .methods = HTTP_M_DELETE,
+     .handle = shape_delete,
+     .body_limit = SHAPE_BODY_LIMIT,
+     .needs_secret = true},
+    {.path = "/v1/shape", .methods = HTTP_M_OPTIONS, .handle = options},
     {.path = "/v1/sync",
      .methods = HTTP_M_POST,
      .handle = sync_post,
      .body_limit = SYNC_BODY_LIMIT,
      .needs_secret = true},
+    {.path = "/v1/sync", .methods = HTTP_M_OPTIONS, .handle = options},
 };
 
 static const struct http_route metrics_routes[] = {
@@ -126,37 +176,66 @@ static const struct http_route metrics_routes[] = {
     {.path = "/metrics", .methods = HTTP_M_GET_HEAD, .handle = get_metrics},
 };
 
-/* ---- the secret ------------------------------------------------------------------------------ */
+/* ---- what all responses have ----------------------------------------------------------------- */
 
-/* In a time that does not tell how much of it was right. */
-static bool same_secret(struct slice given, const char *secret)
+static const char *methods_of(const struct http_route *route)
 {
-    size_t len = strlen(secret);
-    unsigned different = given.len != len;
-
-    for (size_t i = 0; i < given.len; i++)
-        different |= (unsigned char)given.ptr[i] ^ (unsigned char)secret[len ? i % len : 0];
-    return !different;
+    if (route && strcmp(route->path, "/v1/shape") == 0)
+        return "GET, POST, HEAD, DELETE, OPTIONS";
+    if (route && strcmp(route->path, "/v1/sync") == 0)
+        return "POST, OPTIONS";
+    return "GET, HEAD";
 }
 
+/* Any origin may read: who may ask is a matter of the secret, and a response that named the origin
+ * could not be cached for others. Without the secret nothing is said. */
+static void add_headers(void *arg, struct http_conn *conn, const struct http_request *request,
+                        int status, struct http_headers *h)
+{
+    (void)arg;
+    (void)request;
+    http_headers_add(h, "electric-server", "ElectricSQL/1.7.12 (Tombolo)");
+    if (status != 204 && !http_headers_has(h, "cache-control"))
+        http_headers_add(h, "cache-control", "max-age=0, private, must-revalidate");
+    if (status == 401)
+        return;
+    http_headers_add(h, "access-control-allow-origin", "*");
+    http_headers_add(h, "access-control-expose-headers",
+                     "electric-cursor,electric-handle,electric-has-data,electric-offset,"
+                     "electric-schema,electric-up-to-date,electric-internal-known-error,"
+                     "retry-after");
+    http_headers_add(h, "access-control-allow-methods", methods_of(http_conn_route(conn)));
+}
+
+/* ---- the secret ------------------------------------------------------------------------------ */
+
 /* RFC 6750: Authorization: Bearer <secret>. */
+static bool has_bearer(const struct http_request *request, const char *secret)
+{
+    const size_t scheme = sizeof("Bearer ") - 1;
+    struct slice value;
+
+    return http_request_header(request, "authorization", &value) && value.len > scheme &&
+           strncasecmp(value.ptr, "Bearer ", scheme) == 0 &&
+           http_same_secret((struct slice){value.ptr + scheme, value.len - scheme}, secret);
+}
+
 static bool authorise(void *arg, struct http_conn *conn, const struct http_request *request)
 {
     const struct bridge *b = arg;
-    const size_t scheme = sizeof("Bearer ") - 1;
-    struct slice value;
+    bool shape = strcmp(request->route->path, "/v1/shape") == 0;
     struct http_headers h;
 
-    if (b->config.insecure)
-        return true;
-    if (http_request_header(request, "authorization", &value) && value.len > scheme &&
-        strncasecmp(value.ptr, "Bearer ", scheme) == 0 &&
-        same_secret((struct slice){value.ptr + scheme, value.len - scheme}, b->config.secret))
+    if (b->config.insecure || has_bearer(request, b->config.secret) ||
+        (shape && shape_has_secret(request, b->config.secret)))
         return true;
     http_headers_init(&h);
     http_headers_add(&h, "content-type", "application/json; charset=utf-8");
-    http_headers_add(&h, "www-authenticate", "Bearer");
-    http_respond(conn, 401, &h, SLICE("{\"message\":\"Unauthorized\"}"));
+    if (!shape)
+        http_headers_add(&h, "www-authenticate", "Bearer");
+    http_respond(conn, 401, &h,
+                 shape ? SLICE("{\"message\":\"Unauthorized - Invalid API secret\"}")
+                       : SLICE("{\"message\":\"Unauthorized\"}"));
     return false;
 }
 
@@ -173,7 +252,16 @@ static void loop_started(void *arg, struct http_loop *loop)
         log_error("could not start an HTTP loop", LOG_ERR(&err));
         abort();
     }
+    mine->shapes = shape_loop_new(&b->shapes, loop, &mine->watchers);
     http_loop_set_user(loop, mine);
+}
+
+static void loop_stopping(void *arg, struct http_loop *loop)
+{
+    struct endpoint_loop *mine = http_loop_user(loop);
+
+    (void)arg;
+    shape_loop_stop(mine->shapes);
 }
 
 static void loop_ended(void *arg, struct http_loop *loop)
@@ -181,6 +269,7 @@ static void loop_ended(void *arg, struct http_loop *loop)
     struct endpoint_loop *mine = http_loop_user(loop);
 
     (void)arg;
+    shape_loop_free(mine->shapes);
     watchers_release(&mine->watchers);
     free(mine);
 }
@@ -192,6 +281,30 @@ static void print_address(char *out, size_t size, const struct config_address *a
     snprintf(out, size, "%s%s%s:%u", v6 ? "[" : "", address->host, v6 ? "]" : "", address->port);
 }
 
+/* What the settings say of /v1/shape. */
+static bool make_site(struct bridge *b, struct err *err)
+{
+    const struct config *c = &b->config;
+
+    shape_site_init(&b->shapes, &b->service);
+    b->shapes.long_poll_ms = c->long_poll_timeout_ms;
+    b->shapes.max_age_s = c->cache_max_age_ms / 1000;
+    b->shapes.stale_age_s = c->cache_stale_age_ms / 1000;
+    b->shapes.max_initial = (size_t)c->max_concurrent_initial;
+    b->shapes.max_existing = (size_t)c->max_concurrent_existing;
+    b->shapes.allow_delete = c->allow_delete;
+    if (c->encoded_cache == 0)
+        return true;
+    b->shapes.encoder = encoder_new((size_t)c->encoded_cache, err);
+    return b->shapes.encoder != NULL;
+}
+
+void bridge_stop_encoder(struct bridge *b)
+{
+    encoder_free(b->shapes.encoder);
+    b->shapes.encoder = NULL;
+}
+
 bool bridge_start_http(struct bridge *b, struct err *err)
 {
     static struct http_listen listens[2];
@@ -199,6 +312,8 @@ bool bridge_start_http(struct bridge *b, struct err *err)
     struct http_config config = http_config_default();
 
     fill_service(b);
+    if (!make_site(b, err))
+        return false;
     print_address(addresses[0], sizeof(addresses[0]), &b->config.listen);
     listens[0] = (struct http_listen){
         .address = addresses[0],
@@ -220,8 +335,10 @@ bool bridge_start_http(struct bridge *b, struct err *err)
     config.idle_ms = b->config.idle_timeout_ms;
     config.send_ms = b->config.send_timeout_ms;
     config.hook_arg = b;
+    config.add_headers = add_headers;
     config.authorise = authorise;
     config.loop_started = loop_started;
+    config.loop_stopping = loop_stopping;
     config.loop_ended = loop_ended;
     b->http = http_server_start(&config, err);
     if (!b->http)
