@@ -23,7 +23,7 @@ async function countingFetch(url, init) {
   const query = Object.fromEntries(new URL(url).searchParams)
   try {
     const response = await fetch(url, init)
-    say({ request: { method: init?.method ?? 'GET', query, status: response.status } })
+    say({ request: { method: init?.method ?? 'GET', query, status: response.status, at: Date.now() } })
     return response
   } catch (error) {
     if (!init?.signal?.aborted) say({ request: { query, failed: String(error) } })
@@ -100,9 +100,11 @@ async function followCollection() {
   const { electricCollectionOptions } = await import('@tanstack/electric-db-collection')
   const collection = createCollection(
     electricCollectionOptions({ id: 'items', shapeOptions, getKey: (row) => row.id, syncMode: config.syncMode }))
-  const show = () => say({ rows: collection.toArray, status: collection.status })
+  // TanStack's own members of a row begin with $.
+  const plain = (rows) => rows.map((row) => Object.fromEntries(Object.entries(row).filter(([name]) => name[0] !== '$')))
+  const show = () => say({ rows: plain(collection.toArray), status: collection.status })
   collection.subscribeChanges(show)
-  await collection.preload()
+  if (config.syncMode !== 'on-demand') await collection.preload()
   show()
   return {
     awaitTxId: ({ txid }) => collection.utils.awaitTxId(txid, 20000),
@@ -111,7 +113,7 @@ async function followCollection() {
       const found = createLiveQueryCollection((q) =>
         q.from({ item: collection }).where(({ item }) => lt(item.n, below)).orderBy(({ item }) => item.id, 'desc'))
       await found.preload()
-      return found.toArray
+      return plain(found.toArray)
     },
   }
 }

@@ -53,6 +53,7 @@ def pytest_runtest_makereport(item, call):
             report.sections.append((f"{process.name}: {process.log_path}", process.log_tail()))
 
 
+@pytest.hookimpl(trylast=True)  # after what is left of the modules' fixtures
 def pytest_sessionfinish():
     for server in SERVERS.values():
         server.destroy()
@@ -101,9 +102,14 @@ def shape_bridge(module_database, tmp_path_factory):
     assert not bridge.process.sanitizer_report(), bridge.process.sanitizer_report()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def api(shape_bridge):
-    return ShapeApi(shape_bridge)
+    """A bridge that a test ends is started again, so that the next tests have one."""
+    yield ShapeApi(shape_bridge)
+    if not shape_bridge.alive:
+        code, tail = shape_bridge.process.returncode, shape_bridge.process.log_tail()
+        shape_bridge.start()
+        pytest.fail(f"the bridge ended with {code}\n{tail}")
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -22,6 +23,15 @@ from .process import environment
 from .waiting import free_port, wait_for
 
 PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+
+# The browser reads from 3 and writes to 4, wherever its ends of the pipes are.
+PIPED = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]
+os.dup2(ends[0], 3), os.dup2(ends[1], 4)
+os.set_inheritable(3, True), os.set_inheritable(4, True)
+os.execvp(sys.argv[3], sys.argv[3:])
+"""
 
 
 class Pages:
@@ -77,8 +87,8 @@ class Browser:
                    "--remote-debugging-pipe", f"--user-data-dir={self.folder / 'profile'}",
                    "--no-first-run", "--disable-background-networking", "about:blank"]
         self._child = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "--", "sh", "-c",
-             f'exec "$0" "$@" 3<&{to_read} 4>&{to_write}', program, *options],
+            ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-c", PIPED, str(to_read),
+             str(to_write), program, *options],
             env={**environment(), "HOME": str(self.folder)}, pass_fds=(to_read, to_write),
             stdout=subprocess.DEVNULL, stderr=open(self.folder / "browser.log", "ab"))
         os.close(to_read)
