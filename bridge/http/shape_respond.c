@@ -7,6 +7,7 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "change/json.h"
+#include "http/etag.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,55 +68,13 @@ static void put_tag(const struct shape_request_state *get, const struct shape_re
     buf_release(&tag);
 }
 
-static bool drop_suffix(struct slice *s, const char *suffix)
-{
-    size_t n = strlen(suffix);
-
-    if (s->len < n || memcmp(s->ptr + s->len - n, suffix, n) != 0)
-        return false;
-    s->len -= n;
-    return true;
-}
-
-/* One of a list: W/ and the quotes go, and so does the name of the encoding. */
-static struct slice bare_tag(const char *at, size_t len)
-{
-    struct slice s = {at, len};
-
-    while (s.len && (s.ptr[0] == ' ' || s.ptr[0] == '\t')) {
-        s.ptr++;
-        s.len--;
-    }
-    while (s.len && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t'))
-        s.len--;
-    if (s.len > 2 && memcmp(s.ptr, "W/", 2) == 0) {
-        s.ptr += 2;
-        s.len -= 2;
-    }
-    if (s.len && s.ptr[0] == '"') {
-        s.ptr++;
-        s.len--;
-    }
-    if (s.len && s.ptr[s.len - 1] == '"')
-        s.len--;
-    if (!drop_suffix(&s, "-gzip"))
-        drop_suffix(&s, "-zstd");
-    return s;
-}
-
 bool shape_tag_matches(const struct shape_request_state *get, struct log_offset to)
 {
-    bool matches = false;
     struct buf tag;
 
     buf_init(&tag, BUF_NO_LIMIT);
     print_tag(get, to, &tag);
-    for (const char *at = get->tags; at && !matches;) {
-        const char *end = strchr(at, ',');
-
-        matches = slice_eq(bare_tag(at, end ? (size_t)(end - at) : strlen(at)), buf_slice(&tag));
-        at = end ? end + 1 : NULL;
-    }
+    bool matches = get->tags && http_etag_listed(slice_of(get->tags), buf_slice(&tag));
     buf_release(&tag);
     return matches;
 }

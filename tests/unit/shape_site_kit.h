@@ -1,0 +1,268 @@
+/*
+ * /v1/shape over a real store, with clients on socket pairs and the loop turned by hand. The shape
+ * "items" is there; who asks for another table waits for an answer that does not come.
+ */
+#ifndef TEST_SHAPE_SITE_KIT_H
+#define TEST_SHAPE_SITE_KIT_H
+
+#include "http_util.h"
+
+#include "http/shape_private.h"
+#include "http/sync.h"
+#include "test_shapelog_fixture.h"
+
+
+struct kit {
+    char dir[64];
+    struct shapelog *store;
+    struct lane *lane;
+    struct log *log; /* of "items" */
+    struct service service;
+    struct shape_site site;
+    struct endpoint_loop mine;
+    struct rig *rig; /* the first client */
+    enum service_status status;
+    lsn_t catchup;
+    unsigned asked; /* requests for shapes that came through to the pool */
+};
+
+static inline enum service_status kit_status(void *owner)
+{
+    return ((struct kit *)owner)->status;
+}
+
+static inline lsn_t kit_catchup(void *owner)
+{
+    return ((struct kit *)owner)->catchup;
+}
+
+static inline void kit_request_shape(void *owner, const struct shape_request *request,
+                                     shape_answered *answered, void *arg)
+{
+    struct kit *kit = owner;
+    struct shape_answer answer = {.log = log_ref(kit->log)};
+
+    kit->asked++;
+    if (!slice_is(request->table, "items")) {
+        log_unref(answer.log);
+        answer.log = NULL;
+        answer.field = "table";
+        err_set(&answer.err, ERR_NOT_FOUND, "no such table");
+    }
+    answered(arg, &answer);
+}
+
+static const struct http_route kit_routes[] = {
+    {.path = "/v1/shape", .methods = HTTP_M_GET_HEAD, .handle = shape_get},
+    {.path = "/v1/shape", .methods = HTTP_M_DELETE, .handle = shape_delete},
+};
+
+/* With a log that has no snapshot yet. */
+static inline struct kit *kit_new_pending(void)
+{
+    struct kit *kit = xcalloc(1, sizeof(*kit));
+    struct err err;
+
+    make_fast_folder(kit->dir);
+    kit->store = open_store(kit->dir, 0);
+    kit->lane = shapelog_lane_new(kit->store);
+    kit->log = new_log(kit->store, 1);
+    log_register(kit->log, 10);
+    kit->status = SERVICE_ACTIVE;
+    kit->catchup = 1;
+    kit->service = (struct service){.store = kit->store,
+                                    .owner = kit,
+                                    .status = kit_status,
+                                    .catchup = kit_catchup,
+                                    .request_shape = kit_request_shape,
+                                    .secret = ""};
+    shape_site_init(&kit->site, &kit->service);
+    kit->rig = rig_new();
+    kit->rig->listen.routes = (struct http_routes){kit_routes, 2};
+    kit->mine.service = &kit->service;
+    assert_ok(watchers_init(&kit->mine.watchers, kit->rig->worker.loop, kit->store, &err), err);
+    kit->mine.shapes = shape_loop_new(&kit->site, kit->rig->worker.loop, &kit->mine.watchers);
+    http_loop_set_user(kit->rig->worker.loop, &kit->mine);
+    return kit;
+}
+
+/* Its snapshot: `rows` messages. */
+static inline void kit_snapshot(struct kit *kit, const char *const *rows, size_t n)
+{
+    struct snapshot_writer *writer;
+    struct err err;
+
+    set_snapshot(kit->log, 1, 0, 10);
+    writer = snapshot_writer_new(kit->store, kit->log, &err);
+    assert_non_null(writer);
+    for (size_t i = 0; i < n; i++)
+        assert_ok(snapshot_writer_put(writer, slice_of(rows[i]), &err), err);
+    assert_ok(snapshot_writer_finish(writer, &err), err);
+}
+
+static inline struct kit *kit_new(void)
+{
+    struct kit *kit = kit_new_pending();
+
+    kit_snapshot(kit, NULL, 0);
+    return kit;
+}
+
+static inline void kit_free(struct kit *kit)
+{
+    rig_close(kit->rig);
+    assert_int_equal(kit->rig->worker.nconns, 0);
+    assert_int_equal(atomic_load(&kit->site.initial), 0);
+    assert_int_equal(atomic_load(&kit->site.existing), 0);
+    shape_loop_free(kit->mine.shapes);
+    watchers_release(&kit->mine.watchers);
+    http_worker_release(&kit->rig->worker);
+    free(kit->rig);
+    log_unref(kit->log);
+    shapelog_lane_free(kit->store, kit->lane);
+    shapelog_close(kit->store);
+    remove_folder(kit->dir);
+    free(kit);
+}
+
+/* ---- messages -------------------------------------------------------------------------------- */
+
+/* As change/message.c makes them, with `pad` more bytes, and as misleading as JSON allows. */
+static inline void kit_message(struct buf *out, lsn_t lsn, uint64_t op, size_t pad)
+{
+    buf_printf(out, "{\"key\":\"\\\"public\\\".\\\"items\\\"/\\\"%llu\\\"\",\"value\":{\"v\":\"",
+               (unsigned long long)op);
+    for (size_t i = 0; i < pad; i++)
+        buf_put_cstr(out, i % 7 == 3 ? "}},{\\\"key\\\":\\\"" : "p");
+    buf_printf(out,
+               "\"},\"headers\":{\"operation\":\"insert\",\"txids\":[1],\"lsn\":\"%llu\","
+               "\"op_position\":%llu}}",
+               (unsigned long long)lsn, (unsigned long long)op);
+}
+
+/* A transaction of `n` messages, committed and published. */
+static inline void kit_commit(struct kit *kit, lsn_t lsn, unsigned n, size_t pad)
+{
+    struct buf message;
+
+    buf_init(&message, BUF_NO_LIMIT);
+    begin(kit->store, lsn);
+    for (unsigned i = 0; i < n; i++) {
+        buf_clear(&message);
+        kit_message(&message, lsn, i * 2, pad ? pad + i % 5 : 0);
+        append(kit->store, kit->lane, buf_cstr(&message), i * 2, kit->log);
+    }
+    commit(kit->store, lsn);
+    publish(kit->store, lsn);
+    buf_release(&message);
+}
+
+/* ---- clients --------------------------------------------------------------------------------- */
+
+struct client {
+    struct kit *kit;
+    int fd;
+    struct buf heard;
+};
+
+static inline void client_open(struct client *c, struct kit *kit)
+{
+    int fds[2];
+
+    *c = (struct client){.kit = kit};
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+    c->fd = fds[0];
+    buf_init(&c->heard, BUF_NO_LIMIT);
+    atomic_fetch_add(&kit->rig->place.open, 1);
+    assert_non_null(http_conn_open(&kit->rig->worker, &kit->rig->place, fds[1]));
+}
+
+static inline void client_close(struct client *c)
+{
+    close(c->fd);
+    buf_release(&c->heard);
+}
+
+/* `%s` in the query is the handle. */
+static inline void client_ask(struct client *c, const char *method, const char *query,
+                              const char *headers)
+{
+    char handle[64], text[1024], request[2048];
+
+    copy_handle(c->kit->log, handle);
+    snprintf(text, sizeof(text), query, handle);
+    int n = snprintf(request, sizeof(request),
+                     "%s /v1/shape?table=items&%s HTTP/1.1\r\nHost: x\r\n%s\r\n", method, text,
+                     headers);
+    assert_int_equal(send(c->fd, request, (size_t)n, MSG_NOSIGNAL), n);
+}
+
+static inline void kit_turn(struct kit *kit)
+{
+    for (int i = 0; i < 4; i++)
+        http_loop_turn(kit->rig->worker.loop, 0);
+}
+
+static inline void client_hear(struct client *c)
+{
+    char bytes[65536];
+    ssize_t n;
+
+    kit_turn(c->kit);
+    while ((n = recv(c->fd, bytes, sizeof(bytes), 0)) > 0) {
+        buf_put(&c->heard, bytes, (size_t)n);
+        kit_turn(c->kit);
+    }
+}
+
+static inline bool client_has(const struct client *c, const char *text)
+{
+    return c->heard.len && memmem(c->heard.ptr, c->heard.len, text, strlen(text));
+}
+
+/* Until the text has come. */
+static inline void client_hear_until(struct client *c, const char *text)
+{
+    int64_t until = clock_ms() + PATIENCE_MS;
+
+    for (client_hear(c); !client_has(c, text); client_hear(c)) {
+        if (clock_ms() > until)
+            fail_msg("\"%s\" has not come: %.300s", text, buf_cstr(&c->heard));
+        http_loop_turn(c->kit->rig->worker.loop, 1);
+    }
+}
+
+/* A header's value; "" when it is not there. In the arena of the caller. */
+static inline struct slice client_header(const struct client *c, const char *name)
+{
+    char line[128];
+
+    snprintf(line, sizeof(line), "\r\n%s: ", name);
+    const char *end = memmem(c->heard.ptr, c->heard.len, "\r\n\r\n", 4);
+    const char *at =
+        end ? memmem(c->heard.ptr, (size_t)(end - c->heard.ptr) + 2, line, strlen(line)) : NULL;
+    if (!at)
+        return SLICE("");
+    at += strlen(line);
+    const char *stop = memmem(at, (size_t)(end - at) + 2, "\r\n", 2);
+
+    return (struct slice){at, (size_t)(stop - at)};
+}
+
+/* The body of one complete response, out of its chunks; what was heard is forgotten. */
+static inline void client_body(struct client *c, struct buf *out)
+{
+    struct buf text;
+
+    buf_init(&text, BUF_NO_LIMIT);
+    digest(&text, buf_slice(&c->heard), false);
+    assert_true(text.len > 5);
+    assert_memory_equal(text.ptr + text.len - 1, "|", 1);
+    assert_false(text.len >= 5 && memcmp(text.ptr + text.len - 5, "HALF|", 5) == 0);
+    buf_clear(out);
+    buf_put(out, text.ptr + 4, text.len - 5);
+    buf_clear(&c->heard);
+    buf_release(&text);
+}
+
+#endif
