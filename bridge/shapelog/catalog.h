@@ -56,8 +56,13 @@ struct catalog_log {
     uint64_t chunk_size; /* 0: not known */
 };
 
-bool catalog_add_log(struct catalog *catalog, const struct catalog_log *log,
-                     const struct shape *shape, struct err *err) MUST_CHECK;
+struct catalog_new_log {
+    struct catalog_log row;
+    const struct shape *shape;
+};
+/* All of them or none. */
+bool catalog_add_logs(struct catalog *catalog, const struct catalog_new_log *logs, size_t n,
+                      struct err *err) MUST_CHECK;
 /* Calls for every log, by id; the slices live until the call returns. Rows that are damaged are
  * deleted. */
 bool catalog_each_log(struct catalog *catalog,

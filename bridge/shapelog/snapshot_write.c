@@ -162,56 +162,6 @@ static bool complete_file(struct snapshot_writer *writer, struct err *err)
     return ok;
 }
 
-static bool record(struct snapshot_writer *writer, struct err *err)
-{
-    struct log *log = writer->log;
-    struct buf snapshot;
-
-    buf_init(&snapshot, BUF_NO_LIMIT);
-    /* Neither changes any more while the log is COPYING. */
-    snapshot_format(log->snapshot, &snapshot);
-    const struct catalog_log row = {
-        .id = log->id,
-        .handle = log_handle(log),
-        .registered = log->registered,
-        .limit = log->limit,
-        .snapshot = buf_slice(&snapshot),
-        .snapshot_bytes = writer->offset,
-        .chunk_size = log->chunk_size,
-    };
-    bool ok = catalog_add_log(writer->store->catalog, &row, atomic_load(&log->shape), err);
-    buf_release(&snapshot);
-    return ok;
-}
-
-static bool move_state(struct log *log, enum log_state from, enum log_state to)
-{
-    pthread_mutex_lock(log_stripe(log));
-    bool is = log_state_of(log) == from;
-
-    if (is)
-        atomic_store_explicit(&log->state, to, memory_order_release);
-    pthread_mutex_unlock(log_stripe(log));
-    return is;
-}
-
-/* Under `live`, so that the syncer deletes the row of a log that ends meanwhile after it was made,
- * not before. */
-static bool go_live(struct snapshot_writer *writer, struct err *err)
-{
-    struct shapelog *store = writer->store;
-
-    pthread_mutex_lock(&store->live);
-    bool ok = log_state_of(writer->log) == LOG_COPYING;
-    if (!ok)
-        err_set(err, ERR_NOT_FOUND, "the log has ended");
-    ok = ok && record(writer, err);
-    if (ok && !move_state(writer->log, LOG_COPYING, LOG_LIVE))
-        ok = err_set(err, ERR_NOT_FOUND, "the log has ended");
-    pthread_mutex_unlock(&store->live);
-    return ok;
-}
-
 /* Of the complete file, before anyone may look for it. */
 static void show_size(struct snapshot_writer *writer)
 {
@@ -226,7 +176,7 @@ bool snapshot_writer_finish(struct snapshot_writer *writer, struct err *err)
 
     if (ok)
         show_size(writer);
-    ok = ok && go_live(writer, err);
+    ok = ok && log_go_live(writer->log, err);
     if (ok)
         wait_notify(writer->log);
     else

@@ -3,11 +3,12 @@
  * shapelog/shapelog.h; in reading order the files are
  *
  *     io, block, segment, extents   bytes
- *     catalog                       what is in tombolo.db
+ *     catalog, _logs, _segments     what is in tombolo.db (_sql: SQLite; _table: a table as bytes)
  *     store, log, log_table         the logs there are, their life
  *     append, read                  the stream's side, the readers' side
  *     messages, chunks, range       the log by offsets, for the shape API
  *     snapshot_file, _write, _read  first rows
+ *     live                          a log is complete
  *     syncer, compact               what happens behind the stream's back
  *     recover                       the start
  *     wait                          who wants to hear of news
@@ -203,6 +204,15 @@ struct times {
     uint64_t n; /* ever added */
 };
 
+struct go_live;
+/* Logs that wait for the catalogue. */
+struct going_live {
+    pthread_mutex_t lock;
+    pthread_cond_t answered;
+    struct go_live *first;
+    bool busy; /* some of them are being recorded */
+};
+
 struct shapelog {
     char *dir;
     uint64_t segment_size;
@@ -236,6 +246,7 @@ struct shapelog {
     struct times times;
 
     pthread_mutex_t cycle, live;
+    struct going_live going_live;
     pthread_mutex_t sync_lock;
     pthread_cond_t sync_wanted;
     struct sync_state sync;
@@ -328,6 +339,12 @@ void log_extent_release(struct log_extent *extent);
 void snapshot_path(const struct shapelog *store, uint64_t id, struct buf *path);
 /* The log goes: closes its snapshot and, when it had ended or never was LIVE, deletes it. */
 void snapshot_file_forget(struct log *log);
+
+/* ---- live.c ---------------------------------------------------------------------------------- */
+
+/* A COPYING log whose snapshot file is complete and synced: records it in the catalogue and moves
+ * it to LIVE. Waits for the disk, with others that came meanwhile. */
+bool log_go_live(struct log *log, struct err *err) MUST_CHECK;
 
 /* ---- syncer.c, compact.c --------------------------------------------------------------------- */
 

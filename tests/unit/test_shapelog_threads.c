@@ -4,6 +4,7 @@
  * read is checked all the same.
  */
 #include "shapelog/range.h"
+#include "shapelog/store.h"
 #include "test_shapelog_fixture.h"
 
 #include <pthread.h>
@@ -239,10 +240,94 @@ static void test_all_threads_at_once(void **state)
     remove_folder(dir);
 }
 
+/* ---- logs that become LIVE together ---------------------------------------------------------- */
+
+#define TOGETHER 6u
+
+struct finisher {
+    pthread_t thread;
+    struct snapshot_writer *writer;
+    struct log *log;
+    char handle[64];
+    bool ok;
+    struct err err;
+};
+
+static void *finish_main(void *arg)
+{
+    struct finisher *finisher = arg;
+
+    finisher->ok = snapshot_writer_finish(finisher->writer, &finisher->err);
+    return NULL;
+}
+
+/* Until one of them is being recorded and others wait. */
+static void wait_for_queue(struct shapelog *store)
+{
+    int64_t deadline = clock_ms() + DEADLINE_MS;
+    bool waits = false;
+
+    while (!waits) {
+        assert_true(clock_ms() < deadline);
+        usleep(500);
+        pthread_mutex_lock(&store->going_live.lock);
+        waits = store->going_live.busy && store->going_live.first;
+        pthread_mutex_unlock(&store->going_live.lock);
+    }
+}
+
+static void
+test_logs_that_wait_for_the_catalogue_are_live_together_but_for_one_that_ends(void **state)
+{
+    struct finisher finishers[TOGETHER] = {0};
+    char dir[64];
+    struct err err;
+
+    (void)state;
+    make_folder(dir);
+    struct shapelog *store = open_store(dir, 0);
+
+    for (unsigned i = 0; i < TOGETHER; i++) {
+        struct finisher *f = &finishers[i];
+
+        f->log = new_log(store, i);
+        copy_handle(f->log, f->handle);
+        log_register(f->log, 90);
+        set_snapshot(f->log, 10, 0, 95);
+        assert_non_null(f->writer = snapshot_writer_new(store, f->log, &err));
+        assert_ok(snapshot_writer_put(f->writer, SLICE("row"), &err), err);
+    }
+    pthread_mutex_lock(&store->live); /* the first one is held up, the others gather */
+    for (unsigned i = 0; i < TOGETHER; i++)
+        pthread_create(&finishers[i].thread, NULL, finish_main, &finishers[i]);
+    wait_for_queue(store);
+    shapelog_end_log(store, finishers[TOGETHER - 1].log, "not wanted any more");
+    pthread_mutex_unlock(&store->live);
+    for (unsigned i = 0; i < TOGETHER; i++) {
+        pthread_join(finishers[i].thread, NULL);
+        assert_int_equal(finishers[i].ok, i + 1 < TOGETHER);
+        assert_int_equal(log_state(finishers[i].log), i + 1 < TOGETHER ? LOG_LIVE : LOG_ENDED);
+        log_unref(finishers[i].log);
+    }
+    assert_int_equal(finishers[TOGETHER - 1].err.code, ERR_NOT_FOUND);
+    shapelog_close(store);
+    store = open_store(dir, 0);
+    for (unsigned i = 0; i < TOGETHER; i++) {
+        struct log *log = shapelog_find(store, slice_of(finishers[i].handle));
+
+        assert_int_equal(log != NULL, i + 1 < TOGETHER);
+        log_unref(log);
+    }
+    shapelog_close(store);
+    remove_folder(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_threads_at_once),
+        cmocka_unit_test(
+            test_logs_that_wait_for_the_catalogue_are_live_together_but_for_one_that_ends),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
