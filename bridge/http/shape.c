@@ -211,7 +211,7 @@ void shape_answer_unresolved(struct shape_request_state *get, const struct shape
                            "later.",
                            1, false);
     else
-        shape_answer_later(get, answer->err.msg, 1, false);
+        shape_answer_failure(get, &answer->err);
 }
 
 static void on_resolved(void *arg)

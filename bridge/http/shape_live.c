@@ -22,14 +22,14 @@ void shape_wait(struct shape_request_state *get, enum shape_phase phase, int64_t
 /* The log has ended: one that had no rows yet could not be made. */
 static void answer_gone(struct shape_request_state *get)
 {
-    char reason[256];
+    struct err err;
 
-    if (get->begun || get->at == SHAPE_OFFSET_AT) {
+    if (get->begun || get->at == SHAPE_OFFSET_AT)
         shape_answer_refetch(get, NULL);
-        return;
-    }
-    log_reason(get->log, reason);
-    shape_answer_later(get, reason[0] ? reason : "Failed to create shape, please retry", 10, true);
+    else if (log_failure(get->log, &err))
+        shape_answer_failure(get, &err);
+    else
+        shape_answer_later(get, "Failed to create shape, please retry", 1, false);
 }
 
 static void answer_failed(struct shape_request_state *get, const struct shape_plan *plan)

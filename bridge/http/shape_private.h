@@ -258,7 +258,11 @@ void shape_answer_error(struct shape_request_state *get, int status, const char 
 /* 503. `known`: electric-internal-known-error. */
 void shape_answer_later(struct shape_request_state *get, const char *text, unsigned retry_after,
                         bool known);
+void shape_answer_503(struct shape_request_state *get, struct slice body, unsigned retry_after,
+                      bool known);
 void shape_answer_crowded(struct shape_request_state *get, const char *kind, size_t limit);
+/* shape_failure.c: what is not the request's fault. */
+void shape_answer_failure(struct shape_request_state *get, const struct err *err);
 /* To be called before an answer is given: nothing more happens to the request. */
 void shape_ends(struct shape_request_state *get);
 

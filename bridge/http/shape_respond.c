@@ -315,8 +315,8 @@ void shape_answer_error(struct shape_request_state *get, int status, const char 
     buf_release(&body);
 }
 
-static void answer_503(struct shape_request_state *get, struct slice body, unsigned retry_after,
-                       bool known)
+void shape_answer_503(struct shape_request_state *get, struct slice body, unsigned retry_after,
+                      bool known)
 {
     struct http_headers h;
 
@@ -334,7 +334,7 @@ void shape_answer_later(struct shape_request_state *get, const char *text, unsig
 
     buf_init(&body, BUF_NO_LIMIT);
     put_message(&body, text);
-    answer_503(get, buf_slice(&body), retry_after, known);
+    shape_answer_503(get, buf_slice(&body), retry_after, known);
     buf_release(&body);
 }
 
@@ -351,6 +351,6 @@ void shape_answer_crowded(struct shape_request_state *get, const char *kind, siz
         "{\"code\":\"concurrent_request_limit_exceeded\",\"message\":\"Concurrent %s request "
         "limit exceeded (limit: %zu), please retry\"}",
         kind, limit);
-    answer_503(get, buf_slice(&body), 6u + random % 5u, true);
+    shape_answer_503(get, buf_slice(&body), 6u + random % 5u, true);
     buf_release(&body);
 }

@@ -202,6 +202,21 @@ void pg_result_free(struct pg_result *result)
     PQclear(result);
 }
 
+/* While a COPY gives, its result comes again and again: what it gives has to be taken first. */
+void pg_drain(struct pg_conn *conn)
+{
+    for (struct pg_result *result; (result = PQgetResult(conn));) {
+        bool copies = PQresultStatus(result) == PGRES_COPY_OUT;
+        char *line = NULL;
+
+        PQclear(result);
+        while (copies && PQgetCopyData(conn, &line, 0) > 0)
+            PQfreemem(line);
+        if (PQstatus(conn) != CONNECTION_OK)
+            return;
+    }
+}
+
 /* The result of a query that was sent, or NULL when none comes by the deadline: the query is
  * cancelled then. */
 static struct pg_result *result_within(struct pg_conn *conn, int64_t ms)
@@ -214,8 +229,7 @@ static struct pg_result *result_within(struct pg_conn *conn, int64_t ms)
 
         if (left <= 0) {
             pg_cancel(conn);
-            for (struct pg_result *late; (late = PQgetResult(conn));)
-                PQclear(late);
+            pg_drain(conn);
             pg_await_cancels();
             return NULL;
         }

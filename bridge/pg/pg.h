@@ -83,6 +83,9 @@ bool pg_copy_begin(struct pg_conn *conn, const char *query, int64_t first_ms,
 bool pg_copy_line(struct pg_conn *conn, struct slice *line, struct err *err) MUST_CHECK;
 void pg_copy_drop(struct slice *line);
 
+/* Takes what is left of the command at hand and drops it: after a cancel, say. */
+void pg_drain(struct pg_conn *conn);
+
 /* Fills err from the connection's last error, or from the result's. Always false. */
 bool pg_error(const struct pg_conn *conn, const struct pg_result *result, struct err *err);
 /* The result when it is good; frees it otherwise, and returns NULL with the error. */

@@ -7,26 +7,10 @@
 
 #define LOOK_MS 100
 
-/* Reads what is left of the command, after a cancel or at its end. */
-static void drain(struct pg_conn *conn)
-{
-    for (PGresult *result; (result = PQgetResult(conn));) {
-        /* What a COPY still gives has to be taken before its result. */
-        bool copies = PQresultStatus(result) == PGRES_COPY_OUT;
-        char *line = NULL;
-
-        PQclear(result);
-        while (copies && PQgetCopyData(conn, &line, 0) > 0)
-            PQfreemem(line);
-        if (PQstatus(conn) != CONNECTION_OK)
-            return;
-    }
-}
-
 static bool give_up(struct pg_conn *conn, enum err_code code, const char *text, struct err *err)
 {
     pg_cancel(conn);
-    drain(conn);
+    pg_drain(conn);
     return err_set(err, code, "%s", text);
 }
 
@@ -80,7 +64,7 @@ bool pg_watched_copy_begin(struct pg_conn *conn, const char *query, const struct
     bool ok = PQresultStatus(result) == PGRES_COPY_OUT || pg_error(conn, result, err);
     PQclear(result);
     if (!ok)
-        drain(conn);
+        pg_drain(conn);
     return ok;
 }
 

@@ -10,6 +10,7 @@
 #include "pg/copytext.h"
 #include "pg/publication.h"
 #include "pg/server.h"
+#include "snapshot/failure.h"
 #include "snapshot/waiting.h"
 
 #include <stdio.h>
@@ -200,6 +201,13 @@ static bool copy_rows(const struct job_context *ctx, struct snapshot_writer *wri
 }
 
 /* In the snapshot's transaction: all of the rows into the log's file. */
+/* Noted before the log ends: whoever waits for it is told. */
+static void note_failure(struct log *log, struct err *err)
+{
+    failure_name(err);
+    log_set_failure(log, err);
+}
+
 static bool write_rows(const struct job_context *ctx, struct log *log, const struct shape *shape,
                        struct err *err)
 {
@@ -209,6 +217,7 @@ static bool write_rows(const struct job_context *ctx, struct log *log, const str
         return false;
     if (!same_table(ctx, shape, err) || !copy_rows(ctx, writer, shape, err) ||
         !pg_run(ctx->conn, "COMMIT", err)) {
+        note_failure(log, err);
         snapshot_writer_abandon(writer, err->msg);
         return false;
     }
@@ -245,6 +254,8 @@ void job_fill(const struct job_context *ctx, struct log *log)
         log_warn("could not make a shape's snapshot", LOG_UINT("log", log_id(log)), LOG_ERR(&err));
         if (err.code == ERR_CHANGED || err.code == ERR_PG)
             trust_forget(ctx->trust, log_shape(log)->table->relid);
+        if (log_state(log) != LOG_ENDED)
+            note_failure(log, &err);
         shapelog_end_log(ctx->config->store, log, err.msg);
         if (!rollback(ctx, &ignored))
             log_debug("no rollback", LOG_ERR(&ignored));

@@ -115,7 +115,7 @@ static void submit(struct snapshot_pool *pool, struct request *r)
     if (stopping)
         refuse(r, ERR_STOPPED, "the bridge is stopping");
     else if (full)
-        refuse(r, ERR_BUSY, "too many shapes are being made");
+        refuse(r, ERR_BUSY, "Snapshot creation failed because of a connection pool queue timeout");
 }
 
 void snapshot_pool_request(struct snapshot_pool *pool, const struct shape_request *shape,

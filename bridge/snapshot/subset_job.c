@@ -8,6 +8,7 @@
 #include "pg/publication.h"
 #include "pg/watch.h"
 #include "shapelog/io.h"
+#include "snapshot/failure.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -258,13 +259,9 @@ static void blame(struct run *r)
     const char *state = answer->err.sqlstate;
     bool by_value = strncmp(state, "22", 2) == 0 || strncmp(state, "42", 2) == 0;
 
-    if (answer->err.code != ERR_PG)
+    if (answer->err.code != ERR_PG || !r->subset || strcmp(state, "42501") == 0)
         return;
-    if (strcmp(state, "42501") == 0)
-        err_wrap(&answer->err, "Unable to create initial snapshot");
-    else if (!r->subset)
-        return;
-    else if (strcmp(state, "42883") == 0 && r->job->request->order_by.len)
+    if (strcmp(state, "42883") == 0 && r->job->request->order_by.len)
         answer->field = "subset.order_by"; /* a type that has no order */
     else if (by_value && r->job->request->where.len)
         answer->field = "subset.where";
@@ -343,6 +340,7 @@ void subset_job_run(const struct subset_job *job, struct subset_answer *answer)
         answer->size = r.written;
     } else {
         blame(&r);
+        failure_name(&answer->err);
         end_transaction(job->conn);
         if (r.fd >= 0)
             close(r.fd);

@@ -1,0 +1,198 @@
+"""Subsets of a shape against a real Postgres: what the query finds, what it refuses, and that it ends
+when nobody waits for it. Also why first rows could not be had, as clients are told."""
+
+import contextlib
+import json
+
+import pytest
+from harness import Bridge, ShapeApi, wait_for
+from harness.http_raw import Connection
+
+pytestmark = pytest.mark.sanitized
+
+
+@pytest.fixture(scope="module")
+def db(module_database):
+    module_database.sql("""
+        CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');
+        CREATE TABLE people (id int PRIMARY KEY, name text, mood mood, doc json, big bigint);
+        INSERT INTO people SELECT n, 'name ' || chr(64 + n), (enum_range(NULL::mood))[n % 3 + 1],
+               '{}', n * 10 FROM generate_series(1, 20) n""")
+    return module_database
+
+
+@pytest.fixture
+def people(db, api):
+    return ShapeApi(api, table="people", offset="now", log="changes_only")
+
+
+def ids(reply):
+    assert reply.status == 200, reply
+    return [int(row["value"]["id"]) for row in reply.json()["data"]]
+
+
+def test_rows_come_in_order_with_limit_and_offset(people):
+    reply = people.get(subset__where="id > $1", subset__params='{"1":"5"}',
+                       subset__order_by="big DESC", subset__limit="3", subset__offset="2")
+    assert ids(reply) == [18, 17, 16]
+
+
+def test_enums_are_compared_by_postgres(people, db):
+    def found(where, **params):
+        return sorted(ids(people.post(json.dumps({"where": where, "params": params}).encode())))
+
+    def theirs(where):
+        return [row[0] for row in db.sql(f"SELECT id FROM people WHERE {where} ORDER BY id")]
+
+    assert found("mood = 'ok'") == theirs("mood = 'ok'")
+    assert found("mood > $1", **{"1": "sad"}) == theirs("mood > 'sad'")
+    assert found("mood IN ('sad', 'happy')") == theirs("mood IN ('sad', 'happy')")
+    assert found("mood = ANY($1)", **{"1": "{ok,sad}"}) == theirs("mood IN ('ok', 'sad')")
+    assert found("mood IS DISTINCT FROM 'ok'") == theirs("mood <> 'ok'")
+
+
+def test_text_is_compared_in_the_databases_order(people, db):
+    reply = people.get(subset__where="name > 'name M'", subset__order_by="name")
+    theirs = [row[0] for row in db.sql("SELECT id FROM people WHERE name > 'name M' ORDER BY name")]
+    assert theirs and ids(reply) == theirs
+
+
+def test_what_only_postgres_can_know_is_a_string(people):
+    errors = people.errors(subset__where="mood = 'odd'")
+    assert errors == {"subset": {"where": 'invalid input value for enum public.mood: "odd"'}}
+    errors = people.errors(subset__where="big / (big - 10) = 1")
+    assert errors == {"subset": {"where": "division by zero"}}
+    errors = people.errors(subset__order_by="doc")
+    assert "ordering operator" in errors["subset"]["order_by"], errors
+
+
+def test_metadata_says_what_the_snapshot_saw(people, db):
+    with contextlib.closing(db.connect(autocommit=False)) as open_one:
+        cursor = open_one.cursor()
+        cursor.execute("UPDATE people SET big = big WHERE id = 1")
+        cursor.execute("SELECT pg_current_xact_id()::text")
+        ((xid,),) = cursor.fetchall()
+        db.sql("UPDATE people SET big = big WHERE id = 2")  # a later one that is seen
+        before = db.value("SELECT pg_current_wal_lsn() - '0/0'")
+        said = people.get(subset__where="id = 1").json()
+        open_one.rollback()
+    metadata, (row,) = said["metadata"], said["data"]
+    assert xid in metadata["xip_list"] and int(metadata["xmin"]) <= int(xid) < int(metadata["xmax"])
+    assert 0 <= metadata["snapshot_mark"] < 2**31
+    assert row["headers"]["snapshot_mark"] == metadata["snapshot_mark"]
+    assert row["headers"]["operation"] == "insert"
+    assert int(metadata["database_lsn"]) >= before
+
+
+def test_large_subset_is_sent_whole(db, api):
+    db.sql("CREATE TABLE large (id int PRIMARY KEY, v text);"
+           "INSERT INTO large SELECT n, repeat(md5(n::text), 10) FROM generate_series(1, 20000) n")
+    reply = api.get(table="large", offset="now", log="changes_only", subset__order_by="id")
+    assert ids(reply) == list(range(1, 20001))
+
+
+def test_nothing_is_left_in_the_data_folder(people, shape_bridge):
+    ids(people.get(subset__where="id = 1"))
+    assert not [path for path in shape_bridge.data_dir.iterdir() if "subset" in path.name]
+
+
+def test_subset_of_another_handle_is_409(people):
+    reply = people.get(offset="0_0", handle="1-2", subset__where="id = 1")
+    assert reply.status == 409 and reply["electric-handle"], reply
+
+
+def running(db):
+    """The queries of subsets that Postgres is at."""
+    return db.sql("SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+                  " AND application_name = 'tombolo subset' AND state = 'active'")
+
+
+# A clause that takes long, and gives no row: LIKE with many stars on long texts.
+SLOW_TABLE = """
+    DROP TABLE IF EXISTS slow; CREATE TABLE slow (id int PRIMARY KEY, v text);
+    INSERT INTO slow SELECT n, repeat('ab', 30000) FROM generate_series(1, 400) n"""
+SLOW_WHERE = " OR ".join(f"v LIKE '%a{c}%b%a{c}%c%'" for c in "cdefghijklmnop")
+
+
+@pytest.fixture
+def slow(db):
+    db.sql(SLOW_TABLE)
+    return {"table": "slow", "offset": "now", "log": "changes_only", "subset__where": SLOW_WHERE}
+
+
+def test_query_ends_when_its_client_goes(db, api, slow):
+    connection = Connection(api.port).send("GET", api.target(**slow))
+    wait_for(lambda: running(db), 20, "the query to run")
+    connection.close()
+    wait_for(lambda: not running(db), 10, "the query to be cancelled")
+    # The worker goes on with the next.
+    assert ids(api.get(**{**slow, "subset__where": "id = 1"})) == [1]
+
+
+def test_query_ends_at_shutdown(database, tmp_path):
+    database.sql(SLOW_TABLE)
+    bridge = Bridge(database, data_dir=tmp_path / "bridge", stream_id="ends").start()
+    api = ShapeApi(bridge)
+    with contextlib.closing(Connection(bridge.port).send("GET", api.target(
+            table="slow", offset="now", log="changes_only", subset__where=SLOW_WHERE))):
+        wait_for(lambda: running(database), 20, "the query to run")
+        bridge.stop()
+    wait_for(lambda: not running(database), 10, "the query to be cancelled")
+
+
+def test_first_row_that_does_not_come_is_503(database, tmp_path):
+    database.sql(SLOW_TABLE)
+    bridge = Bridge(database, data_dir=tmp_path / "bridge", stream_id="hurries",
+                    snapshot_timeout="200ms").start()
+    said = ("Snapshot query took too long to return data (cancelled after 200ms). Please ensure "
+            "snapshot queries are using an index to avoid taking up all database connections.")
+    api = ShapeApi(bridge, table="slow")
+    for reply in (api.get(offset="now", log="changes_only", subset__where=SLOW_WHERE),
+                  api.get(offset="-1", where=SLOW_WHERE)):
+        assert reply.status == 503 and reply.json() == {"message": said}, reply
+        assert reply["retry-after"] == "10" and reply["electric-internal-known-error"] == "true"
+    bridge.stop()
+
+
+def test_locked_table_is_503(db, people, api):
+    with contextlib.closing(db.connect(autocommit=False)) as holder:
+        ids(people.get(subset__where="id = 1"))
+        holder.cursor().execute("LOCK TABLE people IN ACCESS EXCLUSIVE MODE")
+        reply = people.get(subset__where="id = 1", timeout=60)
+        holder.rollback()
+    assert reply.status == 503 and reply["retry-after"] == "10", reply
+    assert reply.json()["message"].startswith("Snapshot timed out while waiting for a table lock")
+
+
+def test_connection_that_was_lost_is_made_again(db, people):
+    assert ids(people.get(subset__where="id = 1")) == [1]
+    db.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+           " WHERE datname = current_database() AND application_name = 'tombolo subset'")
+    assert ids(people.get(subset__where="id = 2")) == [2]
+
+
+def test_subset_has_what_the_log_had(db, api):
+    """Whatever the log has shown before a subset was asked for is in the subset, or newer."""
+    db.sql("CREATE TABLE counter (id int PRIMARY KEY, n int); INSERT INTO counter VALUES (1, 0)")
+    start = api.get(table="counter", offset="now", log="changes_only")
+    handle, offset = start["electric-handle"], start["electric-offset"]
+    for n in range(1, 30):
+        db.sql("UPDATE counter SET n = %s", n)
+        reply = api.get(table="counter", log="changes_only", offset=offset, handle=handle,
+                        live="true")
+        offset = reply["electric-offset"]
+        seen = [int(m["value"]["n"]) for m in reply.json() if "value" in m]
+        (row,) = api.get(table="counter", log="changes_only", offset=offset, handle=handle,
+                         subset__where="id = 1").json()["data"]
+        assert int(row["value"]["n"]) >= max(seen)
+
+
+def test_column_that_was_added_can_be_asked_for(db, api):
+    """The shape of chosen columns goes on; the subset's clause is typed against the table as it is."""
+    db.sql("CREATE TABLE grows (id int PRIMARY KEY, v text); INSERT INTO grows VALUES (1, 'x')")
+    shape = {"table": "grows", "columns": "id,v", "offset": "now"}
+    assert ids(api.get(**shape, subset__where="v = 'x'")) == [1]
+    db.sql("ALTER TABLE grows ADD COLUMN w int DEFAULT 5")
+    wait_for(lambda: api.get(**shape, subset__where="w = 5").status == 200, 15,
+             "the new column to be known")
+    assert ids(api.get(**shape, subset__where="w = 5")) == [1]
