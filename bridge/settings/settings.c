@@ -49,7 +49,8 @@ const struct setting settings[] = {
      .min = 1,
      .max = 64,
      .help = "How many shapes can take their first rows from Postgres at a time; each uses a "
-             "connection."},
+             "connection. As many subsets can be read beside them, on connections that are made "
+             "when they are asked for."},
     {.section = "database",
      .name = "snapshot_timeout",
      .env = {"TOMBOLO_SNAPSHOT_TIMEOUT"},
