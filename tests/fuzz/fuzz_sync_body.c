@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct sync_invalid invalid = {0};
     struct buf out;
 
-    if (!sync_request_parse((struct slice){(const char *)data, size}, 20, &arena, &request,
+    if (!sync_request_parse((struct slice){(const char *)data, size}, 20, 64, &arena, &request,
                             &invalid)) {
         if (!invalid.field[0] || invalid.err.code == ERR_NONE)
             abort();
