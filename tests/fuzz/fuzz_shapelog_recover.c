@@ -63,13 +63,14 @@ static void add_log(struct catalog *catalog, uint64_t id, uint64_t snapshot_byte
     struct err err;
 
     snprintf(handle, sizeof(handle), "handle-%u", (unsigned)id);
-    const struct catalog_log log = {.id = id,
-                                    .handle = slice_of(handle),
-                                    .registered = 1,
-                                    .limit = 2,
-                                    .snapshot = SLICE("1:3:2"),
-                                    .snapshot_bytes = snapshot_bytes};
-    must(catalog_add_log(catalog, &log, shape, &err));
+    const struct catalog_new_log log = {.row = {.id = id,
+                                                .handle = slice_of(handle),
+                                                .registered = 1,
+                                                .limit = 2,
+                                                .snapshot = SLICE("1:3:2"),
+                                                .snapshot_bytes = snapshot_bytes},
+                                        .shape = shape};
+    must(catalog_add_logs(catalog, &log, 1, &err));
     shape_unref(shape);
 }
 
