@@ -73,6 +73,11 @@ bool table_is_full(const struct table *table)
     return full;
 }
 
+bool table_wants_full(const struct table *table)
+{
+    return table->relkind == 'p' && table->replident == REPLIDENT_FULL;
+}
+
 enum table_publication table_publication(const struct table *table)
 {
     struct slice rest = table->published, piece;

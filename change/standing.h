@@ -36,6 +36,10 @@ bool storage_same(struct slice then, struct slice now);
 /* Whether the table and all its leaves have REPLICA IDENTITY FULL. */
 bool table_is_full(const struct table *table);
 
+/* A partitioned table that has it says that its partitions are to have it, whenever they are made.
+ * A shape that was typed against it takes each of them to send whole rows. */
+bool table_wants_full(const struct table *table);
+
 enum table_publication {
     TABLE_UNPUBLISHED,
     TABLE_FILTERED, /* a row filter or a column list holds back a part of it */

@@ -243,7 +243,8 @@ static bool judge(struct check *c, const struct shape *shape, const struct table
     }
     if (then != now->table && !judge_change(c, shape, then, now, reason, err))
         return false;
-    if (!*reason && shape_needs_full(shape) && !ensure_full(c, now, &full, err))
+    bool wanted = shape_needs_full(shape) || table_wants_full(shape->table);
+    if (!*reason && wanted && !ensure_full(c, now, &full, err))
         return false;
     if (!full)
         *reason = "the table's replica identity is not FULL any more";

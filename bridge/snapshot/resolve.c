@@ -209,9 +209,10 @@ static struct shape *joined_shape(const struct job_context *ctx,
 
         if (!shape)
             return NULL;
+        bool full = shape_needs_full(shape) || table_wants_full(shape->table);
+
         *join = is_there(ctx, shape) ? JOINED
-                                     : join_stream(ctx, shape->table, shape_needs_full(shape),
-                                                   &altered, &answer->err);
+                                     : join_stream(ctx, shape->table, full, &altered, &answer->err);
         if (*join == JOINED)
             return shape;
         shape_unref(shape);

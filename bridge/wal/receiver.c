@@ -496,6 +496,13 @@ static void pause_ms(struct receiver *r, int64_t ms)
     }
 }
 
+/* Postgres below 18 ends the stream at such a row, each time it comes to it; the publication that
+ * is there by now does not help, since the row is older. */
+static bool lacked_publication(const struct err *err)
+{
+    return strcmp(err->sqlstate, "42704") == 0 && strstr(err->msg, "publication");
+}
+
 /* One connection, from its making to its end; false when it could not be made. */
 static bool connect_and_stream(struct receiver *r, bool *waiting, struct err *err)
 {
@@ -507,6 +514,7 @@ static bool connect_and_stream(struct receiver *r, bool *waiting, struct err *er
     set_state(r, RECEIVER_STREAMING);
     stream(r, err);
     session_close(&r->session);
+    r->session.stuck = lacked_publication(err);
     return true;
 }
 

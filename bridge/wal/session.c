@@ -121,11 +121,11 @@ static bool drop_slot(struct pg_conn *conn, const char *slot, struct err *err)
 }
 
 /* Why the slot cannot be followed, or NULL. */
-static const char *slot_trouble(const struct slot_status *status, bool publication_created)
+static const char *slot_trouble(const struct slot_status *status, bool stuck)
 {
     if (strcmp(status->wal_status, "lost") == 0)
         return "the server has removed WAL that the slot needed";
-    if (publication_created)
+    if (stuck)
         return "the publication was gone, so the slot is stuck";
     return NULL;
 }
@@ -148,7 +148,7 @@ static bool check_slot_owner(const struct receiver_config *config, const struct 
 /* Publication first, then the slot: a slot older than its publication can never get past the gap.
  * *lost says why what we hold is void, or NULL; then *confirmed is where the slot stands. */
 static bool prepare_slot(const struct receiver_config *config, struct pg_conn *walsender,
-                         const atomic_bool *stop, const char **lost, lsn_t *confirmed,
+                         const atomic_bool *stop, bool stuck, const char **lost, lsn_t *confirmed,
                          bool *waiting, struct err *err)
 {
     struct slot_status status;
@@ -164,7 +164,7 @@ static bool prepare_slot(const struct receiver_config *config, struct pg_conn *w
         return false;
     *confirmed = status.confirmed_flush_lsn;
     if (status.exists) {
-        *lost = slot_trouble(&status, created);
+        *lost = slot_trouble(&status, created || stuck);
         if (!*lost)
             return true;
         log_warn("replacing the replication slot", LOG_STR("slot", config->slot),
@@ -310,10 +310,13 @@ bool session_open(const struct receiver_config *config, const atomic_bool *stop,
     }
     bool ok = identify(session->conn, &server, err) &&
               take_lock(session->conn, config->slot, waiting, err) &&
-              prepare_slot(config, session->conn, stop, &lost, &confirmed, waiting, err) &&
+              prepare_slot(config, session->conn, stop, session->stuck, &lost, &confirmed, waiting,
+                           err) &&
               settle_history(config, session->conn, &server, lost, confirmed, err) &&
               start_streaming(session->conn, config, err);
     session->server_lsn = server.lsn;
+    if (ok)
+        session->stuck = false;
     if (!ok)
         session_close(session);
     return ok;
