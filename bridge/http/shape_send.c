@@ -259,7 +259,8 @@ static void send_from_files(struct shape_request_state *get, const struct shape_
     bool growing = plan->content.snapshot && !plan->content.chunk.complete;
     struct http_headers h;
 
-    reply.varies = get->loop->site->encoder && shape_content_is_closed(plan);
+    /* What is still growing, and sent as it is, is a chunk that is encoded later. */
+    reply.varies = get->loop->site->encoder != NULL;
     shape_ends(get);
     shape_put_headers(get, &reply, &h);
     /* Rows that are still coming: news of them wakes the connection. */

@@ -42,9 +42,12 @@ class Crowd:
 
     def __init__(self, bridge, n, reader):
         self.bridge, self.reader = bridge, reader
-        before = connections(bridge)
-        self.sockets = [socket.create_connection(("127.0.0.1", bridge.port), 30) for _ in range(n)]
-        wait_for(lambda: connections(bridge) >= before + n, 30, f"{n} connections")
+        self.sockets = []
+        while len(self.sockets) < n:  # no more at a time than the kernel queues for the bridge
+            self.sockets += [socket.create_connection(("127.0.0.1", bridge.port), 30)
+                             for _ in range(min(100, n - len(self.sockets)))]
+            wait_for(lambda: connections(bridge) > len(self.sockets), 30,
+                     f"{len(self.sockets)} connections")
         self.ask()
 
     def ask(self):
@@ -129,17 +132,15 @@ def test_all_of_five_thousand_get_the_change_and_each_costs_little(items, bridge
 
 def test_parked_clients_that_vanish_leave_nothing_behind(items, bridge):
     reader = ShapeReader(bridge, table="items").catch_up()
-    with crowd(bridge, 500, reader):
-        pass
-    wait_for(lambda: connections(bridge) <= 2, 10)
-    before = rss(bridge.process)
-    for n in range(6):
+    grown = []
+    for n in range(7):
         with crowd(bridge, 500, reader) as some:
             some.vanish()
             items.sql(f"INSERT INTO items VALUES ({n}, 'x')")
         wait_for(lambda: connections(bridge) <= 2, 10, "all to be gone")
         wait_for(lambda n=n: reader.catch_up() and len(reader.rows()) == n + 1, 10)
-    assert rss(bridge.process) - before < 2 * MB
+        grown.append(rss(bridge.process))
+    assert grown[-1] - grown[0] < MB, grown  # what the first 500 took is used again
 
 
 def test_clients_that_do_not_read_cost_no_memory(items, bridge):
