@@ -31,6 +31,7 @@ void unseen_prune(struct unseen *unseen, const struct snapshot *snapshot);
 bool unseen_misses(struct unseen *unseen, const struct snapshot *snapshot, lsn_t upto);
 /* Commit LSN of the oldest, or UINT64_MAX when there is none: the slot may be told at most this. */
 lsn_t unseen_floor(struct unseen *unseen);
+/* The list is not bounded: whoever adds to it stops adding when it has become long. */
 size_t unseen_len(struct unseen *unseen);
 /* Forgets all: another history begins. */
 void unseen_clear(struct unseen *unseen);

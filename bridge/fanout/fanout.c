@@ -61,6 +61,12 @@ struct fanout *fanout_new(struct shapelog *store, fanout_resolver *resolver, voi
     return f;
 }
 
+void fanout_set_no_room(struct fanout *f, fanout_no_room *no_room, void *owner)
+{
+    f->projections.no_room = no_room;
+    f->projections.no_room_owner = owner;
+}
+
 const struct fanout_stats *fanout_get_stats(const struct fanout *f)
 {
     return &f->stats;
@@ -264,7 +270,11 @@ bool fanout_begin(struct fanout *f, const struct txn *txn, struct err *err)
     f->txn = *txn;
     /* A known one goes through all the same: it may end logs that were to end before a crash. Its
      * appends do nothing. */
-    return shapelog_begin(f->store, txn, &known, err);
+    while (!shapelog_begin(f->store, txn, &known, err)) {
+        if (!projections_retry(&f->projections, err))
+            return false;
+    }
+    return true;
 }
 
 bool fanout_relation(struct fanout *f, const struct relation *relation, struct err *err)
@@ -450,7 +460,11 @@ bool fanout_truncate(struct fanout *f, const uint32_t *relids, uint32_t n, struc
 
 bool fanout_commit(struct fanout *f, const struct txn *txn, struct err *err)
 {
-    return shapelog_commit(f->store, txn, err);
+    while (!shapelog_commit(f->store, txn, err)) {
+        if (!projections_retry(&f->projections, err))
+            return false;
+    }
+    return true;
 }
 
 void fanout_rollback(struct fanout *f)

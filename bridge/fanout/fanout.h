@@ -28,6 +28,11 @@ struct fanout_stats {
 };
 
 struct fanout *fanout_new(struct shapelog *store, fanout_resolver *resolver, void *owner);
+/* Called on the stream thread, within a transaction, when there is no room on disk: waits a little,
+ * and says whether to try again; false with the error of the call that had no room. Without it such
+ * a call fails at once. */
+typedef bool fanout_no_room(void *owner, struct err *err);
+void fanout_set_no_room(struct fanout *fanout, fanout_no_room *no_room, void *owner);
 void fanout_free(struct fanout *fanout);
 const struct fanout_stats *fanout_get_stats(const struct fanout *fanout);
 

@@ -82,12 +82,21 @@ void projection_want(struct projection *p, enum effect_kind kind, struct log *lo
     list->logs[list->len++] = log;
 }
 
+bool projections_retry(const struct projections *ps, struct err *err)
+{
+    return err->code == ERR_DISK_FULL && ps->no_room && ps->no_room(ps->no_room_owner, err);
+}
+
 /* Appends what stands in ps->message. */
 static bool append(struct projections *ps, struct projection *p, const struct log_list *list,
                    uint64_t op, struct err *err)
 {
-    return shapelog_append(ps->store, p->lane, buf_slice(&ps->message), op, list->logs, list->len,
-                           err);
+    while (!shapelog_append(ps->store, p->lane, buf_slice(&ps->message), op, list->logs, list->len,
+                            err)) {
+        if (!projections_retry(ps, err))
+            return false;
+    }
+    return true;
 }
 
 static bool append_delete(struct projections *ps, struct projection *p, const struct log_list *list,

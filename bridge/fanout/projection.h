@@ -31,8 +31,13 @@ struct projection {
     bool touched;
 };
 
+/* There is no room on disk: waits a little. True: try again. False, with the error: give up. */
+typedef bool no_room_hook(void *owner, struct err *err);
+
 struct projections {
     struct shapelog *store;
+    no_room_hook *no_room; /* NULL: give up at once */
+    void *no_room_owner;
     struct strmap by_key;
     struct buf message; /* scratch */
 };
@@ -45,6 +50,9 @@ void projections_release(struct projections *projections);
 struct projection *projections_get(struct projections *projections, const struct table *table,
                                    const struct shape *shape);
 void projections_put(struct projections *projections, struct projection *projection);
+
+/* After a call to the store has failed: whether to make it again. */
+bool projections_retry(const struct projections *projections, struct err *err);
 
 void projection_want(struct projection *projection, enum effect_kind kind, struct log *log);
 /* Encodes and appends the change for all that want it, and forgets them. */

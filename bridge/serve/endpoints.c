@@ -99,24 +99,33 @@ static void get_root(struct http_conn *conn, const struct http_request *request)
     http_respond(conn, 200, NULL, SLICE(""));
 }
 
+/* Why nothing moves though the bridge is active, if so, is said beside. */
 static void get_health(struct http_conn *conn, const struct http_request *request)
 {
     static const struct {
         int code;
-        struct slice body;
+        const char *word;
     } answers[] = {
-        [SERVICE_STARTING] = {202, {"{\"status\":\"starting\"}", 21}},
-        [SERVICE_WAITING] = {202, {"{\"status\":\"waiting\"}", 20}},
-        [SERVICE_ACTIVE] = {200, {"{\"status\":\"active\"}", 19}},
+        [SERVICE_STARTING] = {202, "starting"},
+        [SERVICE_WAITING] = {202, "waiting"},
+        [SERVICE_ACTIVE] = {200, "active"},
     };
     enum service_status now = status(bridge_of(conn));
+    const char *hold = receiver_hold_text(bridge_of(conn)->receiver);
     struct http_headers h;
+    struct buf body;
 
     (void)request;
+    buf_init(&body, BUF_NO_LIMIT);
+    buf_printf(&body, "{\"status\":\"%s\"", answers[now].word);
+    if (hold)
+        buf_printf(&body, ",\"holding\":\"%s\"", hold);
+    buf_put_u8(&body, '}');
     http_headers_init(&h);
     http_headers_add(&h, "content-type", "application/json; charset=utf-8");
     http_headers_add(&h, "cache-control", "no-cache, no-store, must-revalidate");
-    http_respond(conn, answers[now].code, &h, answers[now].body);
+    http_respond(conn, answers[now].code, &h, buf_slice(&body));
+    buf_release(&body);
 }
 
 static void get_metrics(struct http_conn *conn, const struct http_request *request)

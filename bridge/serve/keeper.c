@@ -14,6 +14,7 @@
 #define UNSEEN_EVERY_MS 50 /* while there are transactions that a snapshot may miss */
 #define LOOK_EVERY_MS 250  /* whether there are any */
 #define RETRY_MS 500       /* after a failure */
+#define SLOT_EVERY_MS 2000 /* how far the server is, while the stream moves */
 #define LOOK_AGAIN_MS 500  /* a change may be in the stream before the catalogue shows it */
 
 struct fence_request {
@@ -31,7 +32,8 @@ struct keeper {
     struct fence_request *fences;
     struct pg_conn *conn; /* the thread's; written under the mutex, so that it can be cancelled */
     bool has_events;      /* event triggers tell of schema changes */
-    int64_t next_check;
+    int64_t next_check, next_slot;
+    uint64_t received; /* when the slot was looked at last */
     atomic_bool check_soon, ready;
 };
 
@@ -76,6 +78,10 @@ static bool look_at_slot(struct keeper *k, struct err *err)
         return false;
     metric_slot_wal_status(status.exists ? status.wal_status : NULL);
     metric_set(METRIC_SLOT_RETAINED_BYTES, status.retained_bytes);
+    if (status.exists && status.restart_lsn != LSN_NONE)
+        receiver_note_server_lsn(k->config.receiver, status.restart_lsn + status.retained_bytes);
+    k->next_slot = clock_ms() + SLOT_EVERY_MS;
+    k->received = atomic_load(&receiver_get_stats(k->config.receiver)->received_lsn);
     if (strcmp(status.wal_status, "unreserved") == 0)
         log_warn("the slot is about to lose WAL that it needs", LOG_STR("slot", k->config.slot),
                  LOG_UINT("retained_bytes", status.retained_bytes),
@@ -127,6 +133,13 @@ static bool check_is_due(const struct keeper *k)
     return atomic_load(&k->check_soon) || clock_ms() >= k->next_check;
 }
 
+/* An idle database is left in peace. */
+static bool slot_is_due(const struct keeper *k)
+{
+    return clock_ms() >= k->next_slot &&
+           k->received != atomic_load(&receiver_get_stats(k->config.receiver)->received_lsn);
+}
+
 /* One round of work; the fences are answered whatever happens. */
 static bool work(struct keeper *k, struct fence_request *fences, struct err *err)
 {
@@ -137,7 +150,7 @@ static bool work(struct keeper *k, struct fence_request *fences, struct err *err
     answer_fences(fences, is_fenced, lsn);
     return ok && (is_fenced || !fences) &&
            (!unseen_len(k->config.unseen) || prune_unseen(k, err)) &&
-           (!check_is_due(k) || check_all(k, err));
+           (!slot_is_due(k) || look_at_slot(k, err)) && (!check_is_due(k) || check_all(k, err));
 }
 
 static bool server_is_going(const struct err *err)
@@ -181,7 +194,7 @@ static void *run(void *arg)
 
     while (wait_for_work(k, pause, failed, &fences)) {
         struct err err = {0};
-        bool needed = fences || unseen_len(k->config.unseen) || check_is_due(k);
+        bool needed = fences || unseen_len(k->config.unseen) || slot_is_due(k) || check_is_due(k);
 
         pause = unseen_len(k->config.unseen) ? UNSEEN_EVERY_MS : LOOK_EVERY_MS;
         if (!needed || work(k, fences, &err)) {

@@ -214,12 +214,18 @@ static bool set_history(void *owner, const struct receiver_history *history, con
     return shapelog_set_source(b->store, &source, err);
 }
 
+static bool wait_for_room(void *owner, struct err *err)
+{
+    return receiver_wait_for_room(((struct bridge *)owner)->receiver, err);
+}
+
 bool bridge_make_stream(struct bridge *b, struct err *err)
 {
     b->sink.sink.ops = &sink_ops;
     b->sink.bridge = b;
     b->unseen = unseen_new();
     b->fanout = fanout_new(b->store, resolve_ancestors, b);
+    fanout_set_no_room(b->fanout, wait_for_room, b);
 
     const struct receiver_config config = {
         .conninfo = b->config.database_url,
@@ -227,6 +233,7 @@ bool bridge_make_stream(struct bridge *b, struct err *err)
         .publication = b->publication,
         .sink = &b->sink.sink,
         .unseen = b->unseen,
+        .max_unseen = (size_t)b->config.max_unseen,
         .owner = b,
         .get_history = get_history,
         .set_history = set_history,

@@ -70,6 +70,7 @@ struct config {
     int64_t idle_timeout_ms;
     int64_t shutdown_timeout_ms;
 
+    int64_t max_unseen;
     int64_t max_shapes; /* 0: no limit */
     int64_t max_shapes_per_request;
     int64_t log_growth; /* 0: no limit */

@@ -87,6 +87,18 @@ const struct setting settings[] = {
              "replication does not tell of (a rewritten column, a partition attached, a table "
              "dropped)."},
     {.section = "database",
+     .name = "max_unseen",
+     .env = {"TOMBOLO_MAX_UNSEEN"},
+     .flag = "max-unseen",
+     .type = SETTING_INT,
+     FIELD(max_unseen),
+     .initial = "250000",
+     .min = 100,
+     .max = 100000000,
+     .help = "How many transactions may have come of which the database could not be asked yet "
+             "whether new snapshots see them; with more of them the stream waits. They take 16 "
+             "bytes each."},
+    {.section = "database",
      .name = "manual_table_publishing",
      .env = {"TOMBOLO_MANUAL_TABLE_PUBLISHING"},
      .flag = "manual-table-publishing",

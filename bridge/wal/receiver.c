@@ -37,6 +37,8 @@ struct receiver {
     pthread_mutex_t error_mutex;
     char last_error[512];
 
+    lsn_t furthest; /* end of the last transaction ever given to the sink */
+
     /* of the connection that is there */
     struct session session;
     struct relcache relations;
@@ -50,9 +52,10 @@ struct receiver {
     lsn_t told;  /* last flush position sent */
     size_t unsettled_bytes;
     int64_t settle_by, last_feedback, last_input; /* monotonic ms */
-    bool reply_wanted, disk_full;
-    lsn_t asked_at; /* the end of the keepalives that asked for a reply last */
-    unsigned asks;  /* how many in a row */
+    bool reply_wanted;
+    bool progressed; /* it has brought something new */
+    lsn_t asked_at;  /* the end of the keepalives that asked for a reply last */
+    unsigned asks;   /* how many in a row */
     int64_t asked_since;
 };
 
@@ -118,6 +121,50 @@ static void set_state(struct receiver *r, enum receiver_state state)
     atomic_store(&r->stats.state, (int)state);
 }
 
+/* ---- holding --------------------------------------------------------------------------------- */
+
+static enum receiver_hold hold_of(const struct receiver *r)
+{
+    return (enum receiver_hold)atomic_load_explicit(&r->stats.hold, memory_order_relaxed);
+}
+
+const char *receiver_hold_text(const struct receiver *r)
+{
+    static const char *const texts[] = {
+        [RECEIVER_DISK_FULL] = "there is no room for the shape log",
+        [RECEIVER_UNSEEN] = "the database cannot be asked which transactions are visible",
+    };
+
+    return texts[hold_of(r)];
+}
+
+/* Says when it changes. */
+static void set_hold(struct receiver *r, enum receiver_hold hold, const struct err *why)
+{
+    if (hold == hold_of(r))
+        return;
+    if (hold == RECEIVER_DISK_FULL)
+        log_error("no room for the shape log, the slot is held until there is", LOG_ERR(why));
+    else if (hold == RECEIVER_UNSEEN)
+        log_error("the stream waits until the database can be asked which transactions are visible",
+                  LOG_UINT("unseen", unseen_len(r->config.unseen)));
+    else
+        log_info(hold_of(r) == RECEIVER_DISK_FULL ? "there is room again, going on"
+                                                  : "the stream goes on");
+    atomic_store_explicit(&r->stats.hold, (int)hold, memory_order_relaxed);
+}
+
+/* Nobody prunes the list while the keeper alone cannot connect; but it has a bound. */
+static void look_at_unseen(struct receiver *r)
+{
+    bool full = unseen_len(r->config.unseen) >= r->config.max_unseen;
+
+    if (full && hold_of(r) == RECEIVER_FLOWS)
+        set_hold(r, RECEIVER_UNSEEN, NULL);
+    else if (!full && hold_of(r) == RECEIVER_UNSEEN)
+        set_hold(r, RECEIVER_FLOWS, NULL);
+}
+
 /* ---- one message ----------------------------------------------------------------------------- */
 
 static bool need_txn(const struct receiver *r, bool wanted, char kind, struct err *err)
@@ -151,6 +198,10 @@ static bool on_commit(struct receiver *r, const struct txn *txn, struct err *err
         return false;
     r->in_txn = false;
     r->passed = txn->end_lsn;
+    r->progressed |= txn->end_lsn > r->furthest;
+    if (txn->end_lsn > r->furthest)
+        r->furthest = txn->end_lsn;
+    look_at_unseen(r);
     atomic_fetch_add_explicit(&r->stats.transactions, 1, memory_order_relaxed);
     atomic_store_explicit(&r->stats.commit_time_us, txn->time_us, memory_order_relaxed);
     atomic_store_explicit(&r->stats.receive_time_us, clock_unix_us(), memory_order_relaxed);
@@ -231,6 +282,16 @@ static void note_received(struct receiver *r, lsn_t lsn)
     }
 }
 
+void receiver_note_server_lsn(struct receiver *r, lsn_t lsn)
+{
+    uint_fast64_t known = atomic_load_explicit(&r->stats.server_lsn, memory_order_relaxed);
+
+    while (lsn > known &&
+           !atomic_compare_exchange_weak_explicit(&r->stats.server_lsn, &known, lsn,
+                                                  memory_order_relaxed, memory_order_relaxed))
+        ;
+}
+
 /* A server that shuts down asks again and again, until all that it sent is confirmed. */
 static void note_asked(struct receiver *r, lsn_t end)
 {
@@ -260,8 +321,12 @@ static bool on_stream_message(struct receiver *r, struct slice bytes, struct err
     r->unsettled_bytes += bytes.len;
     if (kind == 'w' && bytes.len >= XLOGDATA_HEADER) {
         note_received(r, reader_u64(&in));
-        return on_message(
-            r, (struct slice){bytes.ptr + XLOGDATA_HEADER, bytes.len - XLOGDATA_HEADER}, err);
+        if (!on_message(r, (struct slice){bytes.ptr + XLOGDATA_HEADER, bytes.len - XLOGDATA_HEADER},
+                        err))
+            return false;
+        if (hold_of(r) == RECEIVER_DISK_FULL) /* the sink had to wait for room, and got it */
+            set_hold(r, RECEIVER_FLOWS, NULL);
+        return true;
     }
     lsn_t end = reader_u64(&in);
     reader_u64(&in);
@@ -269,7 +334,7 @@ static bool on_stream_message(struct receiver *r, struct slice bytes, struct err
     if (kind != 'k' || !reader_done(&in))
         return err_set(err, ERR_PROTOCOL, "unknown replication message 0x%02x", kind);
     note_received(r, end);
-    atomic_store_explicit(&r->stats.server_lsn, end, memory_order_relaxed);
+    receiver_note_server_lsn(r, end);
     /* Inside a transaction it says nothing of what precedes our next commit. */
     if (!r->in_txn && end > r->passed)
         r->passed = end;
@@ -287,9 +352,8 @@ static bool settle(struct receiver *r, struct err *err)
     lsn_t position = r->passed ? r->passed - 1 : 0;
 
     if (r->config.sink->ops->settle(r->config.sink, position, r->passed, err)) {
-        if (r->disk_full)
-            log_info("there is room again, going on");
-        r->disk_full = false;
+        if (hold_of(r) == RECEIVER_DISK_FULL)
+            set_hold(r, RECEIVER_FLOWS, NULL);
         r->settled = r->passed;
         r->unsettled_bytes = 0;
         r->settle_by = 0;
@@ -297,9 +361,7 @@ static bool settle(struct receiver *r, struct err *err)
     }
     if (err->code != ERR_DISK_FULL)
         return false;
-    if (!r->disk_full)
-        log_error("no room for the shape log, the slot is held until there is", LOG_ERR(err));
-    r->disk_full = true;
+    set_hold(r, RECEIVER_DISK_FULL, err);
     return true;
 }
 
@@ -359,6 +421,32 @@ static bool feedback_if_due(struct receiver *r, int64_t now, struct err *err)
     return true;
 }
 
+static void take_wakeup(struct receiver *r)
+{
+    eventfd_t count;
+
+    if (eventfd_read(r->wake_fd, &count) < 0) {
+        /* somebody else read it */
+    }
+}
+
+bool receiver_wait_for_room(struct receiver *r, struct err *err)
+{
+    struct pollfd pfd = {.fd = r->wake_fd, .events = POLLIN};
+
+    set_hold(r, RECEIVER_DISK_FULL, err);
+    r->last_input = clock_ms(); /* it is we who do not read */
+    if (!feedback_if_due(r, r->last_input, err))
+        return false;
+    if (poll(&pfd, 1, FEEDBACK_MOVED_MS) > 0)
+        take_wakeup(r);
+    if (PQflush(r->session.conn) < 0)
+        return pg_error(r->session.conn, NULL, err);
+    if (atomic_load(&r->stop) || atomic_load(&r->disconnect))
+        return err_set(err, ERR_CONN, "the stream ends while there is no room");
+    return true;
+}
+
 /* ---- the loop -------------------------------------------------------------------------------- */
 
 static bool wait_for_input(struct receiver *r, struct err *err)
@@ -367,9 +455,9 @@ static bool wait_for_input(struct receiver *r, struct err *err)
         {.fd = PQsocket(r->session.conn), .events = POLLIN},
         {.fd = r->wake_fd, .events = POLLIN},
     };
-    eventfd_t count;
+    bool held = hold_of(r) != RECEIVER_FLOWS;
 
-    if (r->disk_full)
+    if (held)
         fds[0].fd = -1; /* read no further */
     int unsent = PQflush(r->session.conn);
     if (unsent > 0)
@@ -377,11 +465,10 @@ static bool wait_for_input(struct receiver *r, struct err *err)
     /* Confirmable moves by the syncer's and the keeper's work, which wake nobody: look soon while
      * something is unconfirmed. */
     bool unconfirmed = r->told < r->settled;
-    poll(fds, 2, r->disk_full || unconfirmed ? FEEDBACK_MOVED_MS : FEEDBACK_EVERY_MS);
-    if (fds[1].revents && eventfd_read(r->wake_fd, &count) < 0) {
-        /* somebody else read it */
-    }
-    if (unsent < 0 || (!r->disk_full && fds[0].revents && !PQconsumeInput(r->session.conn)))
+    poll(fds, 2, held || unconfirmed ? FEEDBACK_MOVED_MS : FEEDBACK_EVERY_MS);
+    if (fds[1].revents)
+        take_wakeup(r);
+    if (unsent < 0 || (!held && fds[0].revents && !PQconsumeInput(r->session.conn)))
         return pg_error(r->session.conn, NULL, err);
     return true;
 }
@@ -418,7 +505,7 @@ static bool read_some(struct receiver *r, bool *more, struct err *err)
             r->settle_by = r->last_input + SETTLE_MS;
         if (!r->in_txn && r->last_input >= r->settle_by)
             return true;
-        if (r->reply_wanted)
+        if (r->reply_wanted || hold_of(r) != RECEIVER_FLOWS)
             return true;
     }
     if (n < -1)
@@ -433,14 +520,17 @@ static bool step(struct receiver *r, struct err *err)
 {
     bool more = false;
 
-    if (!r->disk_full && !read_some(r, &more, err))
+    look_at_unseen(r);
+    if (hold_of(r) == RECEIVER_FLOWS && !read_some(r, &more, err))
         return false;
     if (!r->in_txn && !settle(r, err))
         return false;
     if (r->in_txn)
         r->unsettled_bytes = 0;
-    if (r->disk_full)
+    if (hold_of(r) != RECEIVER_FLOWS) {
         r->last_input = clock_ms(); /* it is we who do not read */
+        more = false;
+    }
     if (!feedback_if_due(r, clock_ms(), err))
         return false;
     if (is_shutting_down(r))
@@ -456,7 +546,8 @@ static void stream(struct receiver *r, struct err *err)
     r->received = r->passed = r->settled = r->told = 0;
     r->unsettled_bytes = 0;
     r->settle_by = 0;
-    r->reply_wanted = r->disk_full = false;
+    r->reply_wanted = r->progressed = false;
+    atomic_store(&r->stats.hold, RECEIVER_FLOWS);
     r->asked_at = 0;
     r->asks = 0;
     r->last_feedback = 0;
@@ -467,6 +558,7 @@ static void stream(struct receiver *r, struct err *err)
         ok = step(r, err);
     if (r->in_txn)
         r->config.sink->ops->rollback(r->config.sink);
+    atomic_store(&r->stats.hold, RECEIVER_FLOWS);
     if (ok) {
         err_set(err, ERR_CONN, "the server is shutting down, or what we need of it is gone");
         struct err ignored;
@@ -511,6 +603,7 @@ static bool connect_and_stream(struct receiver *r, bool *waiting, struct err *er
     log_info("streaming", LOG_STR("slot", r->config.slot),
              LOG_LSN("server_lsn", r->session.server_lsn));
     atomic_store(&r->stats.catchup_lsn, r->session.server_lsn);
+    atomic_store(&r->stats.server_lsn, r->session.server_lsn); /* may be less than before */
     set_state(r, RECEIVER_STREAMING);
     stream(r, err);
     session_close(&r->session);
@@ -538,8 +631,9 @@ void receiver_run(struct receiver *r)
                    streamed ? "the replication stream broke" : "could not start replication",
                    LOG_ERR(&err));
         was_waiting = waiting;
-        /* What ends each stream at once (a disk full within a transaction) will again. */
-        bool lasted = streamed && clock_ms() - began >= BACKOFF_MOST_MS;
+        /* What ends each stream at once will again; one that has brought something new may have
+         * been cut by chance. */
+        bool lasted = streamed && (r->progressed || clock_ms() - began >= BACKOFF_MOST_MS);
         backoff = lasted ? BACKOFF_FIRST_MS : backoff * 2;
         if (backoff > BACKOFF_MOST_MS)
             backoff = BACKOFF_MOST_MS;

@@ -22,6 +22,13 @@
 
 #include <stdatomic.h>
 
+/* Why the stream is not read for the time being. */
+enum receiver_hold {
+    RECEIVER_FLOWS,
+    RECEIVER_DISK_FULL, /* the sink has no room */
+    RECEIVER_UNSEEN,    /* too many transactions of which nobody has found out who sees them */
+};
+
 enum receiver_state { RECEIVER_STARTING, RECEIVER_WAITING, RECEIVER_STREAMING, RECEIVER_FAILED };
 
 /* What this bridge holds of the server's history. */
@@ -38,6 +45,7 @@ struct receiver_config {
     const char *slot, *publication; /* [a-z0-9_]{1,63} */
     struct wal_sink *sink;
     struct unseen *unseen; /* shared with the snapshot workers */
+    size_t max_unseen;     /* the stream waits when it has more */
     void *owner;           /* passed to the functions below; all called on the stream thread */
     void (*get_history)(void *owner, struct receiver_history *history);
     /* Durable when it returns. `reset` with a reason: what is held belongs to another history, or
@@ -49,6 +57,7 @@ struct receiver_config {
 /* Figures and states for other threads; all relaxed atomics. */
 struct receiver_stats {
     _Atomic int state; /* enum receiver_state */
+    _Atomic int hold;  /* enum receiver_hold */
     atomic_uint_fast64_t received_bytes, received_lsn, confirmed_lsn, server_lsn, transactions,
         changes, reconnects, errors;
     /* Transactions up to this LSN were there when the connection was made: until the sink's
@@ -72,6 +81,14 @@ void receiver_stop(struct receiver *receiver);
  * or slot and publication are to be looked at anew. */
 void receiver_disconnect(struct receiver *receiver);
 const struct receiver_stats *receiver_get_stats(const struct receiver *receiver);
+/* From within a call of the sink that had no room: waits a little, giving feedback. True: try
+ * again. False, with the error, when the stream is to end. */
+bool receiver_wait_for_room(struct receiver *receiver, struct err *err) MUST_CHECK;
+/* Any thread: where the server's WAL ends, found out otherwise. Under load the stream itself hardly
+ * tells. */
+void receiver_note_server_lsn(struct receiver *receiver, lsn_t lsn);
+/* For people; NULL while it flows. */
+const char *receiver_hold_text(const struct receiver *receiver);
 /* Any thread: the last failure's text. */
 void receiver_last_error(struct receiver *receiver, char text[512]);
 

@@ -7,7 +7,8 @@
  * What is passed lives until the call returns, a relation until the next one of the same relid or
  * `connected`. A call that returns false ends the connection with err; the receiver connects again,
  * and Postgres sends everything since the confirmed position once more. ERR_DISK_FULL from settle()
- * alone is waited out, holding the slot.
+ * is waited out, holding the slot; the other calls wait for room themselves
+ * (receiver_wait_for_room()).
  */
 #ifndef WAL_SINK_H
 #define WAL_SINK_H

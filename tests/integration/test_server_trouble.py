@@ -5,6 +5,7 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 
@@ -373,6 +374,55 @@ def test_full_disk_holds_the_slot_until_there_is_room(server, tmp_path, follow):
         assert not bridge.log_contains(AGAIN)
         replica.stop()
         bridge.stop()
+
+
+def test_disk_that_fills_within_a_transaction_holds_it_where_it_is(server, tmp_path, follow):
+    """And while it is held the metrics tell how far the server is ahead."""
+    assert os.geteuid() == 0, "a small disk is mounted as root"
+    with small_disk(tmp_path / "disk") as disk:
+        bridge = Bridge(server, data_dir=disk / "bridge", catalog_interval="200ms")
+        bridge.process.log_path = tmp_path / "full.log"
+        bridge.start()
+        replica = follow(bridge)
+        replica.wait_for_rows("t", rows(server))
+        (disk / "ballast").write_bytes(b"x" * 5_000_000)
+        server.sql("INSERT INTO t SELECT n, repeat('y', 1000) FROM generate_series(1001, 11000) n")
+        wait_for_log(bridge, "no room for the shape log, the slot is held")
+        assert bridge.get("/v1/health").json() == {
+            "status": "active", "holding": "there is no room for the shape log"}
+        server.sql("SELECT pg_logical_emit_message(false, 'noise', repeat('x', 12000000))")
+        wait_for(lambda: bridge.metrics()["tombolo_wal_lag_bytes"] > 12_000_000, 20, "the lag")
+        subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+        goes_on(replica, server)
+        assert bridge.get("/v1/health").json() == {"status": "active"}
+        assert bridge.log_contains("there is room again, going on")
+        assert not bridge.log_contains("the replication stream broke")
+        assert not bridge.log_contains(AGAIN)
+        replica.stop()
+        bridge.stop()
+
+
+def test_stream_waits_while_nobody_can_ask_what_is_visible(server, start, follow):
+    """The keeper alone gets no answer: what it has to find out does not pile up without bound."""
+    bridge = start(server, max_unseen=100)
+    replica = follow(bridge)
+    replica.wait_for_rows("t", rows(server))
+    keeper = server.value("SELECT pid FROM pg_stat_activity "
+                          "WHERE application_name = 'tombolo keeper'")
+    os.kill(keeper, signal.SIGSTOP)
+    try:
+        for n in range(1000, 1400):
+            server.sql("INSERT INTO t VALUES (%s, 'later')", n)
+        wait_for_log(bridge, "the stream waits until the database can be asked")
+        assert bridge.get("/v1/health").json() == {
+            "status": "active",
+            "holding": "the database cannot be asked which transactions are visible"}
+        assert len(replica.rows("t")) < 500
+    finally:
+        os.kill(keeper, signal.SIGCONT)
+    goes_on(replica, server)
+    wait_for(lambda: bridge.get("/v1/health").json() == {"status": "active"}, 10, "the stream")
+    assert not bridge.log_contains("the replication stream broke")
 
 
 # ---- /metrics ------------------------------------------------------------------------------------
