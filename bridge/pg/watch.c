@@ -11,6 +11,7 @@ static bool give_up(struct pg_conn *conn, enum err_code code, const char *text, 
 {
     pg_cancel(conn);
     pg_drain(conn);
+    pg_await_cancels();
     return err_set(err, code, "%s", text);
 }
 

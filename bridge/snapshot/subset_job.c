@@ -341,6 +341,10 @@ void subset_job_run(const struct subset_job *job, struct subset_answer *answer)
     } else {
         blame(&r);
         failure_name(&answer->err);
+        if (atomic_load(job->stop)) { /* whatever the pool's cancel made of it */
+            answer->field = NULL;
+            failed(&r, ERR_STOPPED, "the bridge is stopping");
+        }
         end_transaction(job->conn);
         if (r.fd >= 0)
             close(r.fd);

@@ -27,7 +27,7 @@ struct asked {
 struct subset_worker {
     struct subset_pool *pool;
     pthread_t thread;
-    struct pg_conn *conn;
+    struct pg_conn *conn; /* written under the pool's mutex, so that it can be cancelled */
 };
 
 struct subset_pool {
@@ -177,13 +177,24 @@ static struct asked *take_asked(struct subset_pool *pool)
     return a;
 }
 
+static void set_conn(struct subset_worker *w, struct pg_conn *conn)
+{
+    pthread_mutex_lock(&w->pool->mutex);
+    struct pg_conn *before = w->conn;
+    w->conn = conn;
+    pthread_mutex_unlock(&w->pool->mutex);
+    pg_close(before);
+}
+
 static bool ensure_connected(struct subset_worker *w, struct err *err)
 {
     if (pg_alive(w->conn))
         return true;
-    pg_close(w->conn);
-    w->conn = pg_connect(w->pool->config.conninfo, "tombolo subset", false, err);
-    return w->conn != NULL;
+    set_conn(w, NULL);
+    struct pg_conn *conn = pg_connect(w->pool->config.conninfo, "tombolo subset", false, err);
+    if (conn)
+        set_conn(w, conn);
+    return conn != NULL;
 }
 
 static void run(struct subset_worker *w, struct asked *a, struct subset_answer *answer)
@@ -227,7 +238,7 @@ static void *work(void *arg)
         else
             serve(w, a);
     }
-    pg_close(w->conn);
+    set_conn(w, NULL);
     return NULL;
 }
 
@@ -258,6 +269,10 @@ void subset_pool_stop(struct subset_pool *pool)
 {
     pthread_mutex_lock(&pool->mutex);
     atomic_store(&pool->stop, true);
+    for (int i = 0; i < pool->nworkers; i++) {
+        if (pool->workers[i].conn)
+            pg_cancel(pool->workers[i].conn);
+    }
     pthread_cond_broadcast(&pool->work);
     pthread_mutex_unlock(&pool->mutex);
 }
