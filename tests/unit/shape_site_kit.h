@@ -11,7 +11,6 @@
 #include "http/sync.h"
 #include "test_shapelog_fixture.h"
 
-
 struct kit {
     char dir[64];
     struct shapelog *store;

@@ -280,8 +280,8 @@ static void test_broken_streams_are_errors_that_change_nothing(void **state)
         "{\"snapshot_end\":{\"shape\":0}}\n",
         "{\"open\":{\"shape\":0,\"handle\":\"h\",\"schema\":{},\"snapshot\":true}}\n",
         "{\"open\":{\"shape\":0,\"schema\":" ITEMS ",\"snapshot\":true}}\n",
-        "{\"open\":{\"shape\":0,\"handle\":\"h\",\"schema\":{\"a\":{\"type\":\"int4\"},\"A\":{"
-        "\"type\":\"int4\"}},\"snapshot\":true}}\n",
+        ("{\"open\":{\"shape\":0,\"handle\":\"h\",\"schema\":{\"a\":{\"type\":\"int4\"},\"A\":{"
+         "\"type\":\"int4\"}},\"snapshot\":true}}\n"),
         "{\"error\":{\"message\":\"no such table\",\"shape\":0,\"retry\":false}}\n",
     };
 
