@@ -195,9 +195,12 @@ static const char *not_ready(struct shape_site *site)
 
 /* ---- from the request to the log ------------------------------------------------------------- */
 
+/* What the pool is asked, once for all requests of one wording that come meanwhile: thousands may
+ * come at once, and be gone again before the answer is there. */
 struct resolution {
-    struct http_ref ref;
-    struct shape_request_state *get;
+    struct shape_loop *loop;
+    struct resolution *next;
+    struct buf text; /* the wording; empty: too long to be shared */
     struct shape_answer answer;
 };
 
@@ -214,20 +217,37 @@ void shape_answer_unresolved(struct shape_request_state *get, const struct shape
         shape_answer_failure(get, &answer->err);
 }
 
+static void unlink_resolution(struct resolution *r)
+{
+    struct resolution **link = &r->loop->resolutions;
+
+    while (*link != r)
+        link = &(*link)->next;
+    *link = r->next;
+}
+
 static void on_resolved(void *arg)
 {
     struct resolution *r = arg;
-    struct shape_request_state *get = http_ref_conn(r->ref) ? r->get : NULL;
-    bool wanted = get && get->phase == SHAPE_RESOLVING;
+    struct log *log = r->answer.log;
+    struct shape_request_state *next;
 
-    if (wanted && r->answer.log) {
-        shape_known_note(get->loop, &get->asked->params.shape, r->answer.log);
-        shape_found(get, r->answer.log);
-    } else if (wanted) {
-        shape_answer_unresolved(get, &r->answer);
-    } else if (r->answer.log) {
-        log_unref(r->answer.log);
+    unlink_resolution(r);
+    if (log)
+        shape_known_note(r->loop, buf_slice(&r->text), log);
+    for (struct shape_request_state *get = r->loop->waiting; get; get = next) {
+        next = get->next;
+        if (get->resolution != r)
+            continue;
+        get->resolution = NULL;
+        if (log)
+            shape_found(get, log_ref(log));
+        else
+            shape_answer_unresolved(get, &r->answer);
     }
+    if (log)
+        log_unref(log);
+    buf_release(&r->text);
     free(r);
 }
 
@@ -237,7 +257,7 @@ static void answered(void *arg, struct shape_answer *answer)
     struct resolution *r = arg;
 
     r->answer = *answer;
-    http_loop_post(r->ref.loop, on_resolved, r);
+    http_loop_post(r->loop->loop, on_resolved, r);
 }
 
 /* The request has its log, maybe not the one that it named. */
@@ -255,20 +275,46 @@ void shape_found(struct shape_request_state *get, struct log *log)
     shape_go_on(get);
 }
 
-static void resolve(struct shape_request_state *get, const struct shape_request *request)
+static const struct resolution *find_resolution(const struct shape_loop *loop, struct slice text)
+{
+    const struct resolution *r = loop->resolutions;
+
+    while (r && !(text.len && slice_eq(buf_slice(&r->text), text)))
+        r = r->next;
+    return r;
+}
+
+/* Takes the text. */
+static void ask_pool(struct shape_request_state *get, const struct shape_request *request,
+                     struct buf text)
 {
     const struct service *service = get->loop->site->service;
-    struct log *log = shape_known_find(get->loop, request);
+    struct resolution *r = xcalloc(1, sizeof(*r));
+
+    *r = (struct resolution){.loop = get->loop, .next = get->loop->resolutions, .text = text};
+    get->loop->resolutions = r;
+    get->resolution = r;
+    service->request_shape(service->owner, request, answered, r);
+}
+
+static void resolve(struct shape_request_state *get, const struct shape_request *request)
+{
+    struct buf text;
+
+    shape_known_text(request, &text);
+    struct log *log = shape_known_find(get->loop, buf_slice(&text));
 
     if (log) {
+        buf_release(&text);
         shape_found(get, log);
         return;
     }
-    struct resolution *r = xcalloc(1, sizeof(*r));
-
-    *r = (struct resolution){.ref = http_conn_ref(get->conn), .get = get};
     get->phase = SHAPE_RESOLVING;
-    service->request_shape(service->owner, request, answered, r);
+    get->resolution = find_resolution(get->loop, buf_slice(&text));
+    if (get->resolution)
+        buf_release(&text);
+    else
+        ask_pool(get, request, text);
 }
 
 void shape_resolve_when_ready(struct shape_request_state *get)

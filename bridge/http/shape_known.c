@@ -19,7 +19,7 @@ static void put_part(struct buf *out, struct slice part)
     buf_put_slice(out, part);
 }
 
-static bool put_request(struct buf *out, const struct shape_request *request)
+void shape_known_text(const struct shape_request *request, struct buf *out)
 {
     buf_init(out, TEXT_MAX);
     put_part(out, request->table);
@@ -31,7 +31,8 @@ static bool put_request(struct buf *out, const struct shape_request *request)
     buf_put_u8(out, request->keyed_by_identity);
     for (size_t i = 0; i < request->params.n; i++)
         put_part(out, request->params.values[i]);
-    return !out->failed;
+    if (out->failed)
+        buf_release(out);
 }
 
 static struct shape_known *place_of(struct shape_loop *loop, struct slice text)
@@ -39,36 +40,26 @@ static struct shape_known *place_of(struct shape_loop *loop, struct slice text)
     return &loop->known[hash_bytes(text) % SHAPE_KNOWN];
 }
 
-struct log *shape_known_find(struct shape_loop *loop, const struct shape_request *request)
+struct log *shape_known_find(struct shape_loop *loop, struct slice text)
 {
-    struct log *log = NULL;
-    struct buf text;
+    const struct shape_known *k = place_of(loop, text);
 
-    if (put_request(&text, request)) {
-        const struct shape_known *k = place_of(loop, buf_slice(&text));
-
-        if (k->handle && slice_eq(buf_slice(&k->text), buf_slice(&text)))
-            log = shapelog_find(loop->store, slice_of(k->handle));
-    }
-    buf_release(&text);
-    return log;
+    if (!text.len || !k->handle || !slice_eq(buf_slice(&k->text), text))
+        return NULL;
+    return shapelog_find(loop->store, slice_of(k->handle));
 }
 
-void shape_known_note(struct shape_loop *loop, const struct shape_request *request,
-                      const struct log *log)
+void shape_known_note(struct shape_loop *loop, struct slice text, const struct log *log)
 {
     struct slice handle = log_handle(log);
-    struct buf text;
+    struct shape_known *k = place_of(loop, text);
 
-    if (!put_request(&text, request)) {
-        buf_release(&text);
+    if (!text.len)
         return;
-    }
-    struct shape_known *k = place_of(loop, buf_slice(&text));
-
     buf_release(&k->text);
     free(k->handle);
-    k->text = text;
+    buf_init(&k->text, TEXT_MAX);
+    buf_put_slice(&k->text, text);
     k->handle = memcpy(xcalloc(handle.len + 1, 1), handle.ptr, handle.len);
 }
 

@@ -49,6 +49,7 @@ struct shape_loop {
     struct shape_request_state *waiting; /* list of requests that have no answer yet */
     struct shape_body *bodies[SHAPE_BODIES];
     struct shape_known known[SHAPE_KNOWN];
+    struct resolution *resolutions; /* what the pool is asked; list */
 
     /* The latest plan: when thousands wait for one log they all have the same. */
     struct {
@@ -85,9 +86,10 @@ struct shape_request_state {
     struct shape_request_state *next, **link; /* among the loop's; link NULL: not in it */
     struct http_timer timer;
     struct watcher watcher;
-    struct log *log;           /* a reference, or NULL */
-    struct shape_asked *asked; /* NULL from FOUND on, unless a subset is asked for */
-    struct log_offset offset;  /* as asked for; SHAPE_OFFSET_AT */
+    const struct resolution *resolution; /* RESOLVING: what it waits for, with others */
+    struct log *log;                     /* a reference, or NULL */
+    struct shape_asked *asked;           /* NULL from FOUND on, unless a subset is asked for */
+    struct log_offset offset;            /* as asked for; SHAPE_OFFSET_AT */
     uint64_t cursor;
     int64_t until;    /* loop time: when waiting is over */
     int64_t waited;   /* loop time: since when */
@@ -123,10 +125,12 @@ void shape_delete_named(struct shape_request_state *get);
 
 /* ---- shape_known.c --------------------------------------------------------------------------- */
 
-/* The log that this wording of a request was resolved to, referenced, or NULL. */
-struct log *shape_known_find(struct shape_loop *loop, const struct shape_request *request);
-void shape_known_note(struct shape_loop *loop, const struct shape_request *request,
-                      const struct log *log);
+/* A request's wording, the same for all that ask for the same; `out` is initialised here, and holds
+ * nothing when the request is too long to be known. */
+void shape_known_text(const struct shape_request *request, struct buf *out);
+/* The log that this wording was resolved to, referenced, or NULL. */
+struct log *shape_known_find(struct shape_loop *loop, struct slice text);
+void shape_known_note(struct shape_loop *loop, struct slice text, const struct log *log);
 void shape_known_release(struct shape_loop *loop);
 
 /* ---- shape_plan.c ---------------------------------------------------------------------------- */
