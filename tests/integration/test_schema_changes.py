@@ -5,10 +5,12 @@ two seconds here, so what is done at once falls between two looks.
 """
 
 import contextlib
+import json
+import sqlite3
 import threading
 
 import pytest
-from harness import Bridge, Stream, wait_for
+from harness import Bridge, Refused, Stream, wait_for
 
 pytestmark = pytest.mark.sanitized
 
@@ -203,7 +205,6 @@ def test_partition_made_after_the_shape_takes_its_rows_when_it_goes(parts, bridg
 
 def knows(bridge, database, table):
     """Whether the catalogue of the bridge has the table in it."""
-    import sqlite3
     relid = database.value("SELECT oid FROM pg_class WHERE relname = %s", table)
     path = bridge.data_dir / "tombolo.db"
     with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as catalogue:
@@ -305,11 +306,17 @@ def test_shape_that_names_its_columns_outlives_changes_of_others(table, bridge, 
 
 
 def schema_of(bridge, definition):
-    stream = Stream(bridge, definition).open()
-    line = stream._response.readline()
-    stream.close()
-    import json
-    opened = json.loads(line)["open"]
+    """Handle and schema; a bridge that has just started may say 503, as any client knows."""
+    opened = {}
+
+    def asked():
+        stream = Stream(bridge, definition)
+        with contextlib.suppress(Refused):
+            opened.update(json.loads(stream.open()._response.readline())["open"])
+        stream.close()
+        return opened
+
+    wait_for(asked, 20, "the shape to be opened")
     return opened["handle"], opened["schema"]
 
 
