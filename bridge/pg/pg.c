@@ -108,6 +108,11 @@ bool pg_alive(const struct pg_conn *conn)
     return conn && PQstatus(conn) == CONNECTION_OK;
 }
 
+int pg_backend_pid(const struct pg_conn *conn)
+{
+    return PQbackendPID(conn);
+}
+
 int pg_server_version(const struct pg_conn *conn)
 {
     return PQserverVersion(conn);

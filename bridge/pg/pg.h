@@ -31,6 +31,7 @@ void pg_close(struct pg_conn *conn); /* NULL is allowed */
 /* False when the server is known to be gone. */
 bool pg_alive(const struct pg_conn *conn);
 int pg_server_version(const struct pg_conn *conn); /* 150004 */
+int pg_backend_pid(const struct pg_conn *conn);    /* of the server's process */
 /* Sends a cancel request for what the connection is running; any thread. Does not wait for it to
  * arrive. */
 void pg_cancel(struct pg_conn *conn);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#define PG15 150000
 #define PG18 180000
 #define LOCK_TRIES 3 /* a third of the patience each */
 #define LOCK_PAUSE_MS 50
@@ -82,6 +83,18 @@ bool publication_ensure(struct pg_conn *conn, const char *name, bool *created, s
                                    "DATABASE ... TO ...");
     }
     return true;
+}
+
+/* Any change of any publication does, also a transaction's that leaves nothing behind; the name is
+ * this connection's own. */
+bool publication_refresh(struct pg_conn *conn, struct err *err)
+{
+    const int pid = pg_backend_pid(conn);
+
+    return pg_server_version(conn) >= PG15 ||
+           pg_runf(conn, err,
+                   "CREATE PUBLICATION tombolo_refresh_%d; DROP PUBLICATION tombolo_refresh_%d",
+                   pid, pid);
 }
 
 bool publication_exists(struct pg_conn *conn, const char *name, bool *exists, struct err *err)

@@ -35,6 +35,10 @@ bool publication_exists(struct pg_conn *conn, const char *name, bool *exists,
  * who wait to add theirs are not held up by a table that somebody holds. */
 bool publication_add(struct pg_conn *conn, const char *name, const struct table *table,
                      const struct patience *patience, struct err *err) MUST_CHECK;
+/* Before Postgres 15 a walsender that has come by rows of a table while it was not published goes
+ * on leaving them out when it is attached to a table that is. What is committed after this call it
+ * looks up anew; later versions need none of it. */
+bool publication_refresh(struct pg_conn *conn, struct err *err) MUST_CHECK;
 /* Why a table cannot be followed that is not in the publication, and that `why` keeps from being
  * added. Returns false. */
 bool publication_missing(const char *name, const struct table *table, const char *why,

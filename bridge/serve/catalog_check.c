@@ -8,13 +8,8 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define SMALL_LOG ((uint64_t)64 * 1024 * 1024) /* never too large */
-#define RECONNECT_MS 10000
-#define PG15 150000
-#define DETACHED_FOR_A_WHILE "a partition was detached for a while"
-#define ATTACHED "a partition was attached"
 
 struct logs {
     struct log **items;
@@ -33,7 +28,6 @@ struct check {
     struct pg_conn *conn;
     const struct keeper_config *config;
     bool has_events;
-    bool reconnected;     /* the stream, on behalf of attached partitions */
     struct logs logs;     /* referenced */
     struct u64map tables; /* relid -> struct current */
 };
@@ -87,7 +81,7 @@ static const char *lost_storage(const struct check *c, const struct shape *shape
         if (!storage_find(now->storage, before.relid, &after))
             return "a partition was detached or dropped";
         if (!slice_eq(before.links, after.links))
-            return DETACHED_FOR_A_WHILE;
+            return "a partition was detached for a while";
         rewritten |= !slice_eq(before.filenode, after.filenode);
     }
     if (!rewritten)
@@ -153,7 +147,7 @@ static bool check_new_partitions(struct check *c, const struct table *then, stru
         if (!is_born(c, now, leaf.relid, &born, err))
             return false;
         if (!born)
-            *reason = ATTACHED;
+            *reason = "a partition was attached";
     }
     return true;
 }
@@ -257,23 +251,6 @@ static bool judge(struct check *c, const struct shape *shape, const struct table
     return true;
 }
 
-/* Before 15 a walsender that has seen rows of a table while it was not published goes on leaving
- * them out after it was attached to one that is. A new one does not; and shapes that are fetched
- * again must find it there. */
-static void renew_walsender(struct check *c)
-{
-    const atomic_uint_fast64_t *reconnects = &receiver_get_stats(c->config->receiver)->reconnects;
-    uint64_t before = atomic_load(reconnects);
-    int64_t until = clock_ms() + RECONNECT_MS;
-
-    if (c->reconnected || pg_server_version(c->conn) >= PG15)
-        return;
-    c->reconnected = true;
-    receiver_disconnect(c->config->receiver);
-    while (atomic_load(reconnects) == before && clock_ms() < until)
-        nanosleep(&(struct timespec){0, 5 * 1000000}, NULL);
-}
-
 static void end_log(struct check *c, struct log *log, const char *reason)
 {
     log_info("a shape must be fetched again", LOG_UINT("log", log_id(log)),
@@ -304,8 +281,6 @@ static bool check_log(struct check *c, struct log *log, struct err *err)
         snapshot_pool_distrust(c->config->pool, shape->table->relid);
     else
         reason = overgrown(c->config, log);
-    if (reason && (strcmp(reason, ATTACHED) == 0 || strcmp(reason, DETACHED_FOR_A_WHILE) == 0))
-        renew_walsender(c);
     if (reason)
         end_log(c, log, reason);
     else if (renewed)

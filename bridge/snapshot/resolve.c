@@ -149,7 +149,8 @@ static bool outwait_writers(const struct job_context *ctx, const struct table *t
 {
     const struct patience patience = {clock_ms() + ctx->config->lock_timeout_ms, ctx->stop};
 
-    if (!publication_wait_writers(ctx->conn, table, &patience, err))
+    if ((table->relkind == 'p' && !publication_refresh(ctx->conn, err)) ||
+        !publication_wait_writers(ctx->conn, table, &patience, err))
         return false;
     trust_set(ctx->trust, table, full);
     return true;

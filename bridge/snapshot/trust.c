@@ -5,8 +5,8 @@
 
 struct trusted {
     bool full;
-    size_t len;
-    char published[];
+    struct slice published, storage; /* both in: */
+    char texts[];
 };
 
 void trust_init(struct trust *t)
@@ -21,32 +21,43 @@ void trust_release(struct trust *t)
     pthread_mutex_destroy(&t->mutex);
 }
 
-static struct slice published(const struct trusted *trusted)
+/* Partitions that have come since are not known. */
+static bool is_same(const struct trusted *known, const struct table *table)
 {
-    return (struct slice){trusted->published, trusted->len};
+    return published_since(known->published, table->published) &&
+           (table->relkind != 'p' || storage_same(known->storage, table->storage));
+}
+
+static struct trusted *trusted_new(const struct table *table, bool full)
+{
+    struct slice a = table->published, b = table->storage;
+    struct trusted *known = xmalloc(sizeof(*known) + a.len + b.len);
+
+    *known = (struct trusted){
+        .full = full, .published = {known->texts, a.len}, .storage = {known->texts + a.len, b.len}};
+    if (a.len)
+        memcpy(known->texts, a.ptr, a.len);
+    if (b.len)
+        memcpy(known->texts + a.len, b.ptr, b.len);
+    return known;
 }
 
 bool trust_has(struct trust *t, const struct table *table, bool full)
 {
     pthread_mutex_lock(&t->mutex);
     const struct trusted *known = u64map_get(&t->relids, table->relid);
-    bool has = known && published_since(published(known), table->published) &&
-               (!full || (known->full && table_is_full(table)));
+    bool has = known && is_same(known, table) && (!full || (known->full && table_is_full(table)));
     pthread_mutex_unlock(&t->mutex);
     return has;
 }
 
 void trust_set(struct trust *t, const struct table *table, bool full)
 {
-    struct slice text = table->published;
-    struct trusted *now = xmalloc(sizeof(*now) + text.len);
+    struct trusted *now = trusted_new(table, full);
 
-    *now = (struct trusted){.full = full, .len = text.len};
-    if (text.len)
-        memcpy(now->published, text.ptr, text.len);
     pthread_mutex_lock(&t->mutex);
     struct trusted *before = u64map_set(&t->relids, table->relid, now);
-    now->full |= before && before->full && published_since(published(before), text);
+    now->full |= before && before->full && is_same(before, table);
     pthread_mutex_unlock(&t->mutex);
     free(before);
 }

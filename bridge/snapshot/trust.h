@@ -4,8 +4,9 @@
  *
  * What is kept of a table is how it stood in the publication when its writers
  * were waited for (change/standing.h). Whoever asks has looked the table up: it
- * is trusted only as long as it has been published without a break since. So a
- * table that was taken out and put back is not, whoever did so. Any thread.
+ * is trusted only as long as it has been published without a break since, with
+ * the same partitions. So a table that was taken out and put back is not,
+ * whoever did so. Any thread.
  */
 #ifndef SNAPSHOT_TRUST_H
 #define SNAPSHOT_TRUST_H
