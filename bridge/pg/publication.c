@@ -12,6 +12,7 @@
 #define PG18 180000
 #define LOCK_TRIES 3 /* a third of the patience each */
 #define LOCK_PAUSE_MS 50
+#define CREATE_HINT "the user needs CREATE on the database: GRANT CREATE ON DATABASE ... TO ..."
 #define LOCK_LEAST_MS 10
 
 static void sleep_ms(long ms)
@@ -77,10 +78,7 @@ bool publication_ensure(struct pg_conn *conn, const char *name, bool *created, s
                  pg_server_version(conn) >= PG18 ? " WITH (publish_generated_columns = stored)"
                                                  : "")) {
         err_wrap(err, "could not create publication \"%s\"", name);
-        return err->hint[0]
-                   ? false
-                   : err_hint(err, "the user needs CREATE on the database: GRANT CREATE ON "
-                                   "DATABASE ... TO ...");
+        return err->hint[0] ? false : err_hint(err, CREATE_HINT);
     }
     return true;
 }
@@ -91,10 +89,13 @@ bool publication_refresh(struct pg_conn *conn, struct err *err)
 {
     const int pid = pg_backend_pid(conn);
 
-    return pg_server_version(conn) >= PG15 ||
-           pg_runf(conn, err,
-                   "CREATE PUBLICATION tombolo_refresh_%d; DROP PUBLICATION tombolo_refresh_%d",
-                   pid, pid);
+    if (pg_server_version(conn) >= PG15 ||
+        pg_runf(conn, err,
+                "CREATE PUBLICATION tombolo_refresh_%d; DROP PUBLICATION tombolo_refresh_%d", pid,
+                pid))
+        return true;
+    err_wrap(err, "could not have the server look up what is published");
+    return err->hint[0] ? false : err_hint(err, CREATE_HINT);
 }
 
 bool publication_exists(struct pg_conn *conn, const char *name, bool *exists, struct err *err)
