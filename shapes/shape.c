@@ -329,18 +329,25 @@ void shape_unref(struct shape *shape)
     free(shape);
 }
 
+static bool needs_whole_rows(const struct shape *shape)
+{
+    return !shape->keyed_by_identity || shape->replica == SHAPE_REPLICA_FULL;
+}
+
+bool shape_needs_old(const struct shape *shape, uint16_t column)
+{
+    return needs_whole_rows(shape) || is_key(shape->table, column) ||
+           (shape->where && where_uses(shape->where, column));
+}
+
 bool shape_needs_full(const struct shape *shape)
 {
     const struct table *table = shape->table;
+    bool full = needs_whole_rows(shape);
 
-    if (!shape->keyed_by_identity || shape->replica == SHAPE_REPLICA_FULL)
-        return true;
-    for (uint16_t i = 0; i < table->ncols; i++) {
-        if (!table->cols[i].in_identity &&
-            (is_key(table, i) || (shape->where && where_uses(shape->where, i))))
-            return true;
-    }
-    return false;
+    for (uint16_t i = 0; !full && i < table->ncols; i++)
+        full = !table->cols[i].in_identity && shape_needs_old(shape, i);
+    return full;
 }
 
 void shape_put_from(const struct shape *shape, struct buf *out)

@@ -61,6 +61,10 @@ struct shape *shape_new(const struct shape_request *request, struct table *table
 struct shape *shape_ref(struct shape *shape);
 void shape_unref(struct shape *shape);
 
+/* Whether the shape can be followed only with the old values of the table's column i: the replica
+ * identity must have it. */
+bool shape_needs_old(const struct shape *shape, uint16_t column);
+
 /* Whether old rows must be sent whole (REPLICA IDENTITY FULL) for this shape to be followed
  * exactly: always, unless the request was keyed_by_identity, is for default updates, and the shape
  * is unfiltered, or its clause looks at identity columns alone, and its key lies within the

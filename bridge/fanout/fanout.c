@@ -140,7 +140,7 @@ void fanout_add(struct fanout *f, struct log *log)
 
     sub->log = log_ref(log);
     sub->shape = shape_ref(log_shape(log));
-    sub->followed = routes_follow(&f->routes, sub->shape->table);
+    sub->followed = routes_follow(&f->routes, sub->shape);
     sub->projection = projections_get(&f->projections, sub->followed->table, sub->shape);
     sub->needs_full = shape_needs_full(sub->shape);
     sub->next = f->subscriptions;
@@ -310,15 +310,14 @@ static bool end_misled(struct fanout *f, struct subscription *sub, const struct 
                        const struct relation *relation)
 {
     const struct table *table = sub->shape->table;
+    bool misled = false;
 
-    for (uint16_t i = 0; i < table->ncols; i++) {
-        if (table->cols[i].in_identity && route->map[i] >= 0 &&
-            !relation->cols[route->map[i]].in_identity) {
-            end_by_txn(f, sub, NOT_SENT);
-            return true;
-        }
-    }
-    return false;
+    for (uint16_t i = 0; !misled && i < table->ncols; i++)
+        misled = table->cols[i].in_identity && shape_needs_old(sub->shape, i) &&
+                 route->map[i] >= 0 && !relation->cols[route->map[i]].in_identity;
+    if (misled)
+        end_by_txn(f, sub, NOT_SENT);
+    return misled;
 }
 
 static bool end_hurt(struct fanout *f, struct subscription *sub, const struct route *route,

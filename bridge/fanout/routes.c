@@ -71,8 +71,9 @@ static void keep_latest(struct routes *routes, struct followed_table *t, struct 
     t->latest = table;
 }
 
-struct followed_table *routes_follow(struct routes *routes, struct table *table)
+struct followed_table *routes_follow(struct routes *routes, const struct shape *shape)
 {
+    struct table *table = shape->table;
     struct followed_table *t = routes_table(routes, table->relid);
 
     while (t && !table_same(t->table, table))
@@ -81,7 +82,7 @@ struct followed_table *routes_follow(struct routes *routes, struct table *table)
         t = followed_new(routes, table);
     keep_latest(routes, t, table);
     for (uint16_t i = 0; i < table->ncols; i++) {
-        if (table->cols[i].in_identity && !t->relied[i]) {
+        if (!t->relied[i] && table->cols[i].in_identity && shape_needs_old(shape, i)) {
             t->relied[i] = true;
             unbuild_all(routes);
         }

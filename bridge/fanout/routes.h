@@ -24,7 +24,8 @@ struct followed_table {
     struct shape_index *index;   /* its shapes */
     size_t users;
     unsigned generation; /* grows with each shape that comes */
-    bool *relied; /* which columns any of its shapes took to be part of the replica identity */
+    bool *relied; /* of which columns any of its shapes needs old values, and took the replica
+                   * identity to have them */
 };
 
 /* From one relation to one table. */
@@ -59,8 +60,8 @@ struct routes {
 
 void routes_release(struct routes *routes);
 
-/* The table's version with one more user. */
-struct followed_table *routes_follow(struct routes *routes, struct table *table);
+/* The version of the table that the shape was typed with, with one more user. */
+struct followed_table *routes_follow(struct routes *routes, const struct shape *shape);
 void routes_unfollow(struct routes *routes, struct followed_table *followed);
 /* The first version of the table, or NULL. */
 struct followed_table *routes_table(const struct routes *routes, uint32_t relid);

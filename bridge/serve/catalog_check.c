@@ -189,13 +189,15 @@ static bool ensure_full(struct check *c, struct current *now, bool *full, struct
     return true;
 }
 
-/* What the shape took to be part of the replica identity is so no more. */
+/* What the shape needs old values of, and took to be part of the replica identity, is so no more.
+ */
 static bool identity_shrunk(const struct shape *shape, const struct table *now)
 {
     const struct table *then = shape->table;
 
     for (uint16_t i = 0; i < then->ncols; i++) {
-        int at = then->cols[i].in_identity ? table_attnum_index(now, then->cols[i].attnum) : -1;
+        bool relied = then->cols[i].in_identity && shape_needs_old(shape, i);
+        int at = relied ? table_attnum_index(now, then->cols[i].attnum) : -1;
 
         if (at >= 0 && !now->cols[at].in_identity)
             return true;

@@ -79,17 +79,13 @@ static struct table *items_table(void)
 }
 
 /* A log that has its (empty) snapshot. */
-static struct log *follow_columns(struct world *w, const char *where, const char *columns)
+static struct log *follow_request(struct world *w, const struct shape_request *request)
 {
-    const struct shape_request request = {.table = SLICE("items"),
-                                          .where = slice_of(where),
-                                          .columns = columns ? slice_of(columns)
-                                                             : (struct slice){NULL, 0}};
     const struct snapshot snapshot = {1, 1, NULL, 0};
     const char *field;
     struct err err;
     bool made;
-    struct shape *shape = shape_new(&request, w->table, &field, &err);
+    struct shape *shape = shape_new(request, w->table, &field, &err);
 
     assert_non_null(shape);
     struct log *log = shapelog_create(w->store, shape, &made, &err);
@@ -108,9 +104,25 @@ static struct log *follow_columns(struct world *w, const char *where, const char
     return log;
 }
 
+static struct log *follow_columns(struct world *w, const char *where, const char *columns)
+{
+    return follow_request(w, &(struct shape_request){.table = SLICE("items"),
+                                                     .where = slice_of(where),
+                                                     .columns = columns ? slice_of(columns)
+                                                                        : (struct slice){NULL, 0}});
+}
+
 static struct log *follow(struct world *w, const char *where)
 {
     return follow_columns(w, where, NULL);
+}
+
+/* As /v1/sync does: the primary key is enough. */
+static struct log *follow_keyed(struct world *w, const char *where)
+{
+    return follow_request(w, &(struct shape_request){.table = SLICE("items"),
+                                                     .where = slice_of(where),
+                                                     .keyed_by_identity = true});
 }
 
 static int set_up(void **state)
@@ -353,6 +365,29 @@ static void test_an_identity_that_shrinks_ends_what_relied_on_it(void **state)
     assert_int_equal(log_state(w->sevens), LOG_ENDED);
 }
 
+/* Its table had the full identity when it was looked up; what was written under the default one,
+ * and comes again after a restart, takes nothing from a shape that the key is enough for. */
+static void test_a_smaller_identity_is_enough_for_shapes_that_need_no_more(void **state)
+{
+    struct world *w = *state;
+    struct log *all = follow_keyed(w, ""), *first = follow_keyed(w, "id = 1"),
+               *owners = follow_keyed(w, "owner = 7");
+    struct relation_column less[] = {cols[0], {cols[1].name, 20, -1, false}};
+    const struct relation altered = {
+        ROOT_RELID, SLICE("public"), SLICE("items"), REPLIDENT_DEFAULT, 2, less};
+    lsn_t start = w->lsn;
+
+    run(w, &altered, (struct change){.op = CHANGE_UPDATE, .new = TUPLE(TEXT("1"), TEXT("8"))});
+    assert_int_equal(log_state(owners), LOG_ENDED);
+    assert_int_equal(log_state(all), LOG_LIVE);
+    assert_int_equal(log_state(first), LOG_LIVE);
+    assert_string_equal(operations(w, all, start), "u");
+    assert_string_equal(operations(w, first, start), "u");
+    log_unref(all);
+    log_unref(first);
+    log_unref(owners);
+}
+
 static void test_a_truncate_ends_logs_also_after_rows_of_the_same_transaction(void **state)
 {
     struct world *w = *state;
@@ -434,6 +469,7 @@ int main(void)
         TEST(test_a_rewrite_ends_the_shapes_that_use_a_rewritten_column),
         TEST(test_an_update_without_its_old_row_ends_what_needs_it),
         TEST(test_an_identity_that_shrinks_ends_what_relied_on_it),
+        TEST(test_a_smaller_identity_is_enough_for_shapes_that_need_no_more),
         TEST(test_a_truncate_ends_logs_also_after_rows_of_the_same_transaction),
         TEST(test_what_is_sent_again_is_not_appended_again),
         TEST(test_a_broken_transaction_never_happened),
