@@ -78,6 +78,11 @@ size_t http_out_room(const struct http_out *out)
     return HTTP_OUT_OWNED - out->round_owned;
 }
 
+bool http_out_is_round_empty(const struct http_out *out)
+{
+    return !out->failed && out->round_size == 0;
+}
+
 bool http_out_has_run(const struct http_out *out)
 {
     return !out->failed && out->round_runs + 3 <= HTTP_OUT_RUNS;

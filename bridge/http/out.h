@@ -58,6 +58,8 @@ struct http_out {
 
 /* How many owned bytes fit into this round; 0 also when no run is left. */
 size_t http_out_room(const struct http_out *out);
+/* Whether nothing has been put this round. */
+bool http_out_is_round_empty(const struct http_out *out);
 /* Whether another shared run or file range fits, with an owned run before and behind it. */
 bool http_out_has_run(const struct http_out *out);
 

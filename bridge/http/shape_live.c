@@ -7,6 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define STREAM_AGAIN_MS 5
+#define NO_STREAM "Timeout waiting for the connection to Postgres"
+
 void shape_wait(struct shape_request_state *get, enum shape_phase phase, int64_t ms)
 {
     int64_t now = http_loop_now(get->loop->loop);
@@ -60,7 +63,7 @@ static void answer_no_change(struct shape_request_state *get)
     struct shape_plan plan;
 
     if (!is_streaming(get) && !http_conn_stopping(get->conn)) {
-        shape_answer_later(get, "Timeout waiting for the connection to Postgres", 10, false);
+        shape_answer_later(get, NO_STREAM, 10, false);
         return;
     }
     shape_make_plan(get, &plan);
@@ -70,15 +73,15 @@ static void answer_no_change(struct shape_request_state *get)
         shape_go_on(get); /* news that came just now */
 }
 
-/* The rows are long in coming. What is there is nothing, for now. */
-static void answer_no_rows(struct shape_request_state *get)
+/* The rows, or the stream that makes them those of a position, are long in coming. What is there is
+ * nothing, for now. */
+static void answer_not_yet(struct shape_request_state *get, const char *why, bool known)
 {
     const struct shape_reply reply = {.status = 200, .offset = get->offset, .nothing = true};
     struct http_headers h;
 
     if (get->at != SHAPE_OFFSET_AT) {
-        shape_answer_later(get, "Snapshot query took too long to start reading from the database",
-                           10, true);
+        shape_answer_later(get, why, 10, known);
         return;
     }
     shape_ends(get);
@@ -97,7 +100,14 @@ void shape_on_timer(struct http_timer *timer)
         shape_resolve_when_ready(get);
         break;
     case SHAPE_SNAPSHOT:
-        answer_no_rows(get);
+        answer_not_yet(get, "Snapshot query took too long to start reading from the database",
+                       true);
+        break;
+    case SHAPE_STREAM:
+        if (http_loop_now(get->loop->loop) >= get->until)
+            answer_not_yet(get, NO_STREAM, false);
+        else
+            shape_go_on(get);
         break;
     case SHAPE_LIVE:
         answer_no_change(get);
@@ -144,8 +154,8 @@ void shape_on_news(struct watcher *watcher)
 
 static bool waits(const struct shape_plan *plan)
 {
-    return plan->kind == SHAPE_PLAN_WAIT_SNAPSHOT || plan->kind == SHAPE_PLAN_WAIT_LIVE ||
-           plan->kind == SHAPE_PLAN_WAIT_BEYOND;
+    return plan->kind == SHAPE_PLAN_WAIT_SNAPSHOT || plan->kind == SHAPE_PLAN_WAIT_STREAM ||
+           plan->kind == SHAPE_PLAN_WAIT_LIVE || plan->kind == SHAPE_PLAN_WAIT_BEYOND;
 }
 
 /* Watches before it looks for the last time: news in between is not lost. */
@@ -205,6 +215,11 @@ void shape_go_on(struct shape_request_state *get)
         break;
     case SHAPE_PLAN_WAIT_SNAPSHOT:
         shape_wait(get, SHAPE_SNAPSHOT, get->loop->site->snapshot_ms);
+        break;
+    case SHAPE_PLAN_WAIT_STREAM:
+        /* That it has come there is no news of the log. */
+        shape_wait(get, SHAPE_STREAM, get->loop->site->snapshot_ms);
+        http_loop_timer_set(get->loop->loop, &get->timer, STREAM_AGAIN_MS);
         break;
     case SHAPE_PLAN_WAIT_LIVE:
         begin_live(get, &plan);

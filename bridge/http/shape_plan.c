@@ -73,10 +73,22 @@ static struct log_offset not_before_first(struct log *log, struct log_offset aft
     return after.lsn < log_first(log) ? LOG_OFFSET_BEGIN : after;
 }
 
-bool shape_plan_range(struct shape_loop *loop, struct log *log, struct log_offset after,
+/* The snapshot is of a later time than where the stream was then: until the stream has come there,
+ * the rows are those of no position. */
+static bool agrees_at(struct log *log, lsn_t position)
+{
+    return position + 1 >= log_limit(log);
+}
+
+static bool is_empty(const struct log_range *range)
+{
+    return log_offset_compare(range->to, range->after) == 0;
+}
+
+bool shape_plan_range(struct shape_loop *loop, struct log *log, struct log_offset after, bool live,
                       struct shape_plan *plan)
 {
-    /* First, so that the plan is of all that is at or below it. */
+    /* First, so that the plan is of all that is at or below it, and the log has not ended by it. */
     lsn_t published = shapelog_published(loop->store);
     struct log_range range;
 
@@ -85,14 +97,9 @@ bool shape_plan_range(struct shape_loop *loop, struct log *log, struct log_offse
         return plan_failed(log, plan);
     plan->content = (struct shape_content){.log = log, .range = range};
     content_plan(plan, range.to);
-    plan->up_to_date = range.at_end;
-    plan->seen = published;
+    plan->seen = live && !is_empty(&range) ? range.to.lsn : published;
+    plan->up_to_date = range.at_end && agrees_at(log, plan->seen);
     return true;
-}
-
-static bool is_empty(const struct log_range *range)
-{
-    return log_offset_compare(range->to, range->after) == 0;
 }
 
 /* `N_inf` is where a transaction ends: that of the last one is the log's end. */
@@ -110,29 +117,30 @@ static void plan_changes(struct shape_request_state *get, struct log_offset afte
         plan->kind = SHAPE_PLAN_WAIT_BEYOND;
         return;
     }
-    if (!shape_plan_range(get->loop, get->log, after, plan))
+    if (!shape_plan_range(get->loop, get->log, after, get->live, plan) ||
+        !is_empty(&plan->content.range))
         return;
-    if (is_empty(&plan->content.range)) {
-        plan->to = log_end(get->log, plan->seen);
-        if (get->live)
-            plan->kind = SHAPE_PLAN_WAIT_LIVE;
-    } else if (get->live) {
-        plan->seen = plan->to.lsn;
-    }
+    plan->to = log_end(get->log, plan->seen);
+    if (!plan->up_to_date)
+        plan->kind = SHAPE_PLAN_WAIT_STREAM;
+    else if (get->live)
+        plan->kind = SHAPE_PLAN_WAIT_LIVE;
 }
 
 static void plan_now(struct shape_request_state *get, struct shape_plan *plan)
 {
+    lsn_t published = shapelog_published(get->loop->store);
     enum log_state state = log_state(get->log);
 
     /* What is committed before the snapshot is taken is in it, not in the log. */
-    if (state == LOG_PENDING || state == LOG_LOADED) {
+    if (state == LOG_ENDED)
+        plan->kind = SHAPE_PLAN_GONE;
+    else if (state == LOG_PENDING || state == LOG_LOADED)
         plan->kind = SHAPE_PLAN_WAIT_SNAPSHOT;
-        return;
-    }
-    plan->kind = SHAPE_PLAN_NOW;
-    plan->seen = shapelog_published(get->loop->store);
-    plan->to = log_end(get->log, plan->seen);
+    else
+        plan->kind = agrees_at(get->log, published) ? SHAPE_PLAN_NOW : SHAPE_PLAN_WAIT_STREAM;
+    plan->seen = published;
+    plan->to = log_end(get->log, published);
     plan->up_to_date = true;
 }
 

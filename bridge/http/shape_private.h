@@ -10,8 +10,8 @@
  *              RESOLVING        the pool finds or makes the log (not when it is known)
  *                            |
  *                            v
- *              FOUND ---------> plan: 304 | messages | SNAPSHOT, BEYOND, LIVE: watches its log;
- *                                                      each news and the timer plan again
+ *              FOUND ---------> plan: 304 | messages | SNAPSHOT, STREAM, BEYOND, LIVE: watches its
+ *                                                      log; each news and the timer plan again
  *              ENCODING         an encoder makes its body
  *              SUBSET           the pool runs its query
  *                            |
@@ -67,6 +67,7 @@ enum shape_phase {
     SHAPE_RESOLVING,
     SHAPE_FOUND,
     SHAPE_SNAPSHOT,
+    SHAPE_STREAM,
     SHAPE_BEYOND,
     SHAPE_LIVE,
     SHAPE_ENCODING,
@@ -148,6 +149,7 @@ enum shape_plan_kind {
     SHAPE_PLAN_CONTENT, /* these messages, maybe none */
     SHAPE_PLAN_NOW,     /* none: where the log ends */
     SHAPE_PLAN_WAIT_SNAPSHOT,
+    SHAPE_PLAN_WAIT_STREAM, /* nothing more is there, and the stream is behind the snapshot */
     SHAPE_PLAN_WAIT_LIVE,
     SHAPE_PLAN_WAIT_BEYOND, /* the log has not come to the offset yet, if it is one */
     SHAPE_PLAN_GONE,        /* the log has ended */
@@ -164,8 +166,9 @@ struct shape_plan {
 };
 
 void shape_make_plan(struct shape_request_state *get, struct shape_plan *plan);
-/* The messages behind `after`, for a stream of events. False: GONE or FAILED. */
-bool shape_plan_range(struct shape_loop *loop, struct log *log, struct log_offset after,
+/* The messages behind `after`; `live`: what is seen is the last of them, if there are any. False:
+ * GONE or FAILED. */
+bool shape_plan_range(struct shape_loop *loop, struct log *log, struct log_offset after, bool live,
                       struct shape_plan *plan);
 
 /* ---- shape_live.c ---------------------------------------------------------------------------- */

@@ -122,19 +122,21 @@ static void end_batch(struct event_stream *s)
     s->batch = NULL;
 }
 
+/* As much as there is room for; the batch is gone when that was all. */
 static enum http_pull pull_batch(struct event_stream *s, struct http_out *out)
 {
     struct err err;
 
     while (http_out_room(out) >= ROOM) {
+        /* The log has ended, and its events with a whole one: the client is told when it comes. */
         if (!s->batch->piece.segment && !next_piece(s, &err))
-            return HTTP_ABORT;
+            return HTTP_END;
         if (!s->batch->piece.segment) {
             if (s->seen)
                 put_up_to_date(out, s->seen);
             s->offset = s->batch->range.to;
             end_batch(s);
-            return HTTP_MORE;
+            break;
         }
         if (!put_part(s->batch, out))
             return HTTP_ABORT;
@@ -182,23 +184,32 @@ static enum http_pull rest(struct event_stream *s, struct http_conn *conn, struc
     return HTTP_WAIT;
 }
 
+/* The next messages: put, when they are few, or a large batch that has been begun. */
+static enum http_pull next_batch(struct event_stream *s, struct http_conn *conn,
+                                 struct http_out *out)
+{
+    struct shape_plan plan = {0};
+
+    if (!shape_plan_range(s->get->loop, s->get->log, s->offset, true, &plan))
+        return HTTP_END;
+    if (log_offset_compare(plan.to, plan.content.range.after) == 0)
+        return rest(s, conn, out);
+    s->said_at = http_loop_now(http_conn_loop(conn));
+    if (shape_content_is_small(&plan.content))
+        return put_small(s, out, &plan);
+    begin_batch(s, &plan);
+    return HTTP_MORE;
+}
+
+/* Beginning a batch puts nothing, and neither does its end where all its bytes had gone before. */
 static enum http_pull pull(struct http_source *source, struct http_conn *conn, struct http_out *out)
 {
     struct event_stream *s = (struct event_stream *)source;
-    struct shape_plan plan = {0};
+    enum http_pull said = HTTP_MORE;
 
-    if (!s->batch) {
-        if (!shape_plan_range(s->get->loop, s->get->log, s->offset, &plan))
-            return HTTP_END;
-        if (log_offset_compare(plan.to, plan.content.range.after) == 0)
-            return rest(s, conn, out);
-        plan.seen = plan.to.lsn;
-        s->said_at = http_loop_now(http_conn_loop(conn));
-        if (shape_content_is_small(&plan.content))
-            return put_small(s, out, &plan);
-        begin_batch(s, &plan);
-    }
-    return pull_batch(s, out);
+    while (said == HTTP_MORE && http_out_is_round_empty(out))
+        said = s->batch ? pull_batch(s, out) : next_batch(s, conn, out);
+    return said;
 }
 
 static void release(struct http_source *source)

@@ -67,6 +67,7 @@ static inline struct kit *kit_new_pending(void)
     kit->lane = shapelog_lane_new(kit->store);
     kit->log = new_log(kit->store, 1);
     log_register(kit->log, 10);
+    publish(kit->store, 10);
     kit->status = SERVICE_ACTIVE;
     kit->catchup = 1;
     kit->service = (struct service){.store = kit->store,
@@ -85,18 +86,23 @@ static inline struct kit *kit_new_pending(void)
     return kit;
 }
 
-/* Its snapshot: `rows` messages. */
-static inline void kit_snapshot(struct kit *kit, const char *const *rows, size_t n)
+/* Its snapshot: `rows` messages, of a time at which the server wrote at `limit`. */
+static inline void kit_snapshot_at(struct kit *kit, const char *const *rows, size_t n, lsn_t limit)
 {
     struct snapshot_writer *writer;
     struct err err;
 
-    set_snapshot(kit->log, 1, 0, 10);
+    set_snapshot(kit->log, 1, 0, limit);
     writer = snapshot_writer_new(kit->store, kit->log, &err);
     assert_non_null(writer);
     for (size_t i = 0; i < n; i++)
         assert_ok(snapshot_writer_put(writer, slice_of(rows[i]), &err), err);
     assert_ok(snapshot_writer_finish(writer, &err), err);
+}
+
+static inline void kit_snapshot(struct kit *kit, const char *const *rows, size_t n)
+{
+    kit_snapshot_at(kit, rows, n, 10);
 }
 
 static inline struct kit *kit_new(void)

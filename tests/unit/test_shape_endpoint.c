@@ -86,7 +86,8 @@ static void test_request_that_waits_costs_less_than_a_kilobyte(void **state)
 
 static void test_events_are_the_messages_whatever_their_sizes(void **state)
 {
-    static const size_t pads[] = {0, 1, 100, 1171, 1172, 1173, 1500, 3000, 9000};
+    static const size_t pads[] = {0,    1,    100,  1171, 1172,
+                                  1173, 1500, 3000, 9000, 30000}; /* the last ones large batches */
 
     (void)state;
     for (size_t p = 0; p < sizeof(pads) / sizeof(pads[0]); p++) {
@@ -271,6 +272,60 @@ static void test_first_rows_are_waited_for_and_then_followed(void **state)
     client_close(&first);
     client_close(&next);
     client_close(&now);
+    kit_free(kit);
+}
+
+/* Until then the rows are ahead of every position that a client could be told. */
+static void test_nobody_is_up_to_date_before_the_stream_has_come_to_the_snapshot(void **state)
+{
+    static const char *const rows[] = {"{\"key\":\"1\"}"};
+    struct kit *kit = kit_new_pending();
+    struct client next, live, now;
+
+    (void)state;
+    kit_snapshot_at(kit, rows, 1, 100);
+    client_open(&next, kit);
+    client_open(&live, kit);
+    client_open(&now, kit);
+    client_ask(&next, "GET", "handle=%s&offset=0_0", "");
+    client_ask(&live, "GET", LIVE, "");
+    client_ask(&now, "GET", "offset=now", "");
+    publish(kit->store, 98);
+    client_hear(&next);
+    client_hear(&live);
+    client_hear(&now);
+    assert_int_equal(next.heard.len + live.heard.len + now.heard.len, 0);
+    publish(kit->store, 99);
+    client_hear_until(&next, "\"global_last_seen_lsn\":\"99\"");
+    client_hear_until(&now, "\"global_last_seen_lsn\":\"99\"");
+    kit_commit(kit, 150, 1, 0);
+    client_hear_until(&live, "\"global_last_seen_lsn\":\"150\"");
+    client_close(&next);
+    client_close(&live);
+    client_close(&now);
+    kit_free(kit);
+}
+
+static void
+test_changes_before_the_stream_has_come_to_the_snapshot_do_not_end_the_catching_up(void **state)
+{
+    struct kit *kit = kit_new_pending();
+    struct client c;
+
+    (void)state;
+    kit_snapshot_at(kit, NULL, 0, 100);
+    kit_commit(kit, 50, 1, 0);
+    client_open(&c, kit);
+    client_ask(&c, "GET", "handle=%s&offset=0_inf", "");
+    client_hear_until(&c, "\"last\":true}}]");
+    assert_true(slice_is(client_header(&c, "electric-offset"), "50_0"));
+    assert_false(client_has(&c, "up-to-date"));
+    buf_clear(&c.heard);
+    kit->site.snapshot_ms = 20;
+    client_ask(&c, "GET", "handle=%s&offset=50_0", "");
+    client_hear_until(&c, "\r\n\r\n[]");
+    assert_false(client_has(&c, "up-to-date"));
+    client_close(&c);
     kit_free(kit);
 }
 
@@ -532,6 +587,9 @@ int main(void)
         cmocka_unit_test(test_bridge_that_is_behind_its_clients_answers_503),
         cmocka_unit_test(test_offset_beyond_the_end_is_served_when_the_log_gets_there),
         cmocka_unit_test(test_first_rows_are_waited_for_and_then_followed),
+        cmocka_unit_test(test_nobody_is_up_to_date_before_the_stream_has_come_to_the_snapshot),
+        cmocka_unit_test(
+            test_changes_before_the_stream_has_come_to_the_snapshot_do_not_end_the_catching_up),
         cmocka_unit_test(test_shape_that_ends_before_it_has_rows_is_to_be_asked_for_again),
         cmocka_unit_test(test_end_of_a_log_wakes_who_waits),
         cmocka_unit_test(test_silent_stream_says_that_it_is_alive_and_then_ends),
