@@ -155,6 +155,32 @@ static void test_events_are_the_messages_whatever_their_sizes(void **state)
     }
 }
 
+/* The last stretch of the first one fills its round: its end has nothing more to put. */
+static void test_events_go_on_behind_a_large_batch_that_ends_with_its_round(void **state)
+{
+    const size_t stretch = 16 * 1024;
+    struct kit *kit = kit_new();
+    struct client c;
+    struct buf message;
+    size_t pad = SHAPE_SMALL;
+
+    (void)state;
+    buf_init(&message, BUF_NO_LIMIT);
+    for (;; pad++) {
+        buf_clear(&message);
+        kit_message(&message, 100, 0, pad);
+        if (message.len % stretch == 0)
+            break;
+    }
+    kit_commit(kit, 100, 2, pad);
+    client_open(&c, kit);
+    client_ask(&c, "GET", SSE, "");
+    client_hear_until(&c, "\"global_last_seen_lsn\":\"100\"");
+    client_close(&c);
+    buf_release(&message);
+    kit_free(kit);
+}
+
 static void test_long_poll_without_news_ends_with_nothing_new(void **state)
 {
     struct kit *kit = kit_new();
@@ -582,6 +608,7 @@ int main(void)
         cmocka_unit_test(test_commit_wakes_all_who_wait_with_one_body),
         cmocka_unit_test(test_request_that_waits_costs_less_than_a_kilobyte),
         cmocka_unit_test(test_events_are_the_messages_whatever_their_sizes),
+        cmocka_unit_test(test_events_go_on_behind_a_large_batch_that_ends_with_its_round),
         cmocka_unit_test(test_long_poll_without_news_ends_with_nothing_new),
         cmocka_unit_test(test_long_poll_that_ends_while_postgres_is_away_is_503),
         cmocka_unit_test(test_bridge_that_is_behind_its_clients_answers_503),
