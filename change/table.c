@@ -102,7 +102,7 @@ bool table_column_same(const struct table_column *a, const struct table_column *
            a->typmod == b->typmod && a->basetypid == b->basetypid && a->ndims == b->ndims &&
            a->pk_index == b->pk_index && a->generated == b->generated &&
            a->collation_is_c == b->collation_is_c && a->ctype_is_c == b->ctype_is_c &&
-           a->collation_deterministic == b->collation_deterministic;
+           a->collation_deterministic == b->collation_deterministic && a->collation == b->collation;
 }
 
 bool table_same(const struct table *a, const struct table *b)

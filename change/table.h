@@ -48,6 +48,7 @@ struct table_column {
     bool collation_is_c; /* orders as bytes do (C, POSIX, C.UTF-8); false without a collation */
     bool ctype_is_c;     /* upper() and lower() touch ASCII alone (C, POSIX) */
     bool collation_deterministic; /* equal only if the bytes are; true without a collation */
+    uint32_t collation;           /* pg_attribute.attcollation; 100: the database's own; 0: none */
 };
 
 struct table {

@@ -104,7 +104,7 @@ static struct expr *folded(struct typing *t, const struct expr *expr, const stru
     struct expr *constant = expr_const(t, expr->type, *value, expr->location);
 
     if (constant) {
-        constant->collation = expr->collation;
+        take_collation(constant, expr);
         constant->had_column = expr_has_column(expr);
     }
     return constant;
@@ -203,7 +203,9 @@ static struct expr *cast_node(struct typing *t, struct expr *arg, int type, int 
     expr->style = CALL_CAST;
     expr->name = "cast";
     if (pgtype_has_collation(type))
-        expr->collation = arg->collation != COLLATION_NONE ? arg->collation : COLLATION_DEFAULT;
+        take_collation(expr, arg);
+    if (pgtype_has_collation(type) && expr->collation == COLLATION_NONE)
+        expr->collation = COLLATION_DEFAULT;
     return expr_fold(t, expr);
 }
 
@@ -291,21 +293,40 @@ int common_type(struct expr *const *exprs, size_t n)
 
 /* ---- collations -------------------------------------------------------- */
 
-bool merge_collations(struct typing *t, struct expr *expr)
+void take_collation(struct expr *expr, const struct expr *from)
 {
-    enum collation merged = COLLATION_NONE;
+    expr->collation = from->collation;
+    expr->collated_by = from->collated_by;
+}
 
+/* One more argument's: what is written wins, then a column's own, then the database's (Postgres's
+ * documentation, "Collation Support"). */
+static void merge_collation(struct expr *expr, const struct expr *arg)
+{
+    bool decided = expr->collation >= COLLATION_CONFLICT;
+
+    if (arg->collation == COLLATION_NONE)
+        return;
+    if (arg->collation == COLLATION_EXPLICIT || expr->collation == COLLATION_NONE)
+        take_collation(expr, arg);
+    else if (decided || expr->collated_by == arg->collated_by)
+        expr->collation = arg->collation > expr->collation ? arg->collation : expr->collation;
+    else if (expr->collated_by == 0 || arg->collation == COLLATION_CONFLICT)
+        take_collation(expr, arg);
+    else if (arg->collated_by != 0)
+        expr->collation = COLLATION_CONFLICT;
+}
+
+void merge_collations(struct expr *expr)
+{
+    expr->collation = COLLATION_NONE;
+    expr->collated_by = 0;
     for (uint32_t i = 0; i < expr->nargs; i++) {
-        enum collation c = expr->args[i] ? (enum collation)expr->args[i]->collation : merged;
-
-        if (c > merged)
-            merged = c;
+        if (expr->args[i])
+            merge_collation(expr, expr->args[i]);
     }
-    (void)t;
-    if (merged == COLLATION_NONE && pgtype_has_collation(expr->type))
-        merged = COLLATION_DEFAULT;
-    expr->collation = (uint8_t)merged;
-    return true;
+    if (expr->collation == COLLATION_NONE && pgtype_has_collation(expr->type))
+        expr->collation = COLLATION_DEFAULT;
 }
 
 /* Postgres knows the collation; here it must not be folded. */
@@ -317,6 +338,12 @@ static bool leave_to_server(const struct typing *t, struct expr *expr)
 
 bool collation_allows_equality(struct typing *t, struct expr *expr)
 {
+    if (expr->collation == COLLATION_CONFLICT) {
+        typing_error(t, expr->location,
+                     "could not determine which collation to use for string comparison");
+        err_hint(t->err, "write COLLATE \"C\" behind one of the columns");
+        return false;
+    }
     if (expr->collation != COLLATION_LOOSE || leave_to_server(t, expr))
         return true;
     typing_error(t, expr->location,

@@ -38,8 +38,9 @@ enum collation {
     COLLATION_NONE,     /* not text */
     COLLATION_DEFAULT,  /* the database's own: deterministic, its order unknown here */
     COLLATION_C,        /* by bytes */
-    COLLATION_BYTES_EQ, /* another deterministic one, or several: equality is by bytes */
+    COLLATION_BYTES_EQ, /* another deterministic one: equality is by bytes */
     COLLATION_LOOSE,    /* nondeterministic */
+    COLLATION_CONFLICT, /* columns of different ones: Postgres does not compare by any */
     COLLATION_EXPLICIT, /* COLLATE "C" was written */
 };
 
@@ -68,16 +69,17 @@ struct expr {
     enum expr_kind kind;
     uint8_t type; /* as in pgtype.h */
     uint8_t collation;
-    uint8_t op;       /* COMPARE, ANY: enum cmp_op. GREATEST: CMP_LT for LEAST */
-    bool negated;     /* NOT of a test; IS NOT DISTINCT FROM */
-    bool all;         /* ANY: ALL */
-    bool takes_nulls; /* CALL */
-    bool had_column;  /* CONST: folded from what looked at a column */
-    uint8_t style;    /* CALL */
-    bool by_server;   /* only Postgres can compute it; not in the clause of a shape */
-    int location;     /* in the text given to the parser, prefix included */
-    int column;       /* COLUMN: the table's; BOOL_TEST: the tri it asks for */
-    uint32_t param;   /* CONST of unknown type: $param, or 0 */
+    uint8_t op;           /* COMPARE, ANY: enum cmp_op. GREATEST: CMP_LT for LEAST */
+    bool negated;         /* NOT of a test; IS NOT DISTINCT FROM */
+    bool all;             /* ANY: ALL */
+    bool takes_nulls;     /* CALL */
+    bool had_column;      /* CONST: folded from what looked at a column */
+    uint8_t style;        /* CALL */
+    bool by_server;       /* only Postgres can compute it; not in the clause of a shape */
+    int location;         /* in the text given to the parser, prefix included */
+    int column;           /* COLUMN: the table's; BOOL_TEST: the tri it asks for */
+    uint32_t collated_by; /* a column's collation other than the database's own, or 0 */
+    uint32_t param;       /* CONST of unknown type: $param, or 0 */
     uint32_t nargs;
     struct expr **args;
     const char *name; /* CALL, ANY of a call: the operator's or function's */

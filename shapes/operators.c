@@ -26,7 +26,7 @@ static struct expr *call_node(struct typing *t, func_cb *fn, const char *name,
     expr->style = (uint8_t)style;
     if (nargs)
         memcpy(expr->args, args, nargs * sizeof(*args));
-    merge_collations(t, expr);
+    merge_collations(expr);
     return expr;
 }
 
@@ -153,7 +153,7 @@ static struct expr *compare_node(struct typing *t, enum cmp_op op, struct signat
     expr->op = (uint8_t)op;
     expr->args[0] = args[0];
     expr->args[1] = args[1];
-    merge_collations(t, expr);
+    merge_collations(expr);
     if (!collation_allows_equality(t, expr) ||
         (op > CMP_NE && !collation_allows_order(t, expr, "the order of text")))
         return NULL;
@@ -331,7 +331,7 @@ struct expr *any_expr(struct typing *t, const char *name, struct expr *left, str
     if (!one)
         return NULL;
     one->value.null = true;
-    one->collation = right->collation;
+    take_collation(one, right);
     struct expr *each = operator_node(t, name, left, one, location);
     if (!each)
         return NULL;

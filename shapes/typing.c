@@ -6,6 +6,8 @@
 
 #include <stdio.h>
 
+#define COLLATION_OF_DATABASE 100 /* pg_collation.oid of "default" */
+
 static yyjson_val *get(yyjson_val *fields, const char *name)
 {
     return yyjson_obj_get(fields, name);
@@ -117,6 +119,11 @@ static uint8_t column_collation(int type, const struct table_column *col)
     return col->collation_is_c || pgtype_elem(type) == PG_NAME ? COLLATION_C : COLLATION_BYTES_EQ;
 }
 
+static uint32_t own_collation(const struct table_column *col)
+{
+    return col->collation == COLLATION_OF_DATABASE ? 0 : col->collation;
+}
+
 /* The name as it was written, dots between its parts. */
 static void put_reference(yyjson_val *parts, struct buf *out)
 {
@@ -152,6 +159,7 @@ static struct expr *type_column(struct typing *t, yyjson_val *fields)
         return NULL;
     expr->column = column;
     expr->collation = column_collation(type, &t->table->cols[column]);
+    expr->collated_by = own_collation(&t->table->cols[column]);
     return expr;
 }
 
@@ -347,7 +355,7 @@ static struct expr *type_array_of(struct typing *t, yyjson_val *fields, int elem
             return NULL;
     }
     if (expr)
-        merge_collations(t, expr);
+        merge_collations(expr);
     return expr_fold(t, expr);
 }
 
@@ -431,7 +439,7 @@ static struct expr *type_indirection(struct typing *t, yyjson_val *fields)
     if (!expr || !subscripts(t, list, slice, expr->args + 1))
         return NULL;
     expr->args[0] = arg;
-    expr->collation = arg->collation;
+    take_collation(expr, arg);
     return expr_fold(t, expr);
 }
 
@@ -478,7 +486,7 @@ static struct expr *same_type_node(struct typing *t, enum expr_kind kind, yyjson
             return NULL;
     }
     if (expr)
-        merge_collations(t, expr);
+        merge_collations(expr);
     return expr;
 }
 

@@ -78,8 +78,9 @@ struct expr *coerce_unknown(struct typing *t, struct expr *expr);
 /* The type that all can be cast to (Postgres's rules for UNION, CASE and the like); -1: none. */
 int common_type(struct expr *const *exprs, size_t n);
 
-/* The collation of an operation on these; false when two are written that differ. */
-bool merge_collations(struct typing *t, struct expr *expr);
+/* The collation of an operation on its arguments. */
+void merge_collations(struct expr *expr);
+void take_collation(struct expr *expr, const struct expr *from);
 /* Whether text may be compared so here; sets the error. */
 bool collation_allows_equality(struct typing *t, struct expr *expr);
 bool collation_allows_order(struct typing *t, struct expr *expr, const char *what);

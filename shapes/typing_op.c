@@ -70,7 +70,7 @@ static struct expr *in_array(struct typing *t, struct expr *const *all, uint32_t
             return NULL;
     }
     if (arr)
-        merge_collations(t, arr);
+        merge_collations(arr);
     return expr_fold(t, arr);
 }
 

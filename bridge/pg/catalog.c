@@ -42,7 +42,7 @@ static const char columns_sql[] =
     "       a.attcollation <> 0 AND (loc.provider = 'b' OR loc.provider = 'c' AND loc.collate IN"
     "         ('C', 'POSIX', 'C.UTF-8', 'C.utf8')),"
     "       a.attcollation <> 0 AND loc.provider = 'c' AND loc.ctype IN ('C', 'POSIX'),"
-    "       coalesce(coll.collisdeterministic, true), a.xmin"
+    "       coalesce(coll.collisdeterministic, true), a.xmin, a.attcollation"
     "  FROM pg_attribute a"
     "  JOIN pg_class c ON c.oid = a.attrelid"
     "  JOIN pg_type t ON t.oid = a.atttypid"
@@ -85,6 +85,7 @@ enum {
     COL_CTYPE_C,
     COL_DETERMINISTIC,
     COL_STAMP,
+    COL_COLLATION,
 };
 
 static void read_column(const struct pg_result *res, int row, struct table *table)
@@ -112,6 +113,7 @@ static void read_column(const struct pg_result *res, int row, struct table *tabl
         .ctype_is_c = pg_bool(res, row, COL_CTYPE_C),
         .collation_deterministic = pg_bool(res, row, COL_DETERMINISTIC),
         .stamp = pg_oid(res, row, COL_STAMP),
+        .collation = pg_oid(res, row, COL_COLLATION),
     };
     table->npk = (uint16_t)(table->npk + (col->pk_index >= 0));
 }

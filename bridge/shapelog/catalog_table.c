@@ -7,7 +7,7 @@
  */
 #include "shapelog/catalog.h"
 
-#define TABLE_VERSION 2u
+#define TABLE_VERSION 3u
 
 enum column_flag {
     COLUMN_NOT_NULL = 1,
@@ -45,6 +45,7 @@ static void put_column(const struct table_column *col, struct buf *out)
     buf_put_u16(out, (uint16_t)col->ndims);
     buf_put_u16(out, (uint16_t)col->pk_index);
     buf_put_u32(out, col->stamp);
+    buf_put_u32(out, col->collation);
     buf_put_u8(out, (uint8_t)((col->not_null ? COLUMN_NOT_NULL : 0) |
                               (col->generated ? COLUMN_GENERATED : 0) |
                               (col->in_identity ? COLUMN_IN_IDENTITY : 0) |
@@ -69,6 +70,7 @@ static void read_column(struct reader *r, struct arena *arena, struct table_colu
     col->ndims = (int16_t)reader_u16(r);
     col->pk_index = (int16_t)reader_u16(r);
     col->stamp = reader_u32(r);
+    col->collation = reader_u32(r);
 
     uint8_t flags = reader_u8(r);
     col->not_null = flags & COLUMN_NOT_NULL;

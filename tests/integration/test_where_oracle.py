@@ -99,6 +99,7 @@ def columns():
     yield "bpchar_c", 'char(4) COLLATE "C"', "bpchar", (True, True)
     yield "text_arr_c", 'text[] COLLATE "C"', "text[]", (True, True)
     yield "text_icu", 'text COLLATE "und-x-icu"', "icu", (False, True)
+    yield "text_fr", 'text COLLATE "fr-x-icu"', "icu", (False, True)
     yield "text_loose", "text COLLATE public.loose", "loose", (False, False)
     yield "mood", "public.mood", "enum", (False, True)
     yield "small_int", "public.small_int", "domain", (False, True)
@@ -407,6 +408,9 @@ class Generator:
             "small_int = ANY (int4_arr_1)", "'a' || docb::text = 'a{}'", "text_1 || docb <> ''",
             "mood::text = 'ok'", "mood::text IN ('ok', 'sad')", "small_int + 1 = 2",
             "docb::text = '{}'", "text_icu = 'abc'", "text_icu <> text_1", "text_icu LIKE 'a_'",
+            "text_icu = text_fr", "text_fr <> text_c", "text_icu IN ('abc', text_fr)",
+            "coalesce(text_icu, text_fr) IS NULL", "coalesce(text_icu, text_fr) = 'abc'",
+            'text_icu COLLATE "C" = text_fr', "text_c < text_1", "text_c || text_1 > 'b'",
             'text_loose COLLATE "C" = \'abc\'', "'1' = '1'", "'a' || 'b' = 'ab'", "NULL IS NULL",
             "NULL", "true", "bool_1", "1 + 1 = 2", "int4_1::bool", "bool_1::int4 = 1",
             "int4_arr_1[1][2] = 2", "int4_arr_1[1:1][2:2] = '{{2}}'", "int4_arr_1[1:2][1] IS NULL",
@@ -482,16 +486,17 @@ class Oracle:
         self.cursor.execute("""
             SELECT a.attname, t.oid, t.typname, t.typtype,
                    CASE WHEN t.typtype = 'd' THEN b.oid ELSE t.oid END,
-                   CASE WHEN t.typtype = 'd' THEN b.typelem ELSE t.typelem END
+                   CASE WHEN t.typtype = 'd' THEN b.typelem ELSE t.typelem END, a.attcollation
             FROM pg_attribute a JOIN pg_type t ON t.oid = atttypid
                  LEFT JOIN pg_type b ON b.oid = t.typbasetype
             WHERE attrelid = 'public.t'::regclass AND attnum > 0 ORDER BY attnum""")
         self.columns = []
-        for name, oid, typname, typtype, base, elem in self.cursor.fetchall():
+        for name, oid, typname, typtype, base, elem, collation in self.cursor.fetchall():
             is_c, deterministic = flags.get(name, (False, True))
             self.columns.append({"name": name, "typid": oid, "typname": typname, "class": typtype,
                                  "basetypid": base, "elemtypid": elem, "collation_is_c": is_c,
-                                 "collation_deterministic": deterministic})
+                                 "collation_deterministic": deterministic,
+                                 "collation": collation})
         self.rows = self.stream_text()
 
     def stream_text(self):

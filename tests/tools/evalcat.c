@@ -2,7 +2,7 @@
  * Evaluates where clauses for the oracle test: reads lines of JSON
  *
  *     {"columns": [{"name", "typid", "typname", "class", "basetypid", "elemtypid",
- *                   "collation_is_c", "collation_deterministic"}...],
+ *                   "collation_is_c", "collation_deterministic", "collation"}...],
  *      "where": "...", "params": ["..."], "rows": [["text", null]...]}
  *
  * and answers each with one of
@@ -51,6 +51,7 @@ static struct table *read_table(yyjson_val *columns)
         col->basetypid = u32_of(c, "basetypid");
         col->elemtypid = u32_of(c, "elemtypid");
         col->pk_index = -1;
+        col->collation = u32_of(c, "collation");
         col->collation_is_c = yyjson_get_bool(yyjson_obj_get(c, "collation_is_c"));
         col->collation_deterministic =
             yyjson_get_bool(yyjson_obj_get(c, "collation_deterministic"));

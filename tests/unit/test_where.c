@@ -72,6 +72,28 @@ static void test_text_compares_by_bytes_where_that_is_exact(void **state)
     KIT_CHECK(cases);
 }
 
+/* As Postgres derives them: what is written, then a column's own, then the database's. */
+static void test_columns_of_different_collations_are_not_compared(void **state)
+{
+#define CONFLICT "could not determine which collation to use for string comparison"
+    static const struct kit_case cases[] = {
+        {"french = german", "refused: At location 7: " CONFLICT},
+        {"french <> bytewise", "refused: At location 7: " CONFLICT},
+        {"french in ('x', german)", "refused: At location 7: " CONFLICT},
+        {"coalesce(none::text, french, german) = 'abc'", "refused: At location 37: " CONFLICT},
+        {"french collate \"C\" = german and french = german collate \"C\"", "true"},
+        {"french = french and french = locale and locale = german and french = 'abc'", "true"},
+        {"coalesce(french, german) is not null", "true"},
+        {"bytewise < locale || 'd' and bytewise < 'b'", "true"},
+        {"french < locale", "refused: At location 7: the order of text depends on the collation, "
+                            "which has to be \"C\" here"},
+    };
+
+    (void)state;
+    KIT_CHECK(cases);
+#undef CONFLICT
+}
+
 static void test_like_goes_by_characters_and_escapes(void **state)
 {
     static const struct kit_case cases[] = {
@@ -513,6 +535,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_operators_give_what_postgres_gives),
         cmocka_unit_test(test_text_compares_by_bytes_where_that_is_exact),
+        cmocka_unit_test(test_columns_of_different_collations_are_not_compared),
         cmocka_unit_test(test_like_goes_by_characters_and_escapes),
         cmocka_unit_test(test_dates_and_intervals_add_as_calendars_do),
         cmocka_unit_test(test_arrays_keep_bounds_and_nulls),

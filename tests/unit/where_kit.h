@@ -24,35 +24,39 @@ struct kit_column {
     const char *typname, *text; /* text: the row's value */
     enum type_class class;
     bool is_c, loose;
+    uint32_t collation; /* 0: the database's own, or none */
 };
 
 static const struct kit_column kit_columns[] = {
-    {"b", 16, "bool", "t", TYPE_BASE, false, false},
-    {"i2", 21, "int2", "7", TYPE_BASE, false, false},
-    {"i4", 23, "int4", "42", TYPE_BASE, false, false},
-    {"i8", 20, "int8", "9223372036854775807", TYPE_BASE, false, false},
-    {"f4", 700, "float4", "0.1", TYPE_BASE, false, false},
-    {"f8", 701, "float8", "1.5", TYPE_BASE, false, false},
-    {"num", 1700, "numeric", "1.50", TYPE_BASE, false, false},
-    {"s", 25, "text", "abc", TYPE_BASE, true, false},
-    {"locale", 25, "text", "abc", TYPE_BASE, false, false},
-    {"loose", 25, "text", "abc", TYPE_BASE, false, true},
-    {"v", 1043, "varchar", "abc", TYPE_BASE, true, false},
-    {"pad", 1042, "bpchar", "ab   ", TYPE_BASE, true, false},
-    {"bytes", 17, "bytea", "\\x00ff", TYPE_BASE, false, false},
-    {"day", 1082, "date", "2024-02-29", TYPE_BASE, false, false},
-    {"clock", 1083, "time", "12:34:56.5", TYPE_BASE, false, false},
-    {"ts", 1114, "timestamp", "2024-01-31 12:00:00", TYPE_BASE, false, false},
-    {"tz", 1184, "timestamptz", "2024-01-31 12:00:00+00", TYPE_BASE, false, false},
-    {"iv", 1186, "interval", "P1M", TYPE_BASE, false, false},
-    {"id", 2950, "uuid", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", TYPE_BASE, false, false},
-    {"ints", 1007, "_int4", "{1,2,NULL}", TYPE_BASE, false, false},
-    {"texts", 1009, "_text", "{a,b}", TYPE_BASE, true, false},
-    {"doc", 114, "json", "{\"a\":1}", TYPE_BASE, false, false},
-    {"mood", 90001, "mood", "ok", TYPE_ENUM, false, false},
-    {"row", 90002, "pair", "(1,2)", TYPE_COMPOSITE, false, false},
-    {"net", 869, "inet", "127.0.0.1", TYPE_BASE, false, false},
-    {"none", 23, "int4", NULL, TYPE_BASE, false, false},
+    {"b", 16, "bool", "t", TYPE_BASE, false, false, 0},
+    {"i2", 21, "int2", "7", TYPE_BASE, false, false, 0},
+    {"i4", 23, "int4", "42", TYPE_BASE, false, false, 0},
+    {"i8", 20, "int8", "9223372036854775807", TYPE_BASE, false, false, 0},
+    {"f4", 700, "float4", "0.1", TYPE_BASE, false, false, 0},
+    {"f8", 701, "float8", "1.5", TYPE_BASE, false, false, 0},
+    {"num", 1700, "numeric", "1.50", TYPE_BASE, false, false, 0},
+    {"s", 25, "text", "abc", TYPE_BASE, true, false, 0},
+    {"locale", 25, "text", "abc", TYPE_BASE, false, false, 0},
+    {"loose", 25, "text", "abc", TYPE_BASE, false, true, 0},
+    {"v", 1043, "varchar", "abc", TYPE_BASE, true, false, 0},
+    {"pad", 1042, "bpchar", "ab   ", TYPE_BASE, true, false, 0},
+    {"bytes", 17, "bytea", "\\x00ff", TYPE_BASE, false, false, 0},
+    {"day", 1082, "date", "2024-02-29", TYPE_BASE, false, false, 0},
+    {"clock", 1083, "time", "12:34:56.5", TYPE_BASE, false, false, 0},
+    {"ts", 1114, "timestamp", "2024-01-31 12:00:00", TYPE_BASE, false, false, 0},
+    {"tz", 1184, "timestamptz", "2024-01-31 12:00:00+00", TYPE_BASE, false, false, 0},
+    {"iv", 1186, "interval", "P1M", TYPE_BASE, false, false, 0},
+    {"id", 2950, "uuid", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", TYPE_BASE, false, false, 0},
+    {"ints", 1007, "_int4", "{1,2,NULL}", TYPE_BASE, false, false, 0},
+    {"texts", 1009, "_text", "{a,b}", TYPE_BASE, true, false, 0},
+    {"doc", 114, "json", "{\"a\":1}", TYPE_BASE, false, false, 0},
+    {"mood", 90001, "mood", "ok", TYPE_ENUM, false, false, 0},
+    {"row", 90002, "pair", "(1,2)", TYPE_COMPOSITE, false, false, 0},
+    {"net", 869, "inet", "127.0.0.1", TYPE_BASE, false, false, 0},
+    {"bytewise", 25, "text", "abc", TYPE_BASE, true, false, 950},
+    {"french", 25, "text", "abc", TYPE_BASE, false, false, 12345},
+    {"german", 25, "text", "abc", TYPE_BASE, false, false, 12346},
+    {"none", 23, "int4", NULL, TYPE_BASE, false, false, 0},
 };
 
 #define KIT_NCOLUMNS (sizeof(kit_columns) / sizeof(kit_columns[0]))
@@ -82,6 +86,7 @@ static inline struct table *kit_table(void)
             .basetypname = slice_of(k->typname),
             .pk_index = -1,
             .collation_is_c = k->is_c,
+            .collation = k->collation,
             .collation_deterministic = !k->loose,
         };
     }
