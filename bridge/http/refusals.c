@@ -25,14 +25,23 @@ static int64_t as_time(const void *value)
     return (int64_t)(uintptr_t)value - 1;
 }
 
+/* Not before the oldest of them is: whoever asks at the limit must cost little. */
 static void forget_old(struct refusals *refusals, int64_t now_ms)
 {
     struct u64map kept = {0};
     struct u64map_slot *slot;
 
+    if (now_ms - refusals->oldest < refusals->interval_ms)
+        return;
+    refusals->oldest = now_ms;
     for (size_t at = 0; (slot = u64map_next(&refusals->ended, &at));) {
-        if (now_ms - as_time(slot->value) < refusals->interval_ms)
-            u64map_set(&kept, slot->key, slot->value);
+        int64_t ended = as_time(slot->value);
+
+        if (now_ms - ended >= refusals->interval_ms)
+            continue;
+        u64map_set(&kept, slot->key, slot->value);
+        if (ended < refusals->oldest)
+            refusals->oldest = ended;
     }
     u64map_release(&refusals->ended);
     refusals->ended = kept;

@@ -18,6 +18,7 @@ struct refusals {
     pthread_mutex_t mutex;
     int64_t interval_ms;
     struct u64map ended; /* hash of the identity -> when its log was ended */
+    int64_t oldest;      /* nothing in the map is older */
 };
 
 void refusals_init(struct refusals *refusals, int64_t interval_ms);
