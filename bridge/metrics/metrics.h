@@ -63,7 +63,7 @@ enum { METRIC_NERRORS = 0 ERR_MAP(METRIC_ONE_) };
     X(HTTP_BYTES_SENT, "http_bytes_sent_total", NULL, 1, "Bytes sent to HTTP clients.")
 
 #define METRIC_LEVELS(X)                                                                           \
-    X(CLIENTS, "clients", NULL, 1, "Clients that follow shapes live at the moment.")               \
+    X(CLIENTS, "clients", NULL, 1, "Replicas that follow shapes live at the moment (/v1/sync).")   \
     X(HTTP_CONNECTIONS, "http_connections", NULL, 1, "HTTP connections that are open.")
 
 enum metric_form {
@@ -90,6 +90,8 @@ enum metric_form {
     X(SLOT_RETAINED_BYTES, PLAIN, "slot_retained_bytes", NULL, 1,                                  \
       "WAL that the server keeps because of the slot.")                                            \
     X(SHAPES, PLAIN, "shapes", NULL, 1, "Shapes that are kept.")                                   \
+    X(SHAPE_REQUESTS, PLAIN, "shape_requests", NULL, 1,                                            \
+      "Requests to /v1/shape that wait for changes or are being answered.")                        \
     X(LOG_SEGMENT_BYTES, PLAIN, "log_segment_bytes", NULL, 1,                                      \
       "Size of the shape log's segment files.")                                                    \
     X(LOG_SNAPSHOT_BYTES, PLAIN, "log_snapshot_bytes", NULL, 1,                                    \

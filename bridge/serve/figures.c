@@ -65,6 +65,8 @@ static void collect_http(const struct bridge *b)
     total(METRIC_HTTP_BYTES_SENT, 0, atomic_load(&m->bytes_sent));
     metric_move(METRIC_CLIENTS,
                 (int64_t)atomic_load(&b->clients) - metric_level_value(METRIC_CLIENTS));
+    metric_set(METRIC_SHAPE_REQUESTS,
+               atomic_load(&b->shapes.initial) + atomic_load(&b->shapes.existing));
     metric_move(METRIC_HTTP_CONNECTIONS,
                 (int64_t)atomic_load(&m->open) - metric_level_value(METRIC_HTTP_CONNECTIONS));
 }

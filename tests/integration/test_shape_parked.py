@@ -37,6 +37,10 @@ def connections(bridge):
     return bridge.metrics()["tombolo_http_connections"]
 
 
+def parked(bridge):
+    return bridge.metrics()["tombolo_shape_requests"]
+
+
 class Crowd:
     """Connections that each wait for the next change behind `offset`."""
 
@@ -122,10 +126,10 @@ def test_all_of_five_thousand_get_the_change_and_each_costs_little(items, bridge
             assert count == PARKED and b'"id":"%d"' % n in body and b"up-to-date" in body
             reader.catch_up()
             many.ask()
-        items.sql("INSERT INTO items VALUES (3, 'x')")
-        wait_for(lambda: reader.catch_up() and len(reader.rows()) == 4, 10)
+        wait_for(lambda: parked(bridge) == PARKED, 30, "all to wait")
         grown = rss(bridge.process) - before
         assert grown / PARKED < KB, f"{grown / PARKED:.0f} bytes a client"
+        items.sql("INSERT INTO items VALUES (3, 'x')")
         ((_, count),) = many.answers().items()
         assert count == PARKED
 
