@@ -18,6 +18,7 @@ if(TOMBOLO_BRIDGE)
   package(inih inih)
   package(deflate libdeflate)
   package(zstd libzstd)
+  package(crypto libcrypto)
   # libpg_query has no pkg-config file.
   find_library(PG_QUERY_LIBRARY pg_query REQUIRED)
   find_path(PG_QUERY_INCLUDE pg_query.h REQUIRED)

@@ -1,0 +1,14 @@
+# Tokens. The tests sign what the room verifies, so they use OpenSSL too.
+if(TOMBOLO_BRIDGE)
+  function(token_test name)
+    unit(${name} USES token package_crypto)
+  endfunction()
+
+  token_test(token)
+  token_test(token_attacks)
+  token_test(token_claims)
+  token_test(token_keys)
+  token_test(token_threads)
+  fuzz(token USES token package_crypto)
+  fuzz(jwks USES token package_crypto)
+endif()
