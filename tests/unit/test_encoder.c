@@ -556,7 +556,8 @@ static void *asker_main(void *arg)
     return NULL;
 }
 
-/* Kept are three of the bodies, of some 500 bytes; the end comes when half the questions are answered. */
+/* Kept are three of the bodies, of some 500 bytes; the end comes when half the questions are
+ * answered. */
 static void test_every_question_is_answered_once_while_bodies_come_and_go_and_it_stops(void **state)
 {
     struct crowd_asker askers[ASKERS] = {0};

@@ -467,8 +467,8 @@ static int tear_down(void **state)
     return 0;
 }
 
-/* Messages at ops 0, 2, ... with `pad` more bytes each. */
-static void put_rows(struct fixture *f, lsn_t lsn, unsigned rows, unsigned pad)
+/* Messages at ops 0, 2, ... with `pad` more bytes each; committed, not published. */
+static void commit_rows(struct fixture *f, lsn_t lsn, unsigned rows, unsigned pad)
 {
     struct buf text;
 
@@ -480,6 +480,11 @@ static void put_rows(struct fixture *f, lsn_t lsn, unsigned rows, unsigned pad)
         buf_release(&text);
     }
     commit(f->store, lsn);
+}
+
+static void put_rows(struct fixture *f, lsn_t lsn, unsigned rows, unsigned pad)
+{
+    commit_rows(f, lsn, rows, pad);
     publish(f->store, lsn);
 }
 
@@ -547,6 +552,49 @@ static void test_nothing_above_upto_is_in_a_range(void **state)
     assert_true(range.at_end);
     assert_offset(log_end(f->log, 109), 100, 2);
     assert_offset(log_end(f->log, 99), 0, LOG_OP_INF);
+}
+
+static void test_nothing_that_is_not_published_is_in_a_range(void **state)
+{
+    struct fixture *f = *state;
+    struct log_range range;
+
+    put_rows(f, 100, 1, 10);
+    commit_rows(f, 110, 10, 1500);
+    range = range_after(f->store, f->log, LOG_OFFSET_BEGIN);
+    assert_offset(range.to, 100, 0);
+    assert_false(range.closed);
+    assert_true(range.at_end);
+    assert_offset(log_end(f->log, UINT64_MAX), 100, 0);
+    publish(f->store, 110);
+    assert_true(range_after(f->store, f->log, LOG_OFFSET_BEGIN).closed);
+    assert_offset(log_end(f->log, UINT64_MAX), 110, 18);
+}
+
+/* With the byte that follows it, a message of one less is as much as a chunk. */
+static void test_a_log_that_is_a_chunk_to_the_byte_is_closed(void **state)
+{
+    struct fixture *f = *state;
+    struct log_range range;
+    struct buf text;
+
+    for (size_t len = 4094; len <= 4095; len++) {
+        struct log *log = new_live_log(f->store, (unsigned)len, 90);
+
+        buf_init(&text, BUF_NO_LIMIT);
+        put_message(&text, len, 0, 0, 0);
+        size_t pad = len - text.len;
+
+        buf_clear(&text);
+        put_message(&text, len, 0, 0, (unsigned)pad);
+        assert_int_equal(text.len, len);
+        put(f->store, f->lane, len, log, buf_cstr(&text));
+        range = range_after(f->store, log, LOG_OFFSET_BEGIN);
+        assert_offset(range.to, len, 0);
+        assert_int_equal(range.closed, len == 4095);
+        buf_release(&text);
+        log_unref(log);
+    }
 }
 
 static void test_an_offset_beyond_the_end_has_an_empty_range(void **state)
@@ -625,6 +673,45 @@ static void test_folders_without_chunk_sizes_get_those_of_the_settings(void **st
     assert_offset(range_after(f->store, f->log, LOG_OFFSET_BEGIN).to, 100, 4);
 }
 
+/* More than what is gone through while the lock is held, within a chunk. */
+static void test_chunks_of_very_many_transactions_are_whole(void **state)
+{
+    enum { TRANSACTIONS = 40000, FIRST = 100000 };
+    struct shapelog_config config = {.sync_interval_ms = 1, .chunk_size = 3500000};
+    struct model model;
+    struct buf text;
+    char dir[64];
+    struct err err;
+
+    (void)state;
+    make_fast_folder(dir);
+    config.dir = dir;
+    struct shapelog *store = shapelog_open(&config, &err);
+    assert_non_null(store);
+    struct lane *lane = shapelog_lane_new(store);
+    struct log *log = new_live_log(store, 1, 90);
+
+    model_init(&model, config.chunk_size);
+    buf_init(&text, BUF_NO_LIMIT);
+    for (lsn_t lsn = FIRST; lsn < FIRST + TRANSACTIONS; lsn++) {
+        buf_clear(&text);
+        put_message(&text, lsn, 0, 0, 0);
+        model_add(&model, (struct log_offset){lsn, 0}, buf_slice(&text));
+        begin(store, lsn);
+        append(store, lane, buf_cstr(&text), 0, log);
+        commit(store, lsn);
+    }
+    publish(store, FIRST + TRANSACTIONS);
+    check_walk(store, log, &model, LOG_OFFSET_BEGIN);
+    assert_true(range_after(store, log, LOG_OFFSET_BEGIN).end > 16384);
+    buf_release(&text);
+    model_release(&model);
+    log_unref(log);
+    shapelog_lane_free(store, lane);
+    shapelog_close(store);
+    remove_folder(dir);
+}
+
 /* ---- taking runs apart ----------------------------------------------------------------------- */
 
 static void test_runs_come_apart_between_messages_only(void **state)
@@ -671,10 +758,13 @@ int main(void)
         TEST(test_a_chunk_ends_with_the_message_that_fills_it),
         TEST(test_a_range_stays_when_the_log_grows_after_it_was_planned),
         TEST(test_nothing_above_upto_is_in_a_range),
+        TEST(test_nothing_that_is_not_published_is_in_a_range),
+        TEST(test_a_log_that_is_a_chunk_to_the_byte_is_closed),
         TEST(test_an_offset_beyond_the_end_has_an_empty_range),
         TEST(test_an_offset_below_the_first_is_not_answered),
         TEST(test_a_log_that_ends_is_said_to_have_ended_while_it_is_read),
         TEST(test_folders_without_chunk_sizes_get_those_of_the_settings),
+        cmocka_unit_test(test_chunks_of_very_many_transactions_are_whole),
         cmocka_unit_test(test_runs_come_apart_between_messages_only),
         cmocka_unit_test(test_a_message_without_a_position_has_no_op),
     };
