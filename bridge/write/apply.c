@@ -1,0 +1,352 @@
+/*
+ * begin -> lock the replica's row -> where are we? -> role, claims -> a savepoint for each -> the
+ * bridge's own role again -> rejections, last id -> commit; and from the start until the request
+ * is used up.
+ */
+#include "write/apply.h"
+#include "base/logging.h"
+#include "write/mutation.h"
+#include "write/record.h"
+
+#include <libpq-fe.h>
+#include <string.h>
+#include <time.h>
+
+struct work {
+    struct pg_conn *conn;
+    const struct write_rules *rules;
+    const struct write_request *request;
+    const struct write_limits *limits;
+    struct arena *arena;
+    struct arena scratch; /* of one mutation */
+    struct write_outcome *outcome;
+    struct err *err;
+    int attempts;
+    size_t singly;  /* transactions before this one are not grouped: a commit of them failed */
+    ptrdiff_t lost; /* the one whose commit failed for good, or -1 */
+    struct write_refusal lost_why;
+};
+
+enum step {
+    STEP_ON,    /* the next group */
+    STEP_END,   /* the request is used up, or is not to be applied */
+    STEP_AGAIN, /* the same once more */
+    STEP_FAILED,
+};
+
+/* ---- errors ------------------------------------------------------------ */
+
+/* Ends the transaction, if there is one. */
+static void roll_back(struct work *w)
+{
+    struct err ignored;
+
+    if (PQtransactionStatus(w->conn) == PQTRANS_IDLE || !pg_alive(w->conn))
+        return;
+    if (!pg_run(w->conn, "ROLLBACK", &ignored))
+        log_warn("could not roll back a write", LOG_ERR(&ignored));
+}
+
+/* After w->err, whose transaction is lost. */
+static enum step failed(struct work *w)
+{
+    roll_back(w);
+    if (write_class_of(w->err) != WRITE_RETRY)
+        return STEP_FAILED;
+    if (++w->attempts >= w->limits->attempts)
+        return STEP_END;
+    /* Whoever was in our way gets through. */
+    nanosleep(&(struct timespec){0, (20L << (w->attempts < 5 ? w->attempts : 5)) * 1000000}, NULL);
+    return STEP_AGAIN;
+}
+
+static bool run(struct work *w, const char *sql)
+{
+    return pg_run(w->conn, sql, w->err);
+}
+
+/* ---- one transaction --------------------------------------------------- */
+
+static void reject(struct work *w, size_t i, int mutation, const struct write_refusal *why)
+{
+    struct write_result *result = &w->outcome->results[i];
+    size_t most = w->request->txns[i].nmutations + 1;
+
+    if (!result->rejections)
+        result->rejections = arena_calloc(w->arena, most, sizeof(*result->rejections));
+    result->rejections[result->nrejections++] = (struct write_rejection){
+        .mutation = mutation,
+        .code = slice_of(write_code_name(why->code)),
+        .sqlstate = arena_copy(w->arena, slice_of(why->err.sqlstate)),
+        .message = arena_copy(w->arena, slice_of(why->err.msg)),
+    };
+    w->outcome->schema_changed = w->outcome->schema_changed || write_is_schema_change(&why->err);
+}
+
+static enum write_ran run_mutation(struct work *w, const struct write_mutation *mutation,
+                                   struct write_refusal *why)
+{
+    enum write_ran ran = mutation_run(w->conn, w->rules, mutation, &w->scratch, why, w->err);
+
+    arena_reset(&w->scratch);
+    return ran;
+}
+
+/* What the constraints that were deferred say of the transaction so far. The next one's are
+ * deferred again. */
+static enum write_ran settle(struct work *w, struct write_refusal *why)
+{
+    if (run(w, "SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED;"
+               "RELEASE SAVEPOINT tombolo_write"))
+        return WRITE_RAN;
+    return mutation_failed(w->err, why);
+}
+
+static bool take_back(struct work *w)
+{
+    return run(w, "ROLLBACK TO SAVEPOINT tombolo_write; RELEASE SAVEPOINT tombolo_write");
+}
+
+/* The mutations [from, to) of a transaction in one savepoint; *at is the one that was refused. */
+static enum write_ran run_together(struct work *w, const struct write_txn *txn, size_t from,
+                                   size_t to, int *at, struct write_refusal *why)
+{
+    enum write_ran ran = WRITE_RAN;
+
+    if (!run(w, "SAVEPOINT tombolo_write"))
+        return WRITE_BROKEN;
+    for (size_t m = from; m < to && ran == WRITE_RAN; m++) {
+        *at = (int)m;
+        ran = run_mutation(w, &txn->mutations[m], why);
+    }
+    if (ran == WRITE_RAN) {
+        *at = to - from == 1 ? (int)from : WRITE_WHOLE;
+        ran = settle(w, why);
+    }
+    if (ran == WRITE_UNRUN && !take_back(w))
+        return WRITE_BROKEN;
+    return ran;
+}
+
+static bool apply_rows(struct work *w, size_t i)
+{
+    const struct write_txn *txn = &w->request->txns[i];
+    struct write_refusal why;
+    int at;
+
+    for (size_t m = 0; m < txn->nmutations; m++) {
+        enum write_ran ran = run_together(w, txn, m, m + 1, &at, &why);
+
+        if (ran == WRITE_BROKEN)
+            return false;
+        if (ran == WRITE_UNRUN)
+            reject(w, i, at, &why);
+    }
+    return true;
+}
+
+/* False when the whole group is lost, with w->err. */
+static bool apply_txn(struct work *w, size_t i)
+{
+    const struct write_txn *txn = &w->request->txns[i];
+    struct write_refusal why;
+    int at = WRITE_WHOLE;
+
+    if (w->lost == (ptrdiff_t)i) {
+        reject(w, i, WRITE_WHOLE, &w->lost_why);
+        return true;
+    }
+    enum write_ran ran = run_together(w, txn, 0, txn->nmutations, &at, &why);
+    if (ran == WRITE_UNRUN && (txn->marked || txn->nmutations < 2))
+        reject(w, i, at, &why);
+    else if (ran == WRITE_UNRUN)
+        return apply_rows(w, i);
+    return ran != WRITE_BROKEN;
+}
+
+/* ---- a group ----------------------------------------------------------- */
+
+static bool set_up(struct work *w)
+{
+    return pg_runf(w->conn, w->err,
+                   "SET LOCAL lock_timeout = %d; SET LOCAL statement_timeout = %d;"
+                   "SET LOCAL synchronous_commit = on", /* it is going to be acknowledged */
+                   w->limits->lock_timeout_ms, w->limits->statement_timeout_ms);
+}
+
+/* From here on as whoever wrote it, under the rules of row security. */
+static bool become_writer(struct work *w)
+{
+    const struct write_rules *rules = w->rules;
+    const char *params[] = {rules->role.len ? rules->role.ptr : "none",
+                            rules->claims.len ? rules->claims.ptr : ""};
+    struct pg_result *res;
+
+    if (!run(w, "SET LOCAL row_security = on; SET CONSTRAINTS ALL DEFERRED"))
+        return false;
+    res = pg_query_params(w->conn,
+                          "SELECT set_config('request.jwt.claims', $2, true),"
+                          "       set_config('role', $1, true)",
+                          params, 2, w->err);
+    pg_result_free(res);
+    return res && run(w, "SET LOCAL search_path TO DEFAULT");
+}
+
+static bool become_bridge(struct work *w)
+{
+    return run(w, "SET LOCAL ROLE NONE; SET LOCAL search_path = pg_catalog");
+}
+
+static size_t group_end(const struct work *w, size_t from)
+{
+    size_t to = from, rows = 0;
+
+    while (to < w->request->ntxns && to - from < w->limits->group) {
+        rows += w->request->txns[to].nmutations;
+        if (to > from && (rows > w->limits->group_rows || to < w->singly))
+            break;
+        to++;
+    }
+    return to;
+}
+
+static enum write_status status_of(const struct write_txn *txn, const struct write_result *result)
+{
+    if (result->nrejections == 0)
+        return WRITE_APPLIED;
+    return txn->marked || result->nrejections >= txn->nmutations ||
+                   result->rejections[0].mutation == WRITE_WHOLE
+               ? WRITE_REJECTED
+               : WRITE_PARTLY;
+}
+
+/* The group is to be done again: what was said of it is void. */
+static void forget(struct work *w, size_t from, size_t to)
+{
+    for (size_t i = from; i < to; i++)
+        w->outcome->results[i] = (struct write_result){.status = WRITE_AGAIN};
+}
+
+static bool apply_effects(struct work *w, size_t from, size_t to)
+{
+    if (!become_writer(w))
+        return false;
+    for (size_t i = from; i < to; i++) {
+        if (!apply_txn(w, i))
+            return false;
+    }
+    return become_bridge(w);
+}
+
+/* The commit was refused. Alone, the transaction is; together, each gets its own. */
+static enum step commit_failed(struct work *w, size_t from, size_t to)
+{
+    forget(w, from, to);
+    if (write_class_of(w->err) != WRITE_PERMANENT || w->lost == (ptrdiff_t)from)
+        return failed(w);
+    roll_back(w);
+    w->singly = to;
+    if (to - from == 1) {
+        w->lost = (ptrdiff_t)from;
+        w->lost_why = (struct write_refusal){WRITE_REFUSED, *w->err};
+    }
+    return STEP_AGAIN;
+}
+
+static enum step commit(struct work *w, size_t from, size_t to, uint32_t xid)
+{
+    lsn_t lsn;
+
+    if (!record_commit(w->conn, &lsn, w->err))
+        return commit_failed(w, from, to);
+    for (size_t i = from; i < to; i++) {
+        struct write_result *result = &w->outcome->results[i];
+
+        result->status = status_of(&w->request->txns[i], result);
+        result->xid = xid;
+        result->lsn = lsn;
+    }
+    if (to > from)
+        w->outcome->last_id = w->request->txns[to - 1].id;
+    w->attempts = 0;
+    w->lost = -1;
+    return to < w->request->ntxns ? STEP_ON : STEP_END;
+}
+
+static enum step apply_group(struct work *w, size_t from)
+{
+    size_t to = group_end(w, from);
+    uint32_t xid = 0;
+
+    if (from == w->request->ntxns)
+        return commit(w, from, to, 0);
+    if (!apply_effects(w, from, to) ||
+        !record_group(w->conn, w->request, w->outcome->results, from, to, w->arena, &xid, w->err)) {
+        forget(w, from, to);
+        return failed(w);
+    }
+    return commit(w, from, to, xid);
+}
+
+/* What earlier requests decided of this one. */
+static bool take_known(struct work *w, size_t from)
+{
+    const struct write_request *request = w->request;
+
+    for (size_t i = 0; i < from; i++) {
+        if (w->outcome->results[i].status != WRITE_AGAIN)
+            continue; /* by us, just now */
+        if (!record_known(w->conn, request, i, &w->outcome->results[i], w->arena, w->err))
+            return false;
+        w->outcome->results[i].status = status_of(&request->txns[i], &w->outcome->results[i]);
+        w->outcome->results[i].repeated = true;
+    }
+    return true;
+}
+
+static enum step next_group(struct work *w)
+{
+    struct replica_row row;
+    size_t from;
+
+    if (!run(w, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE") || !set_up(w) ||
+        !record_lock(w->conn, w->request, w->rules->subject, w->arena, &row, w->err))
+        return failed(w);
+    w->outcome->last_id = row.last_id;
+    if (!slice_eq(row.subject, w->rules->subject)) {
+        w->outcome->answer = WRITE_FORBIDDEN;
+        w->outcome->last_id = 0;
+    } else if (!record_position(&row, w->request, &from)) {
+        w->outcome->answer = WRITE_FORK;
+    }
+    if (w->outcome->answer != WRITE_DONE) {
+        roll_back(w);
+        return STEP_END;
+    }
+    if (!record_acknowledged(w->conn, w->request, w->err) || !take_known(w, from))
+        return failed(w);
+    return apply_group(w, from);
+}
+
+bool write_apply(struct pg_conn *conn, const struct write_rules *rules,
+                 const struct write_request *request, const struct write_limits *limits,
+                 struct arena *arena, struct write_outcome *outcome, struct err *err)
+{
+    struct work w = {.conn = conn,
+                     .rules = rules,
+                     .request = request,
+                     .limits = limits,
+                     .arena = arena,
+                     .outcome = outcome,
+                     .err = err,
+                     .lost = -1};
+    enum step step;
+
+    *outcome = (struct write_outcome){
+        .results = arena_calloc(arena, request->ntxns, sizeof(*outcome->results))};
+    do
+        step = next_group(&w);
+    while (step == STEP_ON || step == STEP_AGAIN);
+    arena_release(&w.scratch);
+    return step == STEP_END;
+}

@@ -1,0 +1,25 @@
+/*
+ * One mutation on the connection, inside a transaction that the caller has begun and whose
+ * savepoint he takes back when this is refused.
+ */
+#ifndef WRITE_MUTATION_H
+#define WRITE_MUTATION_H
+
+#include "write/conflict.h"
+#include "write/sqlstate.h"
+
+enum write_ran {
+    WRITE_RAN,    /* it is done, or there was nothing to do */
+    WRITE_UNRUN,  /* refused: `why` */
+    WRITE_BROKEN, /* err: the transaction cannot go on; write_class_of() says what to do */
+};
+
+/* Blocks. Messages are copied into `why`; nothing is kept in the arena that the caller needs. */
+enum write_ran mutation_run(struct pg_conn *conn, const struct write_rules *rules,
+                            const struct write_mutation *mutation, struct arena *arena,
+                            struct write_refusal *why, struct err *err) MUST_CHECK;
+
+/* An error of a statement: WRITE_UNRUN when it is for good, which `why` has then. */
+enum write_ran mutation_failed(const struct err *err, struct write_refusal *why);
+
+#endif

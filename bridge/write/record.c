@@ -1,0 +1,173 @@
+#include "write/record.h"
+
+#include <libpq-fe.h>
+#include <stdio.h>
+
+static bool run_params(struct pg_conn *conn, const char *sql, const char *const *params, int n,
+                       struct err *err)
+{
+    struct pg_result *res = pg_query_prepared(conn, sql, params, n, err);
+
+    pg_result_free(res);
+    return res != NULL;
+}
+
+static const char insert_sql[] =
+    "INSERT INTO tombolo.replicas (replica, subject, last_id, nonce, incarnation, seen_at)"
+    " VALUES ($1, $2, 0, '', $3, now()) ON CONFLICT (replica) DO NOTHING";
+static const char lock_sql[] =
+    "SELECT subject, nonce, last_id FROM tombolo.replicas WHERE replica = $1 FOR UPDATE";
+
+/* *there: whether there is such a row. */
+static bool read_row(struct pg_conn *conn, const struct write_request *request, struct arena *arena,
+                     struct replica_row *row, bool *there, struct err *err)
+{
+    const char *params[] = {request->replica.ptr};
+    struct pg_result *res = pg_query_prepared(conn, lock_sql, params, 1, err);
+
+    if (!res)
+        return false;
+    *there = pg_rows(res) == 1;
+    if (*there)
+        *row = (struct replica_row){.subject = arena_copy(arena, pg_value(res, 0, 0)),
+                                    .nonce = arena_copy(arena, pg_value(res, 0, 1)),
+                                    .last_id = pg_int(res, 0, 2)};
+    pg_result_free(res);
+    return true;
+}
+
+bool record_lock(struct pg_conn *conn, const struct write_request *request, struct slice subject,
+                 struct arena *arena, struct replica_row *row, struct err *err)
+{
+    const char *params[] = {request->replica.ptr, arena_copy(arena, subject).ptr,
+                            request->incarnation.ptr};
+    bool there = false;
+    bool ok = read_row(conn, request, arena, row, &there, err);
+
+    if (ok && !there)
+        ok = run_params(conn, insert_sql, params, 3, err) &&
+             read_row(conn, request, arena, row, &there, err);
+    if (!ok)
+        return err_wrap(err, "could not read tombolo.replicas");
+    return there || err_set(err, ERR_PG, "the row of a replica in tombolo.replicas vanished");
+}
+
+bool record_position(const struct replica_row *row, const struct write_request *request,
+                     size_t *from)
+{
+    const struct write_txn *txns = request->txns;
+    size_t n = request->ntxns;
+
+    *from = 0;
+    if (n == 0 || row->last_id == 0)
+        return true;
+    if (txns[0].id - 1 == row->last_id)
+        return !request->after.ptr || slice_eq(request->after, row->nonce);
+    if (txns[0].id > row->last_id || txns[n - 1].id < row->last_id)
+        return false;
+    *from = (size_t)(row->last_id - txns[0].id) + 1;
+    return slice_eq(txns[*from - 1].nonce, row->nonce);
+}
+
+bool record_acknowledged(struct pg_conn *conn, const struct write_request *request, struct err *err)
+{
+    char id[24];
+    const char *params[] = {request->replica.ptr, id};
+
+    if (request->acknowledged == 0)
+        return true;
+    snprintf(id, sizeof(id), "%lld", (long long)request->acknowledged);
+    return run_params(conn, "DELETE FROM tombolo.rejections WHERE replica = $1 AND id <= $2",
+                      params, 2, err);
+}
+
+bool record_known(struct pg_conn *conn, const struct write_request *request, size_t i,
+                  struct write_result *result, struct arena *arena, struct err *err)
+{
+    char id[24];
+    const char *params[] = {request->replica.ptr, id};
+
+    snprintf(id, sizeof(id), "%lld", (long long)request->txns[i].id);
+    struct pg_result *res =
+        pg_query_prepared(conn,
+                          "SELECT mutation, code, sqlstate, message FROM tombolo.rejections"
+                          " WHERE replica = $1 AND id = $2 ORDER BY mutation",
+                          params, 2, err);
+    if (!res)
+        return false;
+    result->nrejections = (size_t)pg_rows(res);
+    result->rejections = arena_calloc(arena, result->nrejections, sizeof(*result->rejections));
+    for (int r = 0; r < pg_rows(res); r++)
+        result->rejections[r] =
+            (struct write_rejection){.mutation = (int)pg_int(res, r, 0),
+                                     .code = arena_copy(arena, pg_value(res, r, 1)),
+                                     .sqlstate = arena_copy(arena, pg_value(res, r, 2)),
+                                     .message = arena_copy(arena, pg_value(res, r, 3))};
+    pg_result_free(res);
+    return true;
+}
+
+static bool record_rejection(struct pg_conn *conn, const struct write_request *request, size_t i,
+                             const struct write_rejection *rejection, struct err *err)
+{
+    char id[24], mutation[16];
+    const char *params[] = {
+        request->replica.ptr,  id, mutation, rejection->code.ptr, rejection->sqlstate.ptr,
+        rejection->message.ptr};
+
+    snprintf(id, sizeof(id), "%lld", (long long)request->txns[i].id);
+    snprintf(mutation, sizeof(mutation), "%d", rejection->mutation);
+    /* A replica's id may come again after its row was removed by hand: what is new counts. */
+    return run_params(conn,
+                      "INSERT INTO tombolo.rejections"
+                      " (replica, id, mutation, code, sqlstate, message)"
+                      " VALUES ($1, $2, $3, $4, $5, $6)"
+                      " ON CONFLICT (replica, id, mutation) DO UPDATE SET code = excluded.code,"
+                      "   sqlstate = excluded.sqlstate, message = excluded.message",
+                      params, 6, err);
+}
+
+bool record_group(struct pg_conn *conn, const struct write_request *request,
+                  const struct write_result *results, size_t from, size_t to, struct arena *arena,
+                  uint32_t *xid, struct err *err)
+{
+    const struct write_txn *last = &request->txns[to - 1];
+    const char *params[] = {request->replica.ptr, arena_printf(arena, "%lld", (long long)last->id),
+                            last->nonce.ptr, request->incarnation.ptr};
+
+    for (size_t i = from; i < to; i++) {
+        for (size_t r = 0; r < results[i].nrejections; r++) {
+            if (!record_rejection(conn, request, i, &results[i].rejections[r], err))
+                return err_wrap(err, "could not write tombolo.rejections");
+        }
+    }
+    struct pg_result *res = pg_query_prepared(
+        conn,
+        "UPDATE tombolo.replicas SET last_id = $2, nonce = $3, incarnation = $4, seen_at = now()"
+        " WHERE replica = $1 RETURNING pg_current_xact_id()::xid",
+        params, 4, err);
+    if (!res)
+        return err_wrap(err, "could not write tombolo.replicas");
+    bool found = pg_rows(res) == 1;
+    if (found)
+        *xid = pg_oid(res, 0, 0);
+    pg_result_free(res);
+    return found || err_set(err, ERR_PG, "the row of a replica in tombolo.replicas vanished");
+}
+
+bool record_commit(struct pg_conn *conn, lsn_t *lsn, struct err *err)
+{
+    /* A transaction that is aborted would "commit" as well: by rolling back, without an error. */
+    if (PQtransactionStatus(conn) != PQTRANS_INTRANS) {
+        err_set(err, ERR_PG, "the transaction of a write is not open any more");
+        snprintf(err->sqlstate, sizeof(err->sqlstate), "25000"); /* not the write's fault: stop */
+        return false;
+    }
+    struct pg_result *res =
+        pg_query(conn, "COMMIT; SELECT pg_catalog.pg_current_wal_insert_lsn()", err);
+    if (!res)
+        return false;
+    bool ok = lsn_parse(pg_value(res, 0, 0), lsn);
+    pg_result_free(res);
+    return ok || err_set(err, ERR_PG, "Postgres gave no position behind a commit");
+}

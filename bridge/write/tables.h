@@ -1,0 +1,24 @@
+/*
+ * The bridge's own tables in the source, in schema `tombolo`: what each replica has written.
+ *
+ *     tombolo.replicas    replica (key), subject, last_id, nonce, incarnation, seen_at
+ *     tombolo.rejections  replica, id, mutation (key), code, sqlstate, message
+ *
+ * They are written in the transaction of the effects and are published, so that a replica's
+ * acknowledgement arrives in its stream, in order with the data. last_id and nonce are of the last
+ * transaction that was decided, applied or rejected. A rejection stays until its replica
+ * acknowledges it; `mutation` counts from 0, or is -1 when the transaction was refused as a whole.
+ *
+ * `DROP SCHEMA tombolo CASCADE` takes them away, and with them the knowledge of what was written
+ * already: drop them only once no replica has writes under way.
+ */
+#ifndef WRITE_TABLES_H
+#define WRITE_TABLES_H
+
+#include "pg/pg.h"
+
+/* Creates what is missing. Two bridges may do so at once. The error's hint says what to do where we
+ * may not. */
+bool write_tables_ensure(struct pg_conn *conn, struct err *err) MUST_CHECK;
+
+#endif
