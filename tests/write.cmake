@@ -4,6 +4,7 @@ if(TOMBOLO_BRIDGE)
   target_link_libraries(apply_write PRIVATE compiler write package_yyjson)
 
   unit(write_request USES write)
+  unit(write_sql USES write)
   unit(write_sqlstate USES write)
   fuzz(write_body USES write)
 endif()
