@@ -93,28 +93,28 @@ static enum write_ran run_mutation(struct work *w, const struct write_mutation *
 }
 
 /* What the constraints that were deferred say of the transaction so far. The next one's are
- * deferred again. */
+ * deferred again, in a savepoint of its own. */
 static enum write_ran settle(struct work *w, struct write_refusal *why)
 {
     if (run(w, "SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED;"
-               "RELEASE SAVEPOINT tombolo_write"))
+               "RELEASE SAVEPOINT tombolo_write; SAVEPOINT tombolo_write"))
         return WRITE_RAN;
     return mutation_failed(w->err, why);
 }
 
+/* To where the savepoint was set, which stays for the next. */
 static bool take_back(struct work *w)
 {
-    return run(w, "ROLLBACK TO SAVEPOINT tombolo_write; RELEASE SAVEPOINT tombolo_write");
+    return run(w, "ROLLBACK TO SAVEPOINT tombolo_write");
 }
 
-/* The mutations [from, to) of a transaction in one savepoint; *at is the one that was refused. */
+/* The mutations [from, to) of a transaction: all of them or none. *at is the one that was refused.
+ */
 static enum write_ran run_together(struct work *w, const struct write_txn *txn, size_t from,
                                    size_t to, int *at, struct write_refusal *why)
 {
     enum write_ran ran = WRITE_RAN;
 
-    if (!run(w, "SAVEPOINT tombolo_write"))
-        return WRITE_BROKEN;
     for (size_t m = from; m < to && ran == WRITE_RAN; m++) {
         *at = (int)m;
         ran = run_mutation(w, &txn->mutations[m], why);
@@ -189,12 +189,13 @@ static bool become_writer(struct work *w)
                           "       set_config('role', $1, true)",
                           params, 2, w->err);
     pg_result_free(res);
-    return res && run(w, "SET LOCAL search_path TO DEFAULT");
+    return res && run(w, "SET LOCAL search_path TO DEFAULT; SAVEPOINT tombolo_write");
 }
 
 static bool become_bridge(struct work *w)
 {
-    return run(w, "SET LOCAL ROLE NONE; SET LOCAL search_path = pg_catalog");
+    return run(w, "RELEASE SAVEPOINT tombolo_write; SET LOCAL ROLE NONE;"
+                  "SET LOCAL search_path = pg_catalog");
 }
 
 static size_t group_end(const struct work *w, size_t from)
@@ -203,7 +204,7 @@ static size_t group_end(const struct work *w, size_t from)
 
     while (to < w->request->ntxns && to - from < w->limits->group) {
         rows += w->request->txns[to].nmutations;
-        if (to > from && (rows > w->limits->group_rows || to < w->singly))
+        if (to > from && (rows > w->limits->group_rows || from < w->singly))
             break;
         to++;
     }

@@ -66,8 +66,10 @@ struct write_limits {
     int statement_timeout_ms;
 };
 
-/* Blocks. False with the error when Postgres cannot be written to now: `outcome` says what was
- * decided, the rest is WRITE_AGAIN; write_class_of(err) says whether to connect again or to stop.
+/* Blocks. True also when the attempts ran out: the rest is WRITE_AGAIN, and err says what was in
+ * the way. False with the error when Postgres cannot be written to now: `outcome` says what was
+ * decided, the rest is WRITE_AGAIN; write_class_of(err) says whether to connect again or to stop
+ * (WRITE_PERMANENT: to stop too; it is the bridge's own statements that were refused).
  * The connection is then closed by the caller, or idle. Everything lies in the arena. */
 bool write_apply(struct pg_conn *conn, const struct write_rules *rules,
                  const struct write_request *request, const struct write_limits *limits,

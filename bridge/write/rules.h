@@ -51,7 +51,7 @@ struct write_column {
     enum write_conflict conflict;
     struct write_function function; /* CONFLICT_FUNCTION */
     /* By write_table_check(): */
-    bool generated;
+    bool generated;     /* as an identity too, if always */
     const char *equals; /* the operator, as SQL; NULL: compared by their text */
 };
 

@@ -459,7 +459,10 @@ def test_rules_that_cannot_work_are_refused_with_the_column(items, make_writer):
                       ({"conflict": {"id": "counter"}}, '"id" of table "items" is part of the key'),
                       ({"functions": {"note": "nowhere"}}, 'no function "public"."nowhere"')]:
         assert said in make_writer(rules(table(**bad))).apply(txn(1, insert(1)))["error"]
-    items.sql("CREATE TABLE bare (a int)")
+    items.sql("CREATE TABLE bare (a int);"
+              " CREATE TABLE counted (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY)")
+    assert '"id" of table "counted" is generated' in make_writer(
+        rules(table("counted"))).apply()["error"]
     assert "has no primary key" in make_writer(rules(table("bare"))).apply()["error"]
 
 
