@@ -1,6 +1,7 @@
 #include "pg/pg.h"
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/logging.h"
 #include "pg/stop.h"
 
 #include <libpq-fe.h>
@@ -61,6 +62,16 @@ bool pg_error(const struct pg_conn *conn, const struct pg_result *result, struct
     return false;
 }
 
+/* The server looks now and then whether we are still there: a cancel request that comes before the
+ * query does is lost, and a bridge that was killed sends none. Not every server can. */
+static void end_with_client(struct pg_conn *conn)
+{
+    struct err ignored;
+
+    if (!pg_run(conn, "SET client_connection_check_interval = '1s'", &ignored))
+        log_debug("queries may outlive the bridge", LOG_ERR(&ignored));
+}
+
 struct pg_conn *pg_connect(const char *conninfo, const char *application, bool replication,
                            struct err *err)
 {
@@ -94,6 +105,8 @@ struct pg_conn *pg_connect(const char *conninfo, const char *application, bool r
         stop_finish(conn);
         return NULL;
     }
+    if (!replication)
+        end_with_client(conn);
     return conn;
 }
 
