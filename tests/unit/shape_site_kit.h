@@ -132,13 +132,19 @@ static inline void kit_free(struct kit *kit)
 
 /* ---- messages -------------------------------------------------------------------------------- */
 
+/* One of a message's `pad` bytes, or what looks like a message's end. */
+static inline const char *kit_pad(size_t i)
+{
+    return i % 7 == 3 ? "}},{\\\"key\\\":\\\"" : "p";
+}
+
 /* As change/message.c makes them, with `pad` more bytes, and as misleading as JSON allows. */
 static inline void kit_message(struct buf *out, lsn_t lsn, uint64_t op, size_t pad)
 {
     buf_printf(out, "{\"key\":\"\\\"public\\\".\\\"items\\\"/\\\"%llu\\\"\",\"value\":{\"v\":\"",
                (unsigned long long)op);
     for (size_t i = 0; i < pad; i++)
-        buf_put_cstr(out, i % 7 == 3 ? "}},{\\\"key\\\":\\\"" : "p");
+        buf_put_cstr(out, kit_pad(i));
     buf_printf(out,
                "\"},\"headers\":{\"operation\":\"insert\",\"txids\":[1],\"lsn\":\"%llu\","
                "\"op_position\":%llu}}",
