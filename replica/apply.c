@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/logging.h"
+#include "replica/capture.h"
 #include "replica/merge.h"
 #include "replica/trouble.h"
 
@@ -257,7 +258,8 @@ static bool complete(struct replica *r, struct lite_feed *feed, struct err *err)
     feed->side = false;
     feed->same = true;
     r->changes = true;
-    return lite_columns_save(&r->db, s->local, &feed->schema, err) &&
+    return lite_capture_heal(&r->db, s->local, err) &&
+           lite_columns_save(&r->db, s->local, &feed->schema, err) &&
            lite_shape_save(&r->db, s, err);
 }
 

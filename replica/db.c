@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/logging.h"
+#include "replica/capture.h"
 #include "replica/guard.h"
 
 #include <poll.h>
@@ -212,14 +213,17 @@ bool lite_db_begin(struct lite_db *db, struct err *err)
         pause = pause < 1000 ? pause * 2 : pause;
     }
     db->in_txn = true;
-    return true;
+    if (lite_capture_applying(db, true, err))
+        return true;
+    lite_db_rollback(db);
+    return false;
 }
 
 bool lite_db_commit(struct lite_db *db, struct err *err)
 {
     if (!db->in_txn)
         return true;
-    if (!exec(db, "COMMIT", err))
+    if (!lite_capture_applying(db, false, err) || !exec(db, "COMMIT", err))
         return false;
     db->in_txn = false;
     return true;
@@ -227,8 +231,13 @@ bool lite_db_commit(struct lite_db *db, struct err *err)
 
 void lite_db_rollback(struct lite_db *db)
 {
-    if (db->db && !sqlite3_get_autocommit(db->db))
+    struct err ignored;
+
+    if (db->db && !sqlite3_get_autocommit(db->db)) {
         sqlite3_exec(db->db, "ROLLBACK", NULL, NULL, NULL);
+        if (!lite_capture_find(db, &ignored)) /* its installing may have been undone */
+            log_debug("could not look for captures", LOG_ERR(&ignored));
+    }
     db->in_txn = false;
 }
 

@@ -27,7 +27,14 @@
 #include <stdint.h>
 
 /* Statements that every transaction runs. */
-enum lite_statement { LITE_SAVE_STATE, LITE_SAVE_OFFSET, LITE_STATEMENTS };
+enum lite_statement {
+    LITE_SAVE_STATE,
+    LITE_SAVE_OFFSET,
+    LITE_CAPTURE_OFF,
+    LITE_CAPTURE_ON,
+    LITE_CAPTURE_FORGET,
+    LITE_STATEMENTS,
+};
 
 struct lite_db {
     sqlite3 *db;
@@ -39,6 +46,7 @@ struct lite_db {
     bool in_txn;
     bool litestream; /* its tables are there */
     bool relaxed;    /* a unique index waits for lite_unique_restore() */
+    bool captured;   /* local writes are captured, and ours must not be (capture.h) */
     bool warned;
     sqlite3_stmt *statements[LITE_STATEMENTS];
 };
@@ -66,7 +74,8 @@ bool lite_db_statement(struct lite_db *db, enum lite_statement which, const char
 bool lite_db_int(struct lite_db *db, int64_t otherwise, int64_t *out, struct err *err,
                  const char *fmt, ...) MUST_CHECK;
 
-/* BEGIN IMMEDIATE; nothing when a transaction is open. Waits for another writer up to a minute. */
+/* BEGIN IMMEDIATE; nothing when a transaction is open. Waits for another writer up to a minute.
+ * What the transaction writes is not captured. */
 bool lite_db_begin(struct lite_db *db, struct err *err) MUST_CHECK;
 bool lite_db_commit(struct lite_db *db, struct err *err) MUST_CHECK;
 void lite_db_rollback(struct lite_db *db);

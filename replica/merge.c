@@ -62,7 +62,8 @@ static bool collect_objects(struct lite_db *db, const char *local, struct arena 
 {
     static const char sql[] =
         "SELECT type, name, sql FROM sqlite_schema WHERE tbl_name = ?1 COLLATE NOCASE "
-        "AND sql IS NOT NULL AND type IN ('index', 'trigger')";
+        "AND sql IS NOT NULL AND type IN ('index', 'trigger') "
+        "AND name NOT GLOB '_tombolo_capture_*'"; /* lite_capture_heal() makes those */
     sqlite3_stmt *stmt = NULL;
     int64_t most;
 

@@ -1,6 +1,7 @@
 #include "replica/state.h"
 
 #include "base/clock.h"
+#include "replica/capture.h"
 
 #include <stdio.h>
 #include <sys/random.h>
@@ -102,7 +103,8 @@ static bool take_lease(struct lite_db *db, struct err *err)
 bool lite_state_open(struct lite_db *db, struct lite_state *state, struct err *err)
 {
     bool ok = lite_db_begin(db, err) && lite_db_exec(db, err, "%s", tables) && make_row(db, err) &&
-              read_row(db, state, err) && take_lease(db, err) && lite_db_commit(db, err);
+              read_row(db, state, err) && take_lease(db, err) && lite_capture_find(db, err) &&
+              lite_db_commit(db, err);
 
     if (!ok)
         lite_db_rollback(db);
@@ -237,7 +239,8 @@ bool lite_shape_save(struct lite_db *db, struct lite_shape *shape, struct err *e
 
 bool lite_shape_drop(struct lite_db *db, const struct lite_shape *shape, struct err *err)
 {
-    return lite_db_exec(db, err, "DROP TABLE IF EXISTS \"%w%w\"", LITE_SIDE_PREFIX, shape->local) &&
+    return lite_capture_remove(db, shape->local, err) &&
+           lite_db_exec(db, err, "DROP TABLE IF EXISTS \"%w%w\"", LITE_SIDE_PREFIX, shape->local) &&
            (!shape->schema_json || /* a table of the user's that was never taken over */
             lite_db_exec(db, err, "DROP TABLE IF EXISTS \"%w\"", shape->local)) &&
            lite_db_exec(db, err, "DELETE FROM _tombolo_columns WHERE \"table\" = %Q",
