@@ -273,13 +273,11 @@ bool lite_outbox_forget(struct lite_db *db, int64_t through, struct err *err)
      * would be given out again, and taken for one that was sent. */
     bool ok =
         lite_db_exec(db, err,
-                     "UPDATE sqlite_sequence SET seq = max(seq, %lld) WHERE name = "
-                     "'_tombolo_outbox'",
-                     (long long)through) &&
+                     "INSERT INTO sqlite_sequence(name, seq) SELECT '_tombolo_outbox', 0 WHERE "
+                     "NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = '_tombolo_outbox')") &&
         lite_db_exec(db, err,
-                     "INSERT INTO sqlite_sequence(name, seq) SELECT '_tombolo_outbox', %lld WHERE "
-                     "NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = '_tombolo_outbox')",
-                     (long long)through) &&
+                     "UPDATE sqlite_sequence SET seq = max(seq, ifnull((SELECT max(o.seq) FROM "
+                     "_tombolo_outbox o), 0)) WHERE name = '_tombolo_outbox'") &&
         lite_db_exec(db, err, "DELETE FROM _tombolo_outbox WHERE seq <= %lld",
                      (long long)through) &&
         lite_db_exec(db, err,
