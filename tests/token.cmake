@@ -1,7 +1,7 @@
 # Tokens. The tests sign what the room verifies, so they use OpenSSL too.
 if(TOMBOLO_BRIDGE)
   function(token_test name)
-    unit(${name} USES token package_crypto)
+    unit(${name} USES token package_crypto package_yyjson)
   endfunction()
 
   token_test(token)

@@ -19,19 +19,28 @@ struct parts {
     struct slice header, payload, signature, is_signed;
 };
 
+/* What is before the first dot, and *rest what is behind it; false when there is none. */
+static bool cut_at_dot(struct slice text, struct slice *head, struct slice *rest)
+{
+    const char *dot = text.len ? memchr(text.ptr, '.', text.len) : NULL;
+
+    if (!dot)
+        return false;
+    *head = (struct slice){text.ptr, (size_t)(dot - text.ptr)};
+    *rest = (struct slice){dot + 1, text.len - head->len - 1};
+    return true;
+}
+
 static bool split(struct slice jwt, struct parts *parts, struct err *err)
 {
-    const char *end = jwt.ptr + jwt.len;
-    const char *first = jwt.len ? memchr(jwt.ptr, '.', jwt.len) : NULL;
-    const char *second = first ? memchr(first + 1, '.', (size_t)(end - first - 1)) : NULL;
+    struct slice rest, none;
 
-    if (!second || memchr(second + 1, '.', (size_t)(end - second - 1)))
+    if (!cut_at_dot(jwt, &parts->header, &rest) ||
+        !cut_at_dot(rest, &parts->payload, &parts->signature) ||
+        cut_at_dot(parts->signature, &none, &none))
         return err_set(err, ERR_INPUT,
                        "not a token: it must have three parts with a dot between them");
-    parts->header = (struct slice){jwt.ptr, (size_t)(first - jwt.ptr)};
-    parts->payload = (struct slice){first + 1, (size_t)(second - first - 1)};
-    parts->signature = (struct slice){second + 1, (size_t)(end - second - 1)};
-    parts->is_signed = (struct slice){jwt.ptr, (size_t)(second - jwt.ptr)};
+    parts->is_signed = (struct slice){jwt.ptr, parts->header.len + 1 + parts->payload.len};
     return true;
 }
 

@@ -1,4 +1,5 @@
 /* Where keys come from: what is refused in it, when it is read again; and the cache. */
+#include "token/cache.h"
 #include "token_kit.h"
 
 #include <fcntl.h>
@@ -130,6 +131,55 @@ static void test_a_wrong_jwks_file_is_refused_with_the_place(void **state)
                                  "\"kid\":7}]}",
                                  x32),
                     "\"kid\" must be a string");
+}
+
+/* With e = 1 a signature is the padded hash itself, which anybody can make. */
+static void test_an_rsa_key_that_anybody_could_sign_for_is_refused(void **state)
+{
+    struct signer rsa = signer_new("RS256");
+    const char *n = number_of(rsa, OSSL_PKEY_PARAM_RSA_N);
+    static const char *const exponents[] = {"AQ", "Ag", "AA", "AQAA"}; /* 1, 2, 0, 65536 */
+
+    (void)state;
+    for (size_t i = 0; i < 4; i++)
+        assert_bad_jwks(arena_printf(&kit_arena,
+                                     "{\"keys\":[{\"kty\":\"RSA\",\"n\":\"%s\",\"e\":\"%s\"}]}", n,
+                                     exponents[i]),
+                        "keys[0]: its numbers cannot be");
+    EVP_PKEY_free(rsa.pkey);
+}
+
+static void test_a_pem_block_that_holds_more_than_a_key_is_refused(void **state)
+{
+    struct signer ed = signer_new("EdDSA");
+    BIO *bio = BIO_new(BIO_s_mem());
+    uint8_t der[64] = {0}, *end = der;
+    int len = i2d_PUBKEY(ed.pkey, &end);
+
+    (void)state;
+    assert_true(len > 0 && len < 64);
+    assert_true(PEM_write_bio(bio, PEM_STRING_PUBLIC, "", der, len + 1) > 0);
+    assert_bad_pem(bio_text(bio), "it cannot be read as a public key", "");
+    EVP_PKEY_free(ed.pkey);
+}
+
+static void test_keys_for_other_uses_verify_nothing(void **state)
+{
+    struct signer a = signer_new("ES256"), b = signer_new("EdDSA");
+    static const char *const uses[] = {"\"use\":\"enc\"", "\"use\":null", "\"key_ops\":[]",
+                                       "\"key_ops\":[\"sign\"]", "\"alg\":\"ECDH-ES\""};
+
+    (void)state;
+    for (size_t i = 0; i < 5; i++) {
+        struct token_keys *keys = keys_of_jwks(
+            arena_printf(&kit_arena, "{\"keys\":[{%s,%s},{%s}]}", jwk_of(a), uses[i], jwk_of(b)));
+
+        assert_refused(keys, token_for(a, GOOD), "no key for ES256");
+        assert_true(is_taken(keys, token_for(b, GOOD)));
+        token_keys_close(keys);
+    }
+    EVP_PKEY_free(a.pkey);
+    EVP_PKEY_free(b.pkey);
 }
 
 static void test_a_jwks_file_is_limited_in_keys_and_bytes(void **state)
@@ -410,12 +460,48 @@ static void test_the_cache_is_bounded_and_keeps_what_is_used(void **state)
     token_keys_close(keys);
 }
 
+static bool holds(struct token_cache *cache, uint64_t generation, const struct token *token)
+{
+    struct token *found = token_cache_get(cache, generation, &token->hash);
+
+    assert_true(!found || found == token);
+    token_unref(found);
+    return found;
+}
+
+/* What a verification that began before a reload leaves behind. */
+static void test_the_cache_has_nothing_of_another_generation(void **state)
+{
+    struct token_keys *keys = keys_of_secret();
+    struct token_cache cache;
+    struct token *token;
+    struct err err;
+
+    (void)state;
+    assert_true(token_verify(keys, token_for(signer_new("HS256"), GOOD), NOW, &token, &err));
+    token_cache_init(&cache, 8);
+    token_cache_reset(&cache, 2);
+    token_cache_put(&cache, 1, token);
+    assert_false(holds(&cache, 1, token) || holds(&cache, 2, token));
+    token_cache_put(&cache, 2, token);
+    assert_true(holds(&cache, 2, token));
+    assert_false(holds(&cache, 1, token) || holds(&cache, 3, token));
+    token_cache_reset(&cache, 3);
+    assert_false(holds(&cache, 2, token) || holds(&cache, 3, token));
+    token_cache_release(&cache);
+    token_unref(token);
+    token_keys_close(keys);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TOKEN_TEST(test_settings_that_give_no_keys_are_refused),
         TOKEN_TEST(test_a_pem_file_without_public_keys_is_refused),
         TOKEN_TEST(test_a_wrong_jwks_file_is_refused_with_the_place),
+        TOKEN_TEST(test_an_rsa_key_that_anybody_could_sign_for_is_refused),
+        TOKEN_TEST(test_a_pem_block_that_holds_more_than_a_key_is_refused),
+        TOKEN_TEST(test_keys_for_other_uses_verify_nothing),
         TOKEN_TEST(test_a_jwks_file_is_limited_in_keys_and_bytes),
         TOKEN_TEST(test_a_changed_jwks_file_is_read_and_a_broken_one_leaves_the_old_keys),
         TOKEN_TEST(test_a_file_rewritten_at_once_is_still_noticed),
@@ -426,6 +512,7 @@ int main(void)
         TOKEN_TEST(test_a_token_is_verified_once_and_its_times_each_time),
         TOKEN_TEST(test_refused_tokens_are_not_kept),
         TOKEN_TEST(test_a_reload_empties_the_cache),
+        TOKEN_TEST(test_the_cache_has_nothing_of_another_generation),
         TOKEN_TEST(test_the_cache_is_bounded_and_keeps_what_is_used),
     };
 
