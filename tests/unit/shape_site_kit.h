@@ -23,6 +23,13 @@ struct kit {
     enum service_status status;
     lsn_t catchup;
     unsigned asked; /* requests for shapes that came through to the pool */
+
+    bool holds; /* they are answered by kit_answer() */
+    struct {
+        shape_answered *answered;
+        void *arg;
+    } held[16];
+    unsigned nheld;
 };
 
 static inline enum service_status kit_status(void *owner)
@@ -42,6 +49,13 @@ static inline void kit_request_shape(void *owner, const struct shape_request *re
     struct shape_answer answer = {.log = log_ref(kit->log)};
 
     kit->asked++;
+    if (kit->holds) {
+        assert_true(kit->nheld < 16);
+        kit->held[kit->nheld].answered = answered;
+        kit->held[kit->nheld++].arg = arg;
+        log_unref(answer.log);
+        return;
+    }
     if (!slice_is(request->table, "items")) {
         log_unref(answer.log);
         answer.log = NULL;
@@ -49,6 +63,16 @@ static inline void kit_request_shape(void *owner, const struct shape_request *re
         err_set(&answer.err, ERR_NOT_FOUND, "no such table");
     }
     answered(arg, &answer);
+}
+
+/* Answers the i-th request that is held: with the log, or that the clause is wrong. */
+static inline void kit_answer(struct kit *kit, unsigned i, bool good)
+{
+    struct shape_answer answer = {.log = good ? log_ref(kit->log) : NULL, .field = "where"};
+
+    if (!good)
+        err_set(&answer.err, ERR_INPUT, "makes no sense");
+    kit->held[i].answered(kit->held[i].arg, &answer);
 }
 
 static const struct http_route kit_routes[] = {
@@ -198,7 +222,7 @@ static inline void client_close(struct client *c)
 static inline void client_ask(struct client *c, const char *method, const char *query,
                               const char *headers)
 {
-    char handle[64], text[1024], request[2048];
+    char handle[64], text[8192], request[9000];
 
     copy_handle(c->kit->log, handle);
     snprintf(text, sizeof(text), query, handle);

@@ -474,6 +474,208 @@ static void test_requests_above_the_limit_come_again_later(void **state)
     kit_free(kit);
 }
 
+/* In this time they do not come all at once again. */
+static void test_who_is_refused_is_told_when_to_come_again(void **state)
+{
+    struct kit *kit = kit_new_pending();
+    unsigned times[11] = {0}, different = 0;
+    struct client first, c;
+
+    (void)state;
+    kit->site.max_initial = 1;
+    client_open(&first, kit);
+    client_open(&c, kit);
+    client_ask(&first, "GET", "offset=-1", "");
+    client_hear(&first);
+    for (int i = 0; i < 40; i++) {
+        buf_clear(&c.heard);
+        client_ask(&c, "GET", i % 2 ? "offset=-1" : "handle=1-2&offset=0_0", "");
+        client_hear_until(&c, "Concurrent initial request limit exceeded (limit: 1)");
+        assert_true(slice_is(client_header(&c, "electric-internal-known-error"), "true"));
+        assert_true(slice_is(client_header(&c, "cache-control"), "no-store"));
+        unsigned long seconds = strtoul(client_header(&c, "retry-after").ptr, NULL, 10);
+
+        assert_in_range(seconds, 6, 10);
+        different += times[seconds]++ == 0;
+    }
+    assert_true(different > 1);
+    assert_int_equal(atomic_load(&kit->site.initial), 1);
+    client_close(&first);
+    kit_turn(kit);
+    buf_clear(&c.heard);
+    client_ask(&c, "GET", "offset=-1", "");
+    client_hear(&c);
+    assert_int_equal(c.heard.len, 0); /* admitted, and waits */
+    client_close(&c);
+    kit_free(kit);
+}
+
+/* Its shape is there: it waits for the stream alone. */
+static void test_a_request_whose_shape_has_begun_is_no_initial_one_any_more(void **state)
+{
+    struct kit *kit = kit_new_pending();
+    struct client clients[3];
+
+    (void)state;
+    kit->site.max_initial = 1;
+    kit_snapshot_at(kit, NULL, 0, 100);
+    for (unsigned i = 0; i < 3; i++) {
+        client_open(&clients[i], kit);
+        client_ask(&clients[i], "GET", "offset=now", "");
+        client_hear(&clients[i]);
+        assert_int_equal(clients[i].heard.len, 0);
+        assert_int_equal(atomic_load(&kit->site.initial), 0);
+        assert_int_equal(atomic_load(&kit->site.existing), i + 1);
+    }
+    publish(kit->store, 99);
+    for (unsigned i = 0; i < 3; i++) {
+        client_hear_until(&clients[i], "up-to-date");
+        client_close(&clients[i]);
+    }
+    kit_free(kit);
+}
+
+/* ---- wordings -------------------------------------------------------------------------------- */
+
+static void test_each_wording_is_asked_for_once_and_no_two_are_one(void **state)
+{
+    static const char *const wordings[] = {
+        "",
+        "&where=n=1",
+        "&where=n=$1",
+        "&where=n=$1&params[1]=1",
+        "&where=n=$1&params[1]=2",
+        "&where=n=$1&params[1]=1&params[2]=2",
+        "&where=n=$1&params[1]=1&params[2]=23",
+        "&where=n=$1&params[1]=12&params[2]=3",
+        "&where=n=$1&params[1]=1%%012", /* as if they were two */
+        "&columns=id",
+        "&columns=id,n",
+        "&columns=n,id",
+        "&columns=id&queryable_columns=id,n",
+        "&columns=id&queryable_columns=id",
+        "&replica=full",
+        "&log=changes_only",
+        "&replica=full&log=changes_only",
+    };
+    enum { N = sizeof(wordings) / sizeof(wordings[0]) };
+    struct kit *kit = kit_new();
+    struct client c;
+    char query[256];
+
+    (void)state;
+    client_open(&c, kit);
+    for (int round = 0; round < 2; round++) {
+        for (unsigned i = 0; i < N; i++) {
+            snprintf(query, sizeof(query), "offset=-1%s", wordings[i]);
+            buf_clear(&c.heard);
+            client_ask(&c, "GET", query, "");
+            client_hear_until(&c, "snapshot-end");
+            if (kit->asked != (round ? N : i + 1))
+                fail_msg("%s: %u were asked for", query, kit->asked);
+        }
+    }
+    client_close(&c);
+    kit_free(kit);
+}
+
+static void ask_all(struct client *clients, unsigned n, struct kit *kit, const char *query)
+{
+    for (unsigned i = 0; i < n; i++) {
+        client_open(&clients[i], kit);
+        client_ask(&clients[i], "GET", query, "");
+        client_hear(&clients[i]);
+    }
+}
+
+static void assert_all_hear(struct client *clients, unsigned n, const char *text)
+{
+    for (unsigned i = 0; i < n; i++)
+        client_hear_until(&clients[i], text);
+}
+
+static void assert_all_wait(struct client *clients, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        client_hear(&clients[i]);
+        assert_int_equal(clients[i].heard.len, 0);
+    }
+}
+
+static void close_all(struct client *clients, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        client_close(&clients[i]);
+}
+
+static void test_requests_of_one_wording_that_come_together_share_one_answer(void **state)
+{
+    struct client same[10], other[5], lengthy[2], again;
+    struct kit *kit = kit_new();
+    char query[6000];
+
+    (void)state;
+    kit->holds = true;
+    ask_all(same, 10, kit, "offset=-1");
+    ask_all(other, 5, kit, "offset=-1&where=n=1");
+    snprintf(query, sizeof(query), "offset=-1&where=n=%05000d", 1);
+    ask_all(lengthy, 2, kit, query); /* too long to be known again */
+    assert_int_equal(kit->asked, 4);
+    client_close(&same[9]); /* one does not wait for it */
+    kit_turn(kit);
+    assert_all_wait(same, 9);
+
+    kit_answer(kit, 0, true);
+    assert_all_hear(same, 9, "snapshot-end");
+    assert_all_wait(other, 5);
+    assert_all_wait(lengthy, 2);
+    kit_answer(kit, 1, false);
+    assert_all_hear(other, 5, "{\"where\":[\"makes no sense\"]}");
+    kit_answer(kit, 2, true);
+    kit_answer(kit, 3, false);
+    client_hear_until(&lengthy[0], "snapshot-end");
+    client_hear_until(&lengthy[1], "makes no sense");
+
+    /* What was wrong is asked for anew, what is known is not. */
+    ask_all(&again, 1, kit, "offset=-1");
+    client_hear_until(&again, "snapshot-end");
+    assert_int_equal(kit->asked, 4);
+    buf_clear(&again.heard);
+    client_ask(&again, "GET", "offset=-1&where=n=1", "");
+    client_hear(&again);
+    assert_int_equal(kit->asked, 5);
+    kit_answer(kit, 4, true);
+    client_hear_until(&again, "snapshot-end");
+    buf_clear(&again.heard);
+    client_ask(&again, "GET", "handle=1-2&offset=0_0", "");
+    client_hear_until(&again, "must-refetch");
+    assert_true(client_header(&again, "electric-handle").len > 0);
+    close_all(same, 9);
+    close_all(other, 5);
+    close_all(lengthy, 2);
+    client_close(&again);
+    kit_free(kit);
+}
+
+static void test_an_answer_that_nobody_waits_for_any_more_is_noted(void **state)
+{
+    struct kit *kit = kit_new();
+    struct client gone, c;
+
+    (void)state;
+    kit->holds = true;
+    ask_all(&gone, 1, kit, "offset=-1");
+    client_close(&gone);
+    kit_turn(kit);
+    kit_answer(kit, 0, true);
+    kit_turn(kit);
+    ask_all(&c, 1, kit, "offset=-1");
+    client_hear_until(&c, "snapshot-end");
+    assert_int_equal(kit->asked, 1);
+    client_close(&c);
+    kit_free(kit);
+}
+
 /* ---- encodings ------------------------------------------------------------------------------- */
 
 static void assert_same(struct kit *kit, const char *query, const char *encoding,
@@ -576,6 +778,160 @@ static void test_what_the_client_has_is_not_sent_again(void **state)
     kit_free(kit);
 }
 
+/* One answer's tag, and whether a client that has it is sent the content again. */
+static bool is_sent_again(struct client *c, const char *query, char tag[160])
+{
+    char header[256];
+
+    buf_clear(&c->heard);
+    client_ask(c, "GET", query, "");
+    client_hear_until(c, "]");
+    client_hear(c);
+    snprintf(tag, 160, "%.*s", SLICE_ARG(client_header(c, "etag")));
+    snprintf(header, sizeof(header), "If-None-Match: %s\r\n", tag);
+    buf_clear(&c->heard);
+    client_ask(c, "GET", query, header);
+    client_hear_until(c, "\r\n\r\n");
+    return client_has(c, "HTTP/1.1 200");
+}
+
+static void test_a_tag_says_which_log_from_where_and_to_where(void **state)
+{
+    struct kit *kit = kit_new();
+    char handle[64], tag[160], expected[160];
+    struct client c;
+
+    (void)state;
+    copy_handle(kit->log, handle);
+    kit_commit(kit, 100, 1, 0);
+    client_open(&c, kit);
+    assert_false(is_sent_again(&c, "offset=-1", tag));
+    snprintf(expected, sizeof(expected), "\"%s:-1:0_0\"", handle);
+    assert_string_equal(tag, expected);
+    assert_false(client_has(&c, "electric-up-to-date"));
+    assert_false(is_sent_again(&c, "handle=%s&offset=0_0", tag));
+    snprintf(expected, sizeof(expected), "\"%s:0_0:100_0\"", handle);
+    assert_string_equal(tag, expected);
+    assert_true(client_has(&c, "electric-up-to-date"));
+    /* Without content it is never the same again. */
+    assert_true(is_sent_again(&c, "offset=now", tag));
+    snprintf(expected, sizeof(expected), "\"%s:now:100_0:", handle);
+    assert_memory_equal(tag, expected, strlen(expected));
+    assert_true(strlen(tag) > strlen(expected) + 1);
+    client_close(&c);
+    kit_free(kit);
+}
+
+/* What it has is compared when it asks: that it once saw where the log comes to while it waits,
+ * from the same offset, it did by another answer. */
+static void test_news_are_sent_whatever_tag_a_waiting_client_has(void **state)
+{
+    struct kit *kit = kit_new();
+    char handle[64], header[160];
+    struct client c;
+
+    (void)state;
+    copy_handle(kit->log, handle);
+    snprintf(header, sizeof(header), "If-None-Match: \"%s:0_inf:100_0\"\r\n", handle);
+    client_open(&c, kit);
+    client_ask(&c, "GET", LIVE, header);
+    client_hear(&c);
+    assert_int_equal(c.heard.len, 0);
+    kit_commit(kit, 100, 1, 0);
+    client_hear_until(&c, "up-to-date\",");
+    assert_true(client_has(&c, "HTTP/1.1 200"));
+    buf_clear(&c.heard);
+    client_ask(&c, "GET", LIVE, header); /* now it is there at once */
+    client_hear_until(&c, "\r\n\r\n");
+    assert_true(client_has(&c, "HTTP/1.1 304"));
+    buf_clear(&c.heard);
+
+    /* Nothing to wait for: it has what there is, and says so. */
+    snprintf(header, sizeof(header), "If-None-Match: \"%s:100_0:100_0\"\r\n", handle);
+    client_ask(&c, "GET", "handle=%s&offset=100_0&live=true", header);
+    client_hear_until(&c, "\r\n\r\n");
+    assert_true(client_has(&c, "HTTP/1.1 304"));
+    client_close(&c);
+    kit_free(kit);
+}
+
+/* ---- the cursor ------------------------------------------------------------------------------ */
+
+static uint64_t ask_cursor(struct client *c, const char *more)
+{
+    char query[128], text[32];
+
+    snprintf(query, sizeof(query), "%s%s", LIVE, more);
+    buf_clear(&c->heard);
+    client_ask(c, "GET", query, "");
+    client_hear_until(c, "up-to-date\",");
+    snprintf(text, sizeof(text), "%.*s", SLICE_ARG(client_header(c, "electric-cursor")));
+    assert_true(text[0] != '\0');
+    return strtoull(text, NULL, 10);
+}
+
+/* Seconds since the cursor's beginning, 2024-10-09. */
+static uint64_t cursor_now(void)
+{
+    return (uint64_t)(clock_unix_us() / 1000000) - 1728432000;
+}
+
+static void test_a_cursor_is_the_end_of_the_window_that_all_share(void **state)
+{
+    static const uint64_t windows[] = {1, 3, 7, 20, 600};
+    struct kit *kit = kit_new();
+    struct client c;
+
+    (void)state;
+    kit_commit(kit, 100, 1, 0);
+    client_open(&c, kit);
+    for (size_t i = 0; i < sizeof(windows) / sizeof(windows[0]); i++) {
+        const uint64_t window = windows[i], before = cursor_now();
+
+        kit->site.long_poll_ms = (int64_t)window * 1000;
+        uint64_t cursor = ask_cursor(&c, "&cursor=1");
+
+        assert_int_equal(cursor % window, 0);
+        assert_in_range(cursor, before, cursor_now() + window - 1);
+    }
+    buf_clear(&c.heard);
+    client_ask(&c, "GET", AT_END, "");
+    client_hear_until(&c, "up-to-date\",");
+    assert_int_equal(client_header(&c, "electric-cursor").len, 0);
+    client_close(&c);
+    kit_free(kit);
+}
+
+/* Or a cache would answer with what the client has just been told. */
+static void test_a_cursor_moves_on_from_the_one_that_was_given_by_chance(void **state)
+{
+    struct kit *kit = kit_new();
+    unsigned moves = 0;
+    uint64_t last = 0;
+    struct client c;
+
+    (void)state;
+    kit_commit(kit, 100, 1, 0);
+    client_open(&c, kit);
+    kit->site.long_poll_ms = 600000;
+    for (int i = 0; i < 20; i++) {
+        /* The window's own end first, then far beyond. */
+        uint64_t given = i < 2 ? ask_cursor(&c, "") : cursor_now() + 1000000, cursor;
+        char more[64];
+
+        snprintf(more, sizeof(more), "&cursor=%llu", (unsigned long long)given);
+        cursor = ask_cursor(&c, more);
+        assert_in_range(cursor, given + 1, given + 3600);
+        moves += cursor - given != last;
+        last = cursor - given;
+    }
+    assert_true(moves > 5);
+    client_close(&c);
+    kit_free(kit);
+}
+
+/* ---- who may keep what ----------------------------------------------------------------------- */
+
 static void test_answers_for_a_bearer_are_private(void **state)
 {
     struct kit *kit = kit_new();
@@ -620,8 +976,17 @@ int main(void)
         cmocka_unit_test(test_who_waits_is_answered_when_the_server_stops),
         cmocka_unit_test(test_client_that_goes_is_forgotten),
         cmocka_unit_test(test_requests_above_the_limit_come_again_later),
+        cmocka_unit_test(test_who_is_refused_is_told_when_to_come_again),
+        cmocka_unit_test(test_a_request_whose_shape_has_begun_is_no_initial_one_any_more),
+        cmocka_unit_test(test_each_wording_is_asked_for_once_and_no_two_are_one),
+        cmocka_unit_test(test_requests_of_one_wording_that_come_together_share_one_answer),
+        cmocka_unit_test(test_an_answer_that_nobody_waits_for_any_more_is_noted),
         cmocka_unit_test(test_encoded_bodies_hold_the_same),
         cmocka_unit_test(test_what_the_client_has_is_not_sent_again),
+        cmocka_unit_test(test_a_tag_says_which_log_from_where_and_to_where),
+        cmocka_unit_test(test_news_are_sent_whatever_tag_a_waiting_client_has),
+        cmocka_unit_test(test_a_cursor_is_the_end_of_the_window_that_all_share),
+        cmocka_unit_test(test_a_cursor_moves_on_from_the_one_that_was_given_by_chance),
         cmocka_unit_test(test_answers_for_a_bearer_are_private),
     };
 
