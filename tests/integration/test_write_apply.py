@@ -20,8 +20,7 @@ NONCES = (f"n{i}" for i in itertools.count(1))
 
 
 def tool():
-    folder = Path(os.environ.get("TOMBOLO_BUILD", ROOT / "build")) / "tests"
-    path = folder / "apply_write"
+    path = Path(os.environ.get("TOMBOLO_BUILD", ROOT / "build")) / "tests" / "apply_write"
     assert path.exists(), f"there is no {path}: build it with ./dev build"
     return path
 
@@ -176,7 +175,6 @@ def test_another_subject_may_not_use_a_replica(items, make_writer):
 
 
 def test_killed_at_any_moment_and_repeated_each_write_is_there_once(items, database, seed):
-    """The count is of statements that ran, whichever of them rolled back."""
     choose = random.Random(seed)
     items.sql("INSERT INTO items VALUES (1, 0)")
     allowed = rules(table(conflict={"qty": "counter"}), group=4)
@@ -202,8 +200,8 @@ def test_killed_at_any_moment_and_repeated_each_write_is_there_once(items, datab
         else:
             kills += 1
             # As a replica does: what has been acknowledged in its stream need not be sent again.
-            at = database.value("SELECT coalesce(max(last_id), 0) FROM tombolo.replicas"
-                                ) if database.value("SELECT to_regclass('tombolo.replicas')") else 0
+            made = database.value("SELECT to_regclass('tombolo.replicas')")
+            at = made and database.value("SELECT max(last_id) FROM tombolo.replicas") or 0
     assert rows(items, "id, qty")[0] == (1, 160), f"seed {seed}, {kills} kills"
     assert items.value("SELECT count(*) FROM items") == 161
     assert items.value("SELECT count(*) FROM tombolo.rejections") == 0
@@ -219,6 +217,39 @@ def test_two_that_send_the_same_at_a_time_write_it_once(items, make_writer):
     for answer in answers:
         assert {r["status"] for r in answer["results"]} == {"applied"}
     assert rows(items, "qty") == [(30,)]
+
+
+WAITING = ("SELECT pid FROM pg_stat_activity WHERE application_name = 'apply_write'"
+           " AND wait_event_type = 'Lock' AND datname = current_database()")
+
+
+def held(database, writer, statement, *txns):
+    """What the writer answers when somebody who ran `statement` commits while it waits for him."""
+    with contextlib.closing(database.connect(autocommit=False)) as holder:
+        holder.cursor().execute(statement)
+        writer.send(writer.body(txns))
+        wait_for(lambda: database.sql(WAITING), 10, "the writer to wait")
+        holder.commit()
+    return writer.receive()["results"]
+
+
+def test_what_another_worker_is_just_writing_is_waited_for(items, make_writer):
+    writer = make_writer(rules(table()))
+    writer.results(txn(1, insert(1)))
+    same = txn(2, insert(2), nonce="same")
+    [result] = held(items, writer, """UPDATE tombolo.replicas SET last_id = 2, nonce = 'same';
+                    INSERT INTO items VALUES (2, 7)""", same)
+    assert result["status"] == "applied" and result["repeated"]
+    assert rows(items, "id, qty") == [(1, None), (2, 7)]
+
+
+def test_the_first_request_of_a_replica_may_come_to_two_workers(items, make_writer):
+    make_writer(rules(table()), "r0").results()
+    results = held(items, make_writer(rules(table())), """INSERT INTO tombolo.replicas
+                   VALUES ('r1', 'alice', 1, 'same', 'i', now())""",
+                   txn(1, insert(1), nonce="same"), txn(2, insert(2)))
+    assert [r["repeated"] for r in results] == [True, False]
+    assert rows(items, "id") == [(2,)]
 
 
 # ---- groups ----------------------------------------------------------------------------------
@@ -254,6 +285,7 @@ def test_a_deferred_constraint_refuses_its_own_transaction_alone(database, make_
         txn(2, insert(3, "parts", whole="99"), insert(4, "parts"), marked=True),
         txn(3, insert(5, "parts", whole="6"), insert(6, "parts")))
     assert [r["status"] for r in results] == ["applied", "rejected", "applied"]
+    assert len({r["xid"] for r in results}) == 1
     assert codes(results[1]) == [(-1, "refused", "23503")]
     assert database.sql("SELECT id, whole FROM parts ORDER BY id") == [
         (1, 2), (2, None), (5, 6), (6, None)]
@@ -320,13 +352,13 @@ def test_a_deadlock_is_tried_again(items, make_writer):
 # ---- conflicts -------------------------------------------------------------------------------
 
 
-def two_writers(make_writer, *kinds, **more):
-    return [make_writer(rules(table(*kinds, **more)), f"r{i}") for i in range(2)]
+def two_writers(make_writer, **more):
+    return [make_writer(rules(table(**more)), f"r{i}") for i in range(2)]
 
 
-def both_change(writers, values, base, key=1):
+def both_change(writers, values, base):
     """Both saw `base` and changed it: the first one's, then the second one's result."""
-    return [writer.results(txn(1, update(key, value, base)))[0]
+    return [writer.results(txn(1, update(1, value, base)))[0]
             for writer, value in zip(writers, values)]
 
 
@@ -350,6 +382,28 @@ def test_reject_refuses_what_has_changed_meanwhile(items, make_writer):
     assert b.results(txn(4, update(2, {"qty": "8"}, {"qty": None})))[0]["status"] == "applied"
     assert b.results(txn(5, delete(1, {"qty": "6"})))[0]["status"] == "applied"
     assert rows(items, "id, qty, note") == [(2, 8, "a")]
+
+
+def test_two_that_want_the_same_do_not_conflict(items, make_writer):
+    items.sql("INSERT INTO items VALUES (1, 5)")
+    writers = two_writers(make_writer, conflict={"qty": "reject"})
+    for result in both_change(writers, [{"qty": "6"}] * 2, {"qty": "5"}):
+        assert result["status"] == "applied"
+
+
+def test_what_changes_while_it_is_looked_at_is_a_conflict(items, make_writer):
+    items.sql("INSERT INTO items VALUES (1, 5, 'a', 'alice')")
+    writer = make_writer(rules(table(conflict={"qty": "reject"}, check="owner = 'alice'")))
+    [result] = held(items, writer, "UPDATE items SET qty = 6",
+                    txn(1, update(1, {"qty": "7"}, {"qty": "5"})))
+    assert codes(result) == [(0, "conflict", "")]
+    [result] = held(items, writer, "UPDATE items SET owner = 'bob'", txn(2, update(1, {"note": "b"})))
+    assert codes(result) == [(0, "missing", "")]
+    items.sql("UPDATE items SET owner = 'alice'")
+    [result] = held(items, writer, "UPDATE items SET owner = 'bob'",
+                    txn(3, delete(1, {"qty": "6"})))
+    assert codes(result) == [(0, "missing", "")]
+    assert rows(items) == [(1, 6, "a", "bob")]
 
 
 def test_reject_compares_values_and_not_their_texts(database, make_writer):
@@ -403,7 +457,7 @@ def test_least_greatest_and_kept(items, make_writer, kind, expected):
 
 def test_keep_still_says_that_a_row_is_missing(items, make_writer):
     writer = make_writer(rules(table(conflict={"qty": "keep"})))
-    assert codes(writer.results(txn(1, update(1, {"qty": "1"}))) [0]) == [(0, "missing", "")]
+    assert codes(writer.results(txn(1, update(1, {"qty": "1"})))[0]) == [(0, "missing", "")]
 
 
 @pytest.mark.parametrize("kind, form", [
@@ -587,8 +641,7 @@ def test_sql_in_every_string_stays_a_string(items, make_writer, evil):
     answer = writer.apply(txn(7, {"table": evil, "op": "delete", "key": {"id": "1"}}))
     assert "invalid" in answer or answer["results"][0]["status"] == "rejected"
     assert rows(items) == [(1, 5, evil, "x")]
-    assert items.sql("SELECT replica, subject, incarnation FROM tombolo.replicas") == [
-        (evil, evil, "i")] or items.value("SELECT replica FROM tombolo.replicas") == evil
+    assert items.sql("SELECT replica, subject, last_id FROM tombolo.replicas")[0][:2] == (evil, evil)
 
 
 # ---- Postgres's own rules --------------------------------------------------------------------
@@ -670,9 +723,7 @@ def test_a_connection_that_is_cut_while_it_writes_is_said_to_be(items, make_writ
     with contextlib.closing(items.connect(autocommit=False)) as holder:
         holder.cursor().execute("UPDATE items SET qty = 5 WHERE id = 1")
         writer.send(writer.body([txn(1, update(1, {"qty": "1"}))]))
-        waiting = ("SELECT pid FROM pg_stat_activity WHERE application_name = 'apply_write'"
-                   " AND wait_event_type = 'Lock'")
-        wait_for(lambda: items.sql(waiting), 10, "the writer to wait")
-        items.sql("SELECT pg_terminate_backend(pid) FROM (%s) w" % waiting)
+        wait_for(lambda: items.sql(WAITING), 10, "the writer to wait")
+        items.sql(f"SELECT pg_terminate_backend(pid) FROM ({WAITING}) w")
         assert writer.receive()["class"] == "reconnect"
     assert items.sql("SELECT * FROM tombolo.replicas") == []

@@ -113,10 +113,10 @@ static void read_columns(struct tool *t, yyjson_val *from, struct write_table *r
 static bool read_table(struct tool *t, yyjson_val *from, struct write_grant *grant)
 {
     struct write_table *rule = arena_calloc(&t->arena, 1, sizeof(*rule));
-    yyjson_val *set = yyjson_obj_get(from, "set"), *key, *v;
+    yyjson_val *set = yyjson_obj_get(from, "set"), *key;
     struct slice check = field(t, from, "check");
     struct where *where = NULL;
-    size_t i, max;
+    yyjson_obj_iter iter;
 
     rule->table =
         catalog_table(t->conn, field(t, from, "schema"), field(t, from, "table"), &t->err);
@@ -135,10 +135,10 @@ static bool read_table(struct tool *t, yyjson_val *from, struct write_grant *gra
                                     &where, &t->err))
         return put_error(t);
     struct slice *values = arena_calloc(&t->arena, rule->table->ncols, sizeof(*values));
-    yyjson_obj_foreach(set, i, max, key, v)
-    {
-        values[table_column_index(rule->table, slice_of(yyjson_get_str(key)))] = text_of(t, v);
-    }
+    yyjson_obj_iter_init(set, &iter);
+    while ((key = yyjson_obj_iter_next(&iter)))
+        values[table_column_index(rule->table, slice_of(yyjson_get_str(key)))] =
+            text_of(t, yyjson_obj_iter_get_val(key));
     grant->check = where;
     grant->set = values;
     return true;
