@@ -60,7 +60,8 @@ struct write_table {
     bool ops[WRITE_DELETE + 1];     /* by enum write_op */
     struct write_column *columns;   /* by the table's column */
     struct write_function function; /* for whole rows: the columns' own kinds do not count then */
-    bool skip_missing[WRITE_DELETE + 1]; /* an update or delete of no row is no rejection */
+    bool skip_missing[WRITE_DELETE + 1]; /* an update or delete of no row, or of one
+                                            that the check hides, is passed over */
 };
 
 /* Reads what is needed of the catalogue and refuses rules that cannot work (ERR_CONFIG, naming the

@@ -252,6 +252,55 @@ def test_the_first_request_of_a_replica_may_come_to_two_workers(items, make_writ
     assert rows(items, "id") == [(2,)]
 
 
+def test_a_commit_whose_answer_is_lost_is_found_when_it_is_sent_again(own_postgres):
+    """A standby that never answers holds a commit after it was made here; then the connection is cut."""
+    database = own_postgres.create_database("lost")
+    database.sql("CREATE TABLE items (id int PRIMARY KEY, qty int)")
+    writer = Writer(database, rules(table()))
+    writer.results(txn(1, insert(1)))
+    own_postgres.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+    own_postgres.sql("SELECT pg_reload_conf()")
+    wait_for(lambda: own_postgres.value("SHOW synchronous_standby_names") == "nobody", 10, "the reload")
+    same = [txn(2, insert(2)), txn(3, insert(1))]
+    writer.send(writer.body(same))
+    waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+    wait_for(lambda: own_postgres.sql(waiting), 10, "the commit to wait")
+    own_postgres.sql(f"SELECT pg_terminate_backend(pid) FROM ({waiting}) w")
+    assert writer.receive()["class"] == "reconnect"
+    writer.close()
+    own_postgres.sql("ALTER SYSTEM RESET synchronous_standby_names")
+    own_postgres.sql("SELECT pg_reload_conf()")
+    again = Writer(database, rules(table()))
+    results = again.results(*same)
+    again.close()
+    assert [(r["status"], r["repeated"]) for r in results] == [("applied", True), ("rejected", True)]
+    assert codes(results[1]) == [(0, "refused", "23505")]
+    assert rows(database, "id") == [(1,), (2,)]
+
+
+# ---- tables ----------------------------------------------------------------------------------
+
+
+def test_several_workers_make_the_tables_at_a_time(items, make_writer):
+    writers = [make_writer(rules(table()), f"r{i}") for i in range(6)]
+    for i, writer in enumerate(writers):
+        writer.send(writer.body([txn(1, insert(i))]))
+    assert [w.receive()["results"][0]["status"] for w in writers] == ["applied"] * 6
+
+
+def test_without_the_right_to_make_the_tables_it_is_said_what_to_do(items):
+    role = f"plain_{items.name}"
+    items.sql(f"CREATE ROLE {role} LOGIN")
+    try:
+        done = subprocess.run([tool(), items.as_role(role).conninfo], input="", text=True, timeout=60,
+                              capture_output=True, env=environment(), check=False)
+        assert done.returncode == 1
+        assert "could not create the tables of writes in schema tombolo" in done.stderr
+        assert "grant CREATE on the database" in done.stderr
+    finally:
+        items.sql(f"DROP ROLE {role}")
+
+
 # ---- groups ----------------------------------------------------------------------------------
 
 

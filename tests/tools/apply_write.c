@@ -266,7 +266,8 @@ int main(int argc, char **argv)
         return 2;
     t.conn = pg_connect(argv[1], "apply_write", false, &t.err);
     if (!t.conn || !write_tables_ensure(t.conn, &t.err)) {
-        fprintf(stderr, "%s\n", t.err.msg);
+        fprintf(stderr, "%s (%s)\n", t.err.msg, t.err.hint);
+        pg_close(t.conn);
         return 1;
     }
     buf_init(&t.out, BUF_NO_LIMIT);
