@@ -7,7 +7,9 @@
  *     _tombolo_outbox    seq, layout, op, tx, v0, v1, ..: no constraint but seq's, for a conflict
  *                        clause of the user's statement (OR IGNORE) holds in triggers too.
  *                        'I' after image; 'U' before image, then after image; 'D' before image.
- *                        The columns have no type, so every value stays what it was.
+ *                        The columns have no type, so every value stays what it was. A row with
+ *                        seq alone stands for the last one dropped, so that no seq is given out
+ *                        twice: AUTOINCREMENT costs 2 us a row, and loses count after OR FAIL.
  *     _tombolo_layouts   a row a table and form of it; "live" on the present one
  *     _tombolo_places    which column stands at v0, v1, .. of a layout; its place in the key
  *     _tombolo_victims   scratch of the triggers, empty but for what OR IGNORE leaves
@@ -19,7 +21,8 @@
  * One outbox for all tables: its seq is the order of all writes, one scan reads it and one
  * statement drops what was sent. A table of its own for each user's table would need a shared
  * counter, one more write for each row. It is as wide as the widest table asks; the
- * others' rows spend a byte on each column that they do not use.
+ * others' rows spend a byte on each column that they do not use. Rows are dropped by
+ * lite_outbox_forget() alone.
  *
  * Our own writes are not captured: every transaction of lite_db_begin() sets
  * _tombolo_state.applying and unsets it before it commits, so nobody else ever sees it set, and

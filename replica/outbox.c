@@ -236,8 +236,9 @@ struct lite_outbox *lite_outbox_open(struct lite_db *db, int64_t after, struct e
     o->through = after;
     if (!db->captured)
         return o;
-    if (!lite_db_prepare(db, "SELECT * FROM _tombolo_outbox WHERE seq > ?1 ORDER BY seq", &o->rows,
-                         err)) {
+    if (!lite_db_prepare(
+            db, "SELECT * FROM _tombolo_outbox WHERE seq > ?1 AND op IS NOT NULL ORDER BY seq",
+            &o->rows, err)) {
         lite_outbox_close(o);
         return NULL;
     }
@@ -264,22 +265,19 @@ void lite_outbox_close(struct lite_outbox *o)
 bool lite_outbox_forget(struct lite_db *db, int64_t through, struct err *err)
 {
     struct capture_change change;
+    int64_t last = 0;
 
     if (!db->captured)
         return true;
     if (!capture_begin(db, &change, err))
         return false;
-    /* SQLite forgets to note the last seq when a statement ends by OR FAIL: with the rows gone, it
-     * would be given out again, and taken for one that was sent. */
     bool ok =
-        lite_db_exec(db, err,
-                     "INSERT INTO sqlite_sequence(name, seq) SELECT '_tombolo_outbox', 0 WHERE "
-                     "NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = '_tombolo_outbox')") &&
-        lite_db_exec(db, err,
-                     "UPDATE sqlite_sequence SET seq = max(seq, ifnull((SELECT max(o.seq) FROM "
-                     "_tombolo_outbox o), 0)) WHERE name = '_tombolo_outbox'") &&
+        lite_db_int(db, 0, &last, err, "SELECT max(seq) FROM _tombolo_outbox") &&
         lite_db_exec(db, err, "DELETE FROM _tombolo_outbox WHERE seq <= %lld",
                      (long long)through) &&
+        (last == 0 || last > through ||
+         lite_db_exec(db, err, "INSERT INTO _tombolo_outbox(seq) VALUES (%lld)",
+                      (long long)last)) &&
         lite_db_exec(db, err,
                      "DELETE FROM _tombolo_tx WHERE id < (SELECT max(id) FROM _tombolo_tx)") &&
         lite_db_exec(db, err,

@@ -3,7 +3,7 @@
  * the outbox says is replayed on a model, which must then be the table, value by value. The
  * model is strict: a put meets no row, an update or delete finds its row as `before` has it.
  *
- * TOMBOLO_CAPTURE_STEPS says how many statements a table sees (default 1500),
+ * TOMBOLO_CAPTURE_STEPS says how many statements a table sees (default 1000),
  * TOMBOLO_CAPTURE_SEED repeats a run.
  */
 #include "replica_kit.h"
@@ -636,7 +636,7 @@ static size_t steps_wanted(void)
 {
     const char *text = getenv("TOMBOLO_CAPTURE_STEPS");
 
-    return text ? strtoul(text, NULL, 10) : 1500;
+    return text ? strtoul(text, NULL, 10) : 1000;
 }
 
 static uint64_t seed_wanted(void)
