@@ -44,15 +44,14 @@ static bool refuse(struct making *m, enum write_code code, struct slice column, 
 }
 
 static bool resolve(struct making *m, const struct write_pairs *pairs,
-                    const struct write_pair ***out)
+                    const struct write_pair **out)
 {
-    *out = arena_calloc(m->arena, m->table->ncols, sizeof(**out));
     for (size_t i = 0; i < pairs->n; i++) {
         int column = table_column_index(m->table, pairs->list[i].column);
 
         if (column < 0)
             return refuse(m, WRITE_INVALID, pairs->list[i].column, "does not exist");
-        (*out)[column] = &pairs->list[i];
+        out[column] = &pairs->list[i];
     }
     return true;
 }
@@ -101,9 +100,11 @@ static bool check_value(struct making *m, uint16_t i)
     }
     if (insert && m->key[i] && given && !same_value(given->value, m->key[i]->value))
         return refuse(m, WRITE_INVALID, given->column, "differs between \"key\" and \"values\"");
-    if (insert && m->key[i])
+    if (insert && m->key[i]) {
         m->value[i] = m->key[i];
-    if (!m->value[i] || m->columns[i].writable || (insert && is_key(m, i)))
+        return true;
+    }
+    if (!given || m->columns[i].writable)
         return true;
     if (insert && !given->value.ptr) {
         m->value[i] = NULL;
@@ -123,8 +124,8 @@ static bool check_allowed(struct making *m)
         return err_set(&m->why->err, ERR_INPUT, "table \"%.*s\" does not take %ss",
                        SLICE_ARG(m->table->relname), write_op_name(mutation->op));
     }
-    if (!resolve(m, &mutation->key, &m->key) || !resolve(m, &mutation->values, &m->value) ||
-        !resolve(m, &mutation->base, &m->base) || !check_key(m))
+    if (!resolve(m, &mutation->key, m->key) || !resolve(m, &mutation->values, m->value) ||
+        !resolve(m, &mutation->base, m->base) || !check_key(m))
         return false;
     for (uint16_t i = 0; i < m->table->ncols; i++) {
         if (!check_value(m, i))
@@ -549,10 +550,14 @@ static void put_delete(struct making *m, struct plan *plan)
 bool plan_make(const struct write_grant *grant, const struct write_mutation *mutation,
                struct arena *arena, struct plan *plan, struct write_refusal *why)
 {
+    const size_t ncols = grant->rule->table->ncols;
     struct making m = {.plan = plan,
                        .table = grant->rule->table,
                        .columns = grant->rule->columns,
                        .set = grant->set,
+                       .key = arena_calloc(arena, ncols, sizeof(*m.key)),
+                       .value = arena_calloc(arena, ncols, sizeof(*m.value)),
+                       .base = arena_calloc(arena, ncols, sizeof(*m.base)),
                        .arena = arena,
                        .why = why};
 
