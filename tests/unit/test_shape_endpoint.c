@@ -178,6 +178,136 @@ static void test_events_go_on_behind_a_large_batch_that_ends_with_its_round(void
     kit_free(kit);
 }
 
+static unsigned count(const struct client *c, const char *text)
+{
+    const char *at = c->heard.ptr, *end = at + c->heard.len;
+    unsigned n = 0;
+
+    for (; at < end && (at = memmem(at, (size_t)(end - at), text, strlen(text))); n++)
+        at += strlen(text);
+    return n;
+}
+
+/* Small batches and large ones, each once. */
+static void test_events_begin_behind_the_offset_and_each_comes_once(void **state)
+{
+    struct kit *kit = kit_new();
+    struct client c;
+
+    (void)state;
+    kit_commit(kit, 100, 2, 0);
+    client_open(&c, kit);
+    client_ask(&c, "GET", "handle=%s&offset=100_0&live=true&live_sse=true", "");
+    client_hear_until(&c, "\"global_last_seen_lsn\":\"100\"");
+    assert_true(slice_is(client_header(&c, "electric-offset"), "100_0"));
+    assert_true(slice_is(client_header(&c, "content-type"), "text/event-stream"));
+    assert_true(slice_is(client_header(&c, "cache-control"), "public, max-age=59"));
+    assert_true(slice_is(client_header(&c, "x-accel-buffering"), "no"));
+    kit_commit(kit, 101, 1, 0);
+    client_hear_until(&c, "\"global_last_seen_lsn\":\"101\"");
+    kit_commit(kit, 102, 1, SHAPE_SMALL);
+    client_hear_until(&c, "\"global_last_seen_lsn\":\"102\"");
+    kit_commit(kit, 103, 1, 0);
+    client_hear_until(&c, "\"global_last_seen_lsn\":\"103\"");
+    assert_int_equal(count(&c, "\"op_position\":0}}"), 0); /* of 100, the one that is not last */
+    assert_int_equal(count(&c, "\"lsn\":\"100\""), 1);
+    assert_int_equal(count(&c, "\"lsn\":\"101\""), 1);
+    assert_int_equal(count(&c, "\"lsn\":\"102\""), 1);
+    assert_int_equal(count(&c, "\"lsn\":\"103\""), 1);
+    assert_int_equal(count(&c, "data: {"), 8);
+    client_close(&c);
+    kit_free(kit);
+}
+
+static void test_events_and_arrays_of_the_same_changes_are_not_mixed_up(void **state)
+{
+    struct kit *kit = kit_new();
+    struct client poll, events;
+
+    (void)state;
+    client_open(&poll, kit);
+    client_open(&events, kit);
+    client_ask(&poll, "GET", LIVE, "");
+    client_ask(&events, "GET", SSE, "");
+    client_hear(&poll);
+    client_hear_until(&events, "\r\n\r\n");
+    kit_commit(kit, 100, 1, 0);
+    client_hear_until(&poll, "\"global_last_seen_lsn\":\"100\"}}]");
+    client_hear_until(&events, "\"global_last_seen_lsn\":\"100\"}}\n\n");
+    assert_int_equal(count(&poll, "\r\n\r\n[{\"key\""), 1);
+    assert_int_equal(count(&events, "data: {\"key\""), 1);
+    client_close(&poll);
+    client_close(&events);
+    kit_free(kit);
+}
+
+/* Who has not all the rows is sent the next ones, as they always come. */
+static void test_rows_are_an_array_for_who_asks_for_events_too(void **state)
+{
+    struct kit *kit = kit_new_pending();
+    const char *rows[3];
+    struct buf row;
+    struct client c;
+
+    (void)state;
+    buf_init(&row, BUF_NO_LIMIT);
+    kit_message(&row, 1, 7, 4096);
+    for (int i = 0; i < 3; i++)
+        rows[i] = buf_cstr(&row);
+    kit_snapshot(kit, rows, 3);
+    client_open(&c, kit);
+    client_ask(&c, "GET", "handle=%s&offset=0_0&live=true&live_sse=true", "");
+    client_hear_until(&c, "\"op_position\":7}}]");
+    assert_true(slice_is(client_header(&c, "electric-offset"), "0_1"));
+    assert_true(slice_is(client_header(&c, "content-type"), "application/json; charset=utf-8"));
+    assert_true(client_has(&c, "\r\n\r\n[{\"key\""));
+    assert_false(client_has(&c, "data: {"));
+    client_close(&c);
+    buf_release(&row);
+    kit_free(kit);
+}
+
+static void assert_body_begins(struct kit *kit, const char *query, const char *text)
+{
+    struct buf body;
+
+    get_body(kit, query, &body);
+    assert_true(body.len >= strlen(text));
+    assert_memory_equal(body.ptr, text, strlen(text));
+    buf_release(&body);
+}
+
+/* The same changes from two offsets, and of two logs. */
+static void test_bodies_are_of_one_log_and_one_offset(void **state)
+{
+    struct kit *kit = kit_new();
+    struct buf whole, rest;
+
+    (void)state;
+    kit_commit(kit, 100, 2, 0);
+    get_body(kit, AT_END, &whole);
+    get_body(kit, "handle=%s&offset=100_0", &rest);
+    assert_true(whole.len > rest.len);
+    assert_memory_equal(whole.ptr + whole.len - rest.len + 1, rest.ptr + 1, rest.len - 1);
+    buf_release(&whole);
+    buf_release(&rest);
+
+    struct log *first = kit->log, *second = new_live_log(kit->store, 2, 10);
+
+    begin(kit->store, 101);
+    append(kit->store, kit->lane, "{\"key\":\"a\",\"headers\":{}}", 0, first);
+    append(kit->store, kit->lane, "{\"key\":\"b\",\"headers\":{}}", 0, second);
+    commit(kit->store, 101);
+    publish(kit->store, 101);
+    assert_body_begins(kit, "handle=%s&offset=100_inf", "[{\"key\":\"a\"");
+    kit->log = second;
+    assert_body_begins(kit, "where=n=2&handle=%s&offset=100_inf", "[{\"key\":\"b\"");
+    assert_body_begins(kit, "where=n=2&handle=%s&offset=0_inf", "[{\"key\":\"b\"");
+    kit->log = first;
+    log_unref(second);
+    kit_free(kit);
+}
+
 static void test_long_poll_without_news_ends_with_nothing_new(void **state)
 {
     struct kit *kit = kit_new();
@@ -410,6 +540,7 @@ static void test_silent_stream_says_that_it_is_alive_and_then_ends(void **state)
     client_hear_until(&c, ": keep-alive\n\n");
     client_hear_until(&c, "\r\n0\r\n\r\n");
     assert_false(client_has(&c, "data: {"));
+    assert_in_range(count(&c, "keep-alive"), 1, 4); /* not more than there is time for */
     client_close(&c);
     kit_free(kit);
 }
@@ -962,6 +1093,10 @@ int main(void)
         cmocka_unit_test(test_request_that_waits_costs_less_than_a_kilobyte),
         cmocka_unit_test(test_events_are_the_messages_whatever_their_sizes),
         cmocka_unit_test(test_events_go_on_behind_a_large_batch_that_ends_with_its_round),
+        cmocka_unit_test(test_events_begin_behind_the_offset_and_each_comes_once),
+        cmocka_unit_test(test_events_and_arrays_of_the_same_changes_are_not_mixed_up),
+        cmocka_unit_test(test_rows_are_an_array_for_who_asks_for_events_too),
+        cmocka_unit_test(test_bodies_are_of_one_log_and_one_offset),
         cmocka_unit_test(test_long_poll_without_news_ends_with_nothing_new),
         cmocka_unit_test(test_long_poll_that_ends_while_postgres_is_away_is_503),
         cmocka_unit_test(test_bridge_that_is_behind_its_clients_answers_503),
