@@ -158,11 +158,17 @@ static bool check_depth(const char *sql, struct err *err)
 
 /* ---- parse ------------------------------------------------------------- */
 
+bool where_check_size(struct slice text, const char *what, struct err *err)
+{
+    return text.len <= WHERE_MAX_SIZE ||
+           err_set(err, ERR_INPUT, "the %s is bigger than maximum size (%zu bytes)", what,
+                   WHERE_MAX_SIZE);
+}
+
 static bool check_text(struct slice text, const char *what, struct err *err)
 {
-    if (text.len > WHERE_MAX_SIZE)
-        return err_set(err, ERR_INPUT, "the %s is bigger than maximum size (%zu bytes)", what,
-                       WHERE_MAX_SIZE);
+    if (!where_check_size(text, what, err))
+        return false;
     if (!utf8_is_text(text))
         return err_set(err, ERR_INPUT, "the %s is not valid UTF-8 text", what);
     return true;

@@ -23,6 +23,9 @@
 /* The longest clause taken, in bytes. */
 #define WHERE_MAX_SIZE ((size_t)65536)
 
+/* Whether a text is not too long to be one, for where_compile() refuses it then; `what` it is. */
+bool where_check_size(struct slice text, const char *what, struct err *err) MUST_CHECK;
+
 enum tri { TRI_FALSE, TRI_TRUE, TRI_NULL };
 
 struct where;

@@ -31,6 +31,9 @@ struct service {
     lsn_t (*catchup)(void *owner);
     void (*request_shape)(void *owner, const struct shape_request *request,
                           shape_answered *answered, void *arg);
+    /* Whoever asked has gone: the request with this `arg` is answered soon, with ERR_STOPPED when
+     * no work on it had begun. It must not have been answered and its `arg` be another's by now. */
+    void (*cancel_shape)(void *owner, void *arg);
     /* The shape is made if need be, then Postgres is asked for the subset's rows. `handle`: where
      * it is not empty and not the log's, nothing is asked and the log alone answered. */
     void (*request_subset)(void *owner, const struct shape_request *request,

@@ -53,6 +53,26 @@ static struct shape_loop *loop_of(struct http_conn *conn)
     return ((struct endpoint_loop *)http_loop_user(http_conn_loop(conn)))->shapes;
 }
 
+/* What the pool is asked, once for all requests of one wording that come meanwhile: thousands may
+ * come at once, and be gone again before the answer is there. */
+struct resolution {
+    struct shape_loop *loop;
+    struct resolution *next;
+    size_t waiting;  /* requests; 0: given up, and no request joins it any more */
+    struct buf text; /* the wording; empty: too long to be shared */
+    struct shape_answer answer;
+};
+
+static void leave_resolution(struct shape_request_state *get)
+{
+    const struct service *service = get->loop->site->service;
+    struct resolution *r = get->resolution;
+
+    get->resolution = NULL;
+    if (r && --r->waiting == 0)
+        service->cancel_shape(service->owner, r);
+}
+
 /* ---- the life of a request ------------------------------------------------------------------- */
 
 static void asked_free(struct shape_request_state *get)
@@ -77,6 +97,7 @@ void shape_ends(struct shape_request_state *get)
     get->phase = SHAPE_ANSWERED;
     http_loop_timer_clear(get->loop->loop, &get->timer);
     watchers_remove(get->loop->watchers, &get->watcher);
+    leave_resolution(get);
     if (get->link) {
         *get->link = get->next;
         if (get->next)
@@ -195,15 +216,6 @@ static const char *not_ready(struct shape_site *site)
 
 /* ---- from the request to the log ------------------------------------------------------------- */
 
-/* What the pool is asked, once for all requests of one wording that come meanwhile: thousands may
- * come at once, and be gone again before the answer is there. */
-struct resolution {
-    struct shape_loop *loop;
-    struct resolution *next;
-    struct buf text; /* the wording; empty: too long to be shared */
-    struct shape_answer answer;
-};
-
 void shape_answer_unresolved(struct shape_request_state *get, const struct shape_answer *answer)
 {
     if (answer->field)
@@ -275,11 +287,11 @@ void shape_found(struct shape_request_state *get, struct log *log)
     shape_go_on(get);
 }
 
-static const struct resolution *find_resolution(const struct shape_loop *loop, struct slice text)
+static struct resolution *find_resolution(const struct shape_loop *loop, struct slice text)
 {
-    const struct resolution *r = loop->resolutions;
+    struct resolution *r = loop->resolutions;
 
-    while (r && !(text.len && slice_eq(buf_slice(&r->text), text)))
+    while (r && !(r->waiting && text.len && slice_eq(buf_slice(&r->text), text)))
         r = r->next;
     return r;
 }
@@ -291,7 +303,8 @@ static void ask_pool(struct shape_request_state *get, const struct shape_request
     const struct service *service = get->loop->site->service;
     struct resolution *r = xcalloc(1, sizeof(*r));
 
-    *r = (struct resolution){.loop = get->loop, .next = get->loop->resolutions, .text = text};
+    *r = (struct resolution){
+        .loop = get->loop, .next = get->loop->resolutions, .waiting = 1, .text = text};
     get->loop->resolutions = r;
     get->resolution = r;
     service->request_shape(service->owner, request, answered, r);
@@ -311,10 +324,12 @@ static void resolve(struct shape_request_state *get, const struct shape_request 
     }
     get->phase = SHAPE_RESOLVING;
     get->resolution = find_resolution(get->loop, buf_slice(&text));
-    if (get->resolution)
+    if (get->resolution) {
+        get->resolution->waiting++;
         buf_release(&text);
-    else
+    } else {
         ask_pool(get, request, text);
+    }
 }
 
 void shape_resolve_when_ready(struct shape_request_state *get)

@@ -167,10 +167,20 @@ static uint64_t read_cursor(const struct shape_fields *f)
                : 0;
 }
 
+/* Before it is copied: what the parser would refuse does not wait for its turn to be refused. */
+static void check_clause(struct shape_fields *f, enum shape_part part, struct slice clause)
+{
+    struct err err;
+
+    if (!where_check_size(clause, "where clause", &err))
+        shape_fields_wrong(f, part, "where", err.msg);
+}
+
 static bool check_table(struct shape_fields *f, struct shape_params *out)
 {
     if (!out->shape.table.len)
         shape_fields_wrong(f, PART_SHAPE, "table", "can't be blank");
+    check_clause(f, PART_SHAPE, out->shape.where);
     out->shape.params = shape_fields_params(f, PART_SHAPE);
     return f->nproblems == 0;
 }
@@ -186,6 +196,7 @@ static bool check_subset(struct shape_fields *f, struct shape_params *out)
     s->where = shape_fields_text(f, PART_SUBSET, "where");
     s->order_by = shape_fields_text(f, PART_SUBSET, "order_by");
     s->params = shape_fields_params(f, PART_SUBSET);
+    check_clause(f, PART_SUBSET, s->where);
     int64_t limit = shape_fields_int(f, PART_SUBSET, "limit", &has_limit);
     int64_t offset = shape_fields_int(f, PART_SUBSET, "offset", &has_offset);
     if (has_limit && limit <= 0)

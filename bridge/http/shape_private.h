@@ -87,10 +87,10 @@ struct shape_request_state {
     struct shape_request_state *next, **link; /* among the loop's; link NULL: not in it */
     struct http_timer timer;
     struct watcher watcher;
-    const struct resolution *resolution; /* RESOLVING: what it waits for, with others */
-    struct log *log;                     /* a reference, or NULL */
-    struct shape_asked *asked;           /* NULL from FOUND on, unless a subset is asked for */
-    struct log_offset offset;            /* as asked for; SHAPE_OFFSET_AT */
+    struct resolution *resolution; /* RESOLVING: what it waits for, with others */
+    struct log *log;               /* a reference, or NULL */
+    struct shape_asked *asked;     /* NULL from FOUND on, unless a subset is asked for */
+    struct log_offset offset;      /* as asked for; SHAPE_OFFSET_AT */
     uint64_t cursor;
     int64_t until;    /* loop time: when waiting is over */
     int64_t waited;   /* loop time: since when */

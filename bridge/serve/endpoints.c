@@ -40,6 +40,11 @@ static void request_shape(void *owner, const struct shape_request *request,
     snapshot_pool_request(((struct bridge *)owner)->pool, request, answered, arg);
 }
 
+static void cancel_shape(void *owner, void *arg)
+{
+    snapshot_pool_cancel(((struct bridge *)owner)->pool, arg);
+}
+
 static void find_shape(void *owner, const struct shape_request *request, shape_answered *answered,
                        void *arg)
 {
@@ -72,6 +77,7 @@ static void fill_service(struct bridge *b)
         .status = status,
         .catchup = catchup,
         .request_shape = request_shape,
+        .cancel_shape = cancel_shape,
         .find_shape = find_shape,
         .request_subset = request_subset,
         .cancel_subset = cancel_subset,

@@ -7,15 +7,26 @@
 #include <stdlib.h>
 
 #define MAX_QUEUED 20000
+#define MAX_QUEUED_SIZE ((size_t)256 << 20)
+#define GONE "whoever asked has gone"
 #define MAX_WAITS 64 /* tables that are waited for at a time, each by a worker */
 
+/* Either waits, in the queue or parked, and then it is in that list; or it is at work, and then in
+ * none. */
 struct request {
     struct arena arena;
+    size_t size;
     struct shape_request shape;
     shape_answered *done;
     void *arg;
-    bool find_only; /* no log is made */
-    struct request *next;
+    bool find_only;         /* no log is made */
+    bool gone;              /* nobody waits for the answer; under the pool's mutex */
+    struct requests *where; /* the list it is in; likewise */
+    struct request *prev, *next;
+};
+
+struct requests {
+    struct request *first, *last; /* oldest first */
 };
 
 struct worker {
@@ -27,7 +38,7 @@ struct worker {
 /* A table that is waited for. */
 struct table_wait {
     unsigned users;
-    struct request *parked;
+    struct requests parked;
 };
 
 struct snapshot_pool {
@@ -38,13 +49,14 @@ struct snapshot_pool {
     atomic_bool stop;
     pthread_mutex_t mutex;
     pthread_cond_t work;
-    struct request *first, **last;
-    size_t queued;
-    struct worker *workers; /* room for all there may be */
-    int nworkers;           /* started */
-    int waiting;            /* of these, for a table: others take their place */
-    int busy;               /* with a request, and not waiting: at most config.workers begin one */
-    struct u64map waits;    /* relid -> struct table_wait */
+    struct requests queue;
+    struct u64map unanswered; /* arg -> struct request */
+    size_t queued, size;      /* all that wait, the parked ones too, and what they take */
+    struct worker *workers;   /* room for all there may be */
+    int nworkers;             /* started */
+    int waiting;              /* of these, for a table: others take their place */
+    int busy;            /* with a request, and not waiting: at most config.workers begin one */
+    struct u64map waits; /* relid -> struct table_wait */
 };
 
 /* ---- requests -------------------------------------------------------------------------------- */
@@ -71,6 +83,7 @@ static struct request *request_new(const struct shape_request *shape, shape_answ
 {
     struct request *r = xcalloc(1, sizeof(*r));
 
+    r->size = sizeof(*r) + room_for(shape);
     arena_reserve(&r->arena, room_for(shape));
     struct slice *values = arena_calloc(&r->arena, shape->params.n, sizeof(*values));
     for (size_t i = 0; i < shape->params.n; i++)
@@ -92,30 +105,80 @@ static void request_free(struct request *r)
     free(r);
 }
 
-static void refuse(struct request *r, enum err_code code, const char *text)
+/* Whoever asked may use `arg` for another, once it is answered. */
+static void answer(struct snapshot_pool *pool, struct request *r, struct shape_answer *a)
 {
-    struct shape_answer answer = {0};
-
-    err_set(&answer.err, code, "%s", text);
-    r->done(r->arg, &answer);
+    pthread_mutex_lock(&pool->mutex);
+    if (u64map_get(&pool->unanswered, (uintptr_t)r->arg) == r)
+        u64map_remove(&pool->unanswered, (uintptr_t)r->arg);
+    pthread_mutex_unlock(&pool->mutex);
+    r->done(r->arg, a);
     request_free(r);
 }
+
+static void refuse(struct snapshot_pool *pool, struct request *r, enum err_code code,
+                   const char *text)
+{
+    struct shape_answer a = {0};
+
+    err_set(&a.err, code, "%s", text);
+    answer(pool, r, &a);
+}
+
+/* ---- those that wait; all of these holding the mutex ----------------------------------------- */
+
+static bool is_full(const struct snapshot_pool *pool, const struct request *r)
+{
+    return pool->queued >= MAX_QUEUED || pool->size + r->size > MAX_QUEUED_SIZE;
+}
+
+static void join(struct snapshot_pool *pool, struct requests *list, struct request *r)
+{
+    r->where = list;
+    r->prev = list->last;
+    r->next = NULL;
+    *(r->prev ? &r->prev->next : &list->first) = r;
+    list->last = r;
+    pool->queued++;
+    pool->size += r->size;
+}
+
+static void leave(struct snapshot_pool *pool, struct request *r)
+{
+    *(r->prev ? &r->prev->next : &r->where->first) = r->next;
+    *(r->next ? &r->next->prev : &r->where->last) = r->prev;
+    r->where = NULL;
+    pool->queued--;
+    pool->size -= r->size;
+}
+
+/* The list's first, which leaves it; NULL: it is empty. */
+static struct request *take(struct snapshot_pool *pool, struct requests *list)
+{
+    struct request *r = list->first;
+
+    if (r)
+        leave(pool, r);
+    return r;
+}
+
+/* ---- from outside ---------------------------------------------------------------------------- */
 
 static void submit(struct snapshot_pool *pool, struct request *r)
 {
     pthread_mutex_lock(&pool->mutex);
-    bool stopping = atomic_load(&pool->stop), full = pool->queued >= MAX_QUEUED;
+    bool stopping = atomic_load(&pool->stop), full = is_full(pool, r);
     if (!stopping && !full) {
-        *pool->last = r;
-        pool->last = &r->next;
-        pool->queued++;
+        u64map_set(&pool->unanswered, (uintptr_t)r->arg, r);
+        join(pool, &pool->queue, r);
         pthread_cond_signal(&pool->work);
     }
     pthread_mutex_unlock(&pool->mutex);
     if (stopping)
-        refuse(r, ERR_STOPPED, "the bridge is stopping");
+        refuse(pool, r, ERR_STOPPED, "the bridge is stopping");
     else if (full)
-        refuse(r, ERR_BUSY, "Snapshot creation failed because of a connection pool queue timeout");
+        refuse(pool, r, ERR_BUSY,
+               "Snapshot creation failed because of a connection pool queue timeout");
 }
 
 void snapshot_pool_request(struct snapshot_pool *pool, const struct shape_request *shape,
@@ -133,19 +196,30 @@ void snapshot_pool_find(struct snapshot_pool *pool, const struct shape_request *
     submit(pool, r);
 }
 
+/* What is at work goes on: somebody may come back for it, and it is dropped when it would have to
+ * wait. */
+void snapshot_pool_cancel(struct snapshot_pool *pool, void *arg)
+{
+    pthread_mutex_lock(&pool->mutex);
+    struct request *r = u64map_get(&pool->unanswered, (uintptr_t)arg);
+    bool waits = r && r->where;
+    if (waits)
+        leave(pool, r);
+    else if (r)
+        r->gone = true;
+    pthread_mutex_unlock(&pool->mutex);
+    if (waits)
+        refuse(pool, r, ERR_STOPPED, GONE);
+}
+
 static struct request *next_request(struct snapshot_pool *pool)
 {
     pthread_mutex_lock(&pool->mutex);
-    while ((!pool->first || pool->busy >= pool->config.workers) && !atomic_load(&pool->stop))
+    while ((!pool->queue.first || pool->busy >= pool->config.workers) && !atomic_load(&pool->stop))
         pthread_cond_wait(&pool->work, &pool->mutex);
-    struct request *r = pool->first;
-    if (r) {
-        pool->first = r->next;
-        pool->queued--;
-        if (!pool->first)
-            pool->last = &pool->first;
+    struct request *r = take(pool, &pool->queue);
+    if (r)
         pool->busy++;
-    }
     pthread_mutex_unlock(&pool->mutex);
     return r;
 }
@@ -155,7 +229,7 @@ static bool end_request(struct snapshot_pool *pool)
 {
     pthread_mutex_lock(&pool->mutex);
     pool->busy--;
-    bool idle = !pool->first;
+    bool idle = !pool->queue.first;
     pthread_mutex_unlock(&pool->mutex);
     return idle;
 }
@@ -207,28 +281,26 @@ static enum job_outcome resolve(const struct worker *w, struct request *r,
 
 static void serve(struct worker *w, struct request *r)
 {
-    struct shape_answer answer = {0};
+    struct shape_answer a = {0};
 
-    if (!ensure_connected(w, &answer.err)) {
-        answer.err.code = ERR_CONN;
-        r->done(r->arg, &answer);
-        request_free(r);
+    if (!ensure_connected(w, &a.err)) {
+        a.err.code = ERR_CONN;
+        answer(w->pool, r, &a);
         return;
     }
-    enum job_outcome outcome = resolve(w, r, &answer);
+    enum job_outcome outcome = resolve(w, r, &a);
 
     /* A connection that turned out dead: once more with a new one. */
-    if (outcome == JOB_REFUSED && answer.err.code == ERR_CONN && !pg_alive(w->conn) &&
-        ensure_connected(w, &answer.err))
-        outcome = resolve(w, r, &answer);
+    if (outcome == JOB_REFUSED && a.err.code == ERR_CONN && !pg_alive(w->conn) &&
+        ensure_connected(w, &a.err))
+        outcome = resolve(w, r, &a);
     if (outcome == JOB_PARKED)
         return; /* somebody else may have served it by now */
-    if (outcome == JOB_REFUSED && !answer.field && !r->find_only)
-        log_warn("could not make a shape", LOG_ERR(&answer.err));
-    struct log *log = outcome == JOB_MADE ? log_ref(answer.log) : NULL;
+    if (outcome == JOB_REFUSED && !a.field && !r->find_only)
+        log_warn("could not make a shape", LOG_ERR(&a.err));
+    struct log *log = outcome == JOB_MADE ? log_ref(a.log) : NULL;
 
-    r->done(r->arg, &answer);
-    request_free(r);
+    answer(w->pool, r, &a);
     if (log) {
         const struct job_context now = context_of(w, NULL);
 
@@ -244,7 +316,7 @@ static void *work(void *arg)
 
     for (struct request *r; (r = next_request(w->pool));) {
         if (atomic_load(&w->pool->stop))
-            refuse(r, ERR_STOPPED, "the bridge is stopping");
+            refuse(w->pool, r, ERR_STOPPED, "the bridge is stopping");
         else
             serve(w, r);
         if (end_request(w->pool) && is_spare)
@@ -271,7 +343,6 @@ struct snapshot_pool *snapshot_pool_new(const struct snapshot_config *config, st
     struct snapshot_pool *pool = xcalloc(1, sizeof(*pool));
 
     pool->config = *config;
-    pool->last = &pool->first;
     trust_init(&pool->trust);
     tables_init(&pool->tables);
     pthread_mutex_init(&pool->mutex, NULL);
@@ -288,12 +359,6 @@ struct snapshot_pool *snapshot_pool_new(const struct snapshot_config *config, st
 }
 
 /* ---- tables that are waited for -------------------------------------------------------------- */
-
-static void park(struct table_wait *wait, struct request *r)
-{
-    r->next = wait->parked;
-    wait->parked = r;
-}
 
 static void step_aside(struct snapshot_pool *pool, uint32_t relid, struct table_wait *wait)
 {
@@ -315,43 +380,62 @@ enum waiting pool_wait_begin(struct snapshot_pool *pool, uint32_t relid, struct 
 
     pthread_mutex_lock(&pool->mutex);
     struct table_wait *wait = u64map_get(&pool->waits, relid);
-    if (wait && request)
+    bool gone = request && request->gone;
+    if (gone || (wait && request))
         outcome = WAITING_PARKED;
     else if (pool->waiting >= MAX_WAITS)
         outcome = WAITING_REFUSED;
-    if (outcome == WAITING_PARKED)
-        park(wait, request);
+    if (outcome == WAITING_PARKED && !gone)
+        join(pool, &wait->parked, request);
     else if (outcome == WAITING)
         step_aside(pool, relid, wait);
     pthread_mutex_unlock(&pool->mutex);
+    if (gone)
+        refuse(pool, request, ERR_STOPPED, GONE);
     if (outcome == WAITING_REFUSED)
         err_set(err, ERR_BUSY, "%d tables are locked by other transactions already", MAX_WAITS);
     return outcome;
 }
 
 /* Back into the queue, before those who came later. Holding the mutex. */
-static void unpark(struct snapshot_pool *pool, struct request *parked)
+static void unpark(struct snapshot_pool *pool, struct requests *parked)
 {
-    for (struct request *r = parked, *next; r; r = next) {
-        next = r->next;
-        r->next = pool->first;
-        pool->first = r;
-        if (!r->next)
-            pool->last = &r->next;
-        pool->queued++;
-    }
+    struct requests *queue = &pool->queue;
+
+    if (!parked->first)
+        return;
+    for (struct request *r = parked->first; r; r = r->next)
+        r->where = queue;
+    parked->last->next = queue->first;
+    *(queue->first ? &queue->first->prev : &queue->last) = parked->last;
+    queue->first = parked->first;
+    *parked = (struct requests){0};
     pthread_cond_broadcast(&pool->work);
 }
 
-static void fail(struct request *parked, const struct err *failed)
+/* Each is out of its list, and cannot be cancelled, before it is answered. */
+static void fail(struct snapshot_pool *pool, struct request *parked, const struct err *failed)
 {
     for (struct request *r = parked, *next; r; r = next) {
-        struct shape_answer answer = {.err = *failed};
+        struct shape_answer a = {.err = *failed};
 
         next = r->next;
-        r->done(r->arg, &answer);
-        request_free(r);
+        answer(pool, r, &a);
     }
+}
+
+/* All of the list, out of it; linked by `next`. Holding the mutex. */
+static struct request *take_all(struct snapshot_pool *pool, struct requests *list)
+{
+    struct request *all = list->first;
+
+    for (struct request *r = all; r; r = r->next) {
+        r->where = NULL;
+        pool->queued--;
+        pool->size -= r->size;
+    }
+    *list = (struct requests){0};
+    return all;
 }
 
 void pool_wait_end(struct snapshot_pool *pool, uint32_t relid, const struct err *failed)
@@ -363,15 +447,15 @@ void pool_wait_end(struct snapshot_pool *pool, uint32_t relid, const struct err 
     pool->waiting--;
     pool->busy++;
     if (--wait->users == 0) {
-        parked = wait->parked;
+        if (failed)
+            parked = take_all(pool, &wait->parked);
+        else
+            unpark(pool, &wait->parked);
         u64map_remove(&pool->waits, relid);
         free(wait);
-        if (!failed)
-            unpark(pool, parked);
     }
     pthread_mutex_unlock(&pool->mutex);
-    if (failed)
-        fail(parked, failed);
+    fail(pool, parked, failed);
 }
 
 /* ---- the end --------------------------------------------------------------------------------- */
@@ -397,6 +481,7 @@ void snapshot_pool_free(struct snapshot_pool *pool)
         pthread_join(pool->workers[i].thread, NULL);
     free(pool->workers);
     u64map_release(&pool->waits);
+    u64map_release(&pool->unanswered);
     trust_release(&pool->trust);
     tables_release(&pool->tables);
     pthread_cond_destroy(&pool->work);

@@ -66,6 +66,10 @@ void snapshot_pool_request(struct snapshot_pool *pool, const struct shape_reques
 /* The same, but makes no log: ERR_NOT_FOUND without a field when there is none. */
 void snapshot_pool_find(struct snapshot_pool *pool, const struct shape_request *request,
                         shape_answered *done, void *arg);
+/* Whoever asked has gone: the request with this `arg` is answered with ERR_STOPPED at once, maybe
+ * on this thread, if it waits for a worker or for a table; one that is at work may go on. Nothing
+ * happens when it has been answered. `arg` must not be another request's. Any thread. */
+void snapshot_pool_cancel(struct snapshot_pool *pool, void *arg);
 
 /* Any thread: tables_share() with the tables of the pool's shapes. */
 struct table *snapshot_pool_share(struct snapshot_pool *pool, struct table *table) MUST_CHECK;

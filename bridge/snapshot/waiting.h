@@ -18,7 +18,8 @@ struct request;
 
 enum waiting {
     WAITING,         /* go on, and call pool_wait_end() */
-    WAITING_PARKED,  /* somebody waits for the table: the pool has taken the request back */
+    WAITING_PARKED,  /* somebody waits for the table, or nobody for the request any more: the pool
+                        has taken it back */
     WAITING_REFUSED, /* for too many tables: err is set */
 };
 

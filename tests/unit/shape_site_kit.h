@@ -30,6 +30,7 @@ struct kit {
         void *arg;
     } held[16];
     unsigned nheld;
+    unsigned cancelled; /* of them; they are answered nevertheless */
 };
 
 static inline enum service_status kit_status(void *owner)
@@ -63,6 +64,16 @@ static inline void kit_request_shape(void *owner, const struct shape_request *re
         err_set(&answer.err, ERR_NOT_FOUND, "no such table");
     }
     answered(arg, &answer);
+}
+
+static inline void kit_cancel_shape(void *owner, void *arg)
+{
+    struct kit *kit = owner;
+    unsigned i = 0;
+
+    while (i < kit->nheld && kit->held[i].arg != arg)
+        i++;
+    kit->cancelled += i < kit->nheld;
 }
 
 /* Answers the i-th request that is held: with the log, or that the clause is wrong. */
@@ -99,6 +110,7 @@ static inline struct kit *kit_new_pending(void)
                                     .status = kit_status,
                                     .catchup = kit_catchup,
                                     .request_shape = kit_request_shape,
+                                    .cancel_shape = kit_cancel_shape,
                                     .secret = ""};
     shape_site_init(&kit->site, &kit->service);
     kit->rig = rig_new();

@@ -477,6 +477,43 @@ static void test_delete_is_by_definition_or_handle(void **state)
     arena_release(&o.arena);
 }
 
+static void check_length(const char *query, const char *body, const char *end, size_t n,
+                         const char *errors)
+{
+    struct buf text;
+
+    buf_init(&text, BUF_NO_LIMIT);
+    buf_put_cstr(&text, body);
+    for (size_t i = 0; i < n; i++)
+        buf_put_u8(&text, 'x');
+    buf_put_cstr(&text, end);
+    if (errors) {
+        const struct refusal refusal = {query, buf_cstr(&text), errors};
+
+        check_refusals(shape_params_read, &refusal, 1);
+    } else {
+        struct outcome o;
+
+        read_good(query, buf_cstr(&text), &o);
+        arena_release(&o.arena);
+    }
+    buf_release(&text);
+}
+
+static void test_clause_that_the_parser_would_refuse_for_its_length_gets_no_further(void **state)
+{
+    const char *said = "\"where\":[\"the where clause is bigger than maximum size (65536 bytes)\"]";
+    const char *own = "{\"subset\":{\"limit\":null},\"where\":\"", *subsets = "{\"where\":\"";
+    char nested[200];
+
+    (void)state;
+    snprintf(nested, sizeof(nested), "\"subset\":{%s}", said);
+    check_length("table=t&offset=-1", own, "\"}", WHERE_MAX_SIZE, NULL);
+    check_length("table=t&offset=-1", own, "\"}", WHERE_MAX_SIZE + 1, said);
+    check_length("table=t&offset=-1", subsets, "\"}", WHERE_MAX_SIZE, NULL);
+    check_length("table=t&offset=-1", subsets, "\"}", WHERE_MAX_SIZE + 1, nested);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -496,6 +533,7 @@ int main(void)
         cmocka_unit_test(test_body_cannot_change_what_the_query_string_says_of_the_rows),
         cmocka_unit_test(test_bodies_that_are_no_object_are_refused),
         cmocka_unit_test(test_long_body_is_refused_with_413),
+        cmocka_unit_test(test_clause_that_the_parser_would_refuse_for_its_length_gets_no_further),
         cmocka_unit_test(test_deep_json_is_no_danger),
         cmocka_unit_test(test_delete_is_by_definition_or_handle),
     };
