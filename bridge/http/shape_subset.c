@@ -43,12 +43,19 @@ static void release(struct http_source *source)
     free(s);
 }
 
-static void put_headers(struct shape_request_state *get, struct http_headers *h)
+/* Clients go on behind the offset that they are given. So one that follows the log stays where it
+ * is: what came meanwhile may be of rows that it has from elsewhere. One that begins here gets what
+ * the rows may not hold. Who has them twice can tell by the snapshot. */
+static struct log_offset offset_behind(const struct shape_request_state *get, lsn_t after)
 {
-    const struct log_offset end = log_end(get->log, shapelog_published(get->loop->store));
+    return get->at == SHAPE_OFFSET_AT ? get->offset : log_end(get->log, after);
+}
+
+static void put_headers(struct shape_request_state *get, lsn_t after, struct http_headers *h)
+{
     char offset[48];
 
-    shape_offset_print(end, offset);
+    shape_offset_print(offset_behind(get, after), offset);
     http_headers_init(h);
     http_headers_add(h, "content-type", "application/json; charset=utf-8");
     http_headers_add_slice(h, "electric-handle", log_handle(get->log));
@@ -59,18 +66,18 @@ static void put_headers(struct shape_request_state *get, struct http_headers *h)
 }
 
 /* Takes the file. */
-static void answer_file(struct shape_request_state *get, int fd, uint64_t size)
+static void answer_file(struct shape_request_state *get, const struct subset_answer *answer)
 {
     static const struct http_source_ops ops = {pull, release};
     struct file_source *s = xcalloc(1, sizeof(*s));
     struct http_headers h;
 
     s->source.ops = &ops;
-    s->fd = fd;
-    s->size = size;
+    s->fd = answer->fd;
+    s->size = answer->size;
     shape_ends(get);
-    put_headers(get, &h);
-    http_respond_source(get->conn, 200, &h, size, &s->source);
+    put_headers(get, answer->after, &h);
+    http_respond_source(get->conn, 200, &h, answer->size, &s->source);
 }
 
 /* Takes what is in the answer. */
@@ -81,7 +88,7 @@ static void take_answer(struct shape_request_state *get, struct subset_answer *a
 
     get->log = answer->log;
     if (answer->fd >= 0)
-        answer_file(get, answer->fd, answer->size);
+        answer_file(get, answer);
     else if (answer->log && handle.len && !slice_eq(handle, log_handle(answer->log)))
         shape_answer_refetch(get, answer->log);
     else

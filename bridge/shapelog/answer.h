@@ -25,6 +25,8 @@ struct subset_answer {
     int fd;          /* the response's body in an unlinked file, for the receiver to close; -1: err,
                         or the log has another handle than was asked for */
     uint64_t size;   /* of the body */
+    lsn_t after;     /* the rows hold all that had been published up to there; what was published
+                        later may be in them or not */
     const char *field; /* "table", ..., "subset.where", "subset.order_by", or NULL */
     struct err err;
 };

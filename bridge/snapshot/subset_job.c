@@ -140,10 +140,11 @@ static bool begin(struct run *r)
 static bool take_snapshot(struct run *r)
 {
     const struct snapshot_config *config = r->job->config;
-    lsn_t published = shapelog_published(config->store);
+    const lsn_t published = shapelog_published(config->store);
     int64_t give_up = clock_ms() + GIVE_UP_MS;
     long ms = RETRY_FIRST_MS;
 
+    r->answer->after = published;
     for (;;) {
         if (!begin(r))
             return false;

@@ -107,7 +107,8 @@ static void on_shape(void *arg, struct shape_answer *found)
 {
     struct asked *a = arg;
     struct subset_pool *pool = a->pool;
-    struct subset_answer answer = {found->log, -1, 0, found->field, found->err};
+    struct subset_answer answer = {
+        .log = found->log, .fd = -1, .field = found->field, .err = found->err};
 
     if (!found->log || (a->handle.len && !slice_eq(a->handle, log_handle(found->log)))) {
         answer_and_free(a, &answer);

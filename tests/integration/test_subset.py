@@ -2,6 +2,7 @@
 when nobody waits for it. Also why first rows could not be had, as clients are told."""
 
 import contextlib
+import threading
 import json
 
 import pytest
@@ -196,6 +197,69 @@ def test_subset_has_what_the_log_had(db, api):
         (row,) = api.get(table="counter", log="changes_only", offset=offset, handle=handle,
                          subset__where="id = 1").json()["data"]
         assert int(row["value"]["n"]) >= max(seen)
+
+
+@contextlib.contextmanager
+def counting(db, table):
+    """Somebody who counts up a row of the table all the time; the list of what was committed."""
+    db.sql(f"CREATE TABLE {table} (id int PRIMARY KEY, n int, body text);"
+           f"INSERT INTO {table} SELECT i, 0, repeat('x', 1000) FROM generate_series(1, 20000) i")
+    end, committed = threading.Event(), [0]
+
+    def count():
+        with contextlib.closing(db.connect()) as connection:
+            cursor = connection.cursor()
+            while not end.is_set():
+                cursor.execute(f"UPDATE {table} SET n = %s WHERE id = 1", [committed[-1] + 1])
+                committed.append(committed[-1] + 1)
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    try:
+        yield committed
+    finally:
+        end.set()
+        thread.join()
+
+
+def sees(metadata, message):
+    """Whether a subset's snapshot sees the message's transaction."""
+    xid = int(message["headers"]["txids"][0])
+    return xid < int(metadata["xmin"]) or (xid < int(metadata["xmax"]) and
+                                           str(xid) not in metadata["xip_list"])
+
+
+@pytest.mark.parametrize("begins", [False, True], ids=["follows", "begins"])
+def test_what_commits_during_a_subset_is_in_it_or_behind_its_offset(db, api, begins):
+    """The client goes on from the answer's offset, and drops what the snapshot sees."""
+    shape = {"table": f"counted_{begins}", "log": "changes_only"}
+    with counting(db, shape["table"]) as committed:
+        start = api.get(**shape, offset="now")
+        handle, at = start["electric-handle"], start["electric-offset"]
+        asked = {"offset": "now"} if begins else {"offset": at, "handle": handle}
+        replies = [api.get(**shape, **asked, subset__where="id > 0", timeout=60) for _ in range(5)]
+        wait_for(lambda: len(committed) > 100, 20, "a hundred updates")
+    last = committed[-1]
+    messages, offset = [], "0_inf"
+
+    def caught_up():
+        nonlocal offset
+        reply = {}
+        while "electric-up-to-date" not in reply:
+            reply = api.get(**shape, offset=offset, handle=handle)
+            assert reply.status == 200, reply
+            offset = reply["electric-offset"]
+            messages.extend(m for m in reply.json() if "value" in m)
+        return messages and int(messages[-1]["value"]["n"]) == last
+    wait_for(caught_up, 20, f"the change to {last}")
+    for reply in replies:
+        if not begins:
+            assert reply["electric-offset"] == at
+        lsn, _, op = reply["electric-offset"].partition("_")
+        behind, metadata = (int(lsn), float(op)), reply.json()["metadata"]
+        lost = [m["value"]["n"] for m in messages if not sees(metadata, m) and
+                (int(m["headers"]["lsn"]), m["headers"]["op_position"]) <= behind]
+        assert lost == []
 
 
 def test_column_that_was_added_can_be_asked_for(db, api):
