@@ -11,29 +11,23 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-struct waiter {
-    struct waiter *next;
-    struct http_loop *loop;
-    encoder_done *done;
-    void *arg;
-    struct encoded *encoded;
-};
-
-struct entry {
-    struct entry *prev, *next;
+struct encoder_entry {
+    struct encoder_entry *prev, *next;
     struct encoder_key key;
     struct encoded *encoded; /* NULL: still to be made */
     struct encoder_job *job; /* until it is */
-    struct waiter *waiters;
+    bool begun;
+    struct encoder_waiter *waiters;
 };
 
 struct encoder {
     pthread_mutex_t mutex;
     pthread_cond_t work;
     pthread_t thread;
-    struct entry list; /* its head */
+    struct encoder_entry list; /* its head */
     struct strmap by_key;
     size_t memory, used;
+    unsigned njobs; /* entries that are to be made */
     bool running, stop;
 };
 
@@ -46,6 +40,14 @@ static struct encoded *encoded_new(struct buf *bytes)
     atomic_init(&e->refs, 1);
     e->bytes = buf_slice(bytes);
     return e;
+}
+
+static struct encoded *encoded_nothing(void)
+{
+    struct buf none;
+
+    buf_init(&none, 0);
+    return encoded_new(&none);
 }
 
 static struct encoded *encoded_ref(struct encoded *encoded)
@@ -64,14 +66,14 @@ void encoded_unref(struct encoded *encoded)
 
 /* ---- the list: holding the mutex ------------------------------------------------------------- */
 
-static void link_first(struct encoder *encoder, struct entry *e)
+static void link_first(struct encoder *encoder, struct encoder_entry *e)
 {
     e->prev = &encoder->list;
     e->next = encoder->list.next;
     e->prev->next = e->next->prev = e;
 }
 
-static void unlink_entry(struct entry *e)
+static void unlink_entry(struct encoder_entry *e)
 {
     e->prev->next = e->next;
     e->next->prev = e->prev;
@@ -82,21 +84,25 @@ static struct slice key_bytes(const struct encoder_key *key)
     return (struct slice){(const char *)key, sizeof(*key)};
 }
 
-static void drop(struct encoder *encoder, struct entry *e)
+static void drop(struct encoder *encoder, struct encoder_entry *e)
 {
     unlink_entry(e);
     strmap_remove(&encoder->by_key, key_bytes(&e->key));
-    encoder->used -= sizeof(*e) + e->encoded->bytes.len;
-    encoded_unref(e->encoded);
+    if (e->encoded) {
+        encoder->used -= sizeof(*e) + e->encoded->bytes.len;
+        encoded_unref(e->encoded);
+    } else {
+        encoder->njobs--;
+    }
     free(e);
 }
 
 /* Those that are still to be made stay. */
 static void drop_old(struct encoder *encoder)
 {
-    struct entry *prev;
+    struct encoder_entry *prev;
 
-    for (struct entry *e = encoder->list.prev;
+    for (struct encoder_entry *e = encoder->list.prev;
          e != &encoder->list && encoder->used > encoder->memory; e = prev) {
         prev = e->prev;
         if (e->encoded)
@@ -104,43 +110,60 @@ static void drop_old(struct encoder *encoder)
     }
 }
 
-/* ---- telling --------------------------------------------------------------------------------- */
+/* ---- those who wait -------------------------------------------------------------------------- */
 
 static void on_loop(void *arg)
 {
-    struct waiter *w = arg;
+    struct encoder_waiter *w = arg;
 
-    w->done(w->arg, w->encoded);
-    free(w);
+    w->done(w, w->encoded);
 }
 
-static void tell(struct waiter *waiters, struct encoded *encoded)
+static void tell(struct encoder_waiter *w, struct encoded *encoded)
 {
-    struct waiter *next;
-
-    for (struct waiter *w = waiters; w; w = next) {
-        next = w->next;
-        w->encoded = encoded_ref(encoded);
-        http_loop_post(w->loop, on_loop, w);
-    }
+    w->encoded = encoded_ref(encoded);
+    http_loop_post(w->loop, on_loop, w);
 }
 
-/* The entry has its body: keeps it, or not, and tells. Takes the reference. */
-static void settle(struct encoder *encoder, struct entry *e, struct encoded *encoded)
+/* Holding the mutex. */
+static void link_waiter(struct encoder_entry *e, struct encoder_waiter *w)
 {
+    w->entry = e;
+    w->link = &e->waiters;
+    w->next = e->waiters;
+    if (w->next)
+        w->next->link = &w->next;
+    e->waiters = w;
+}
+
+/* Holding the mutex. */
+static void unlink_waiter(struct encoder_waiter *w)
+{
+    *w->link = w->next;
+    if (w->next)
+        w->next->link = w->link;
+    w->entry = NULL;
+}
+
+/* The entry has its body: tells, and keeps it, or that it is too large. Takes the reference. */
+static void settle(struct encoder *encoder, struct encoder_entry *e, struct encoded *encoded)
+{
+    bool keeps = encoded->bytes.len <= encoder->memory / 4;
+
     pthread_mutex_lock(&encoder->mutex);
-    struct waiter *waiters = e->waiters;
-
-    e->waiters = NULL;
+    for (struct encoder_waiter *w; (w = e->waiters);) {
+        unlink_waiter(w);
+        tell(w, encoded);
+    }
+    encoder->njobs--;
     e->job = NULL;
-    e->encoded = encoded_ref(encoded);
-    encoder->used += sizeof(*e) + encoded->bytes.len;
-    if (encoder->stop || encoded->bytes.len > encoder->memory / 4)
+    e->encoded = keeps ? encoded_ref(encoded) : encoded_nothing();
+    encoder->used += sizeof(*e) + e->encoded->bytes.len;
+    if (encoder->stop)
         drop(encoder, e);
     else
         drop_old(encoder);
     pthread_mutex_unlock(&encoder->mutex);
-    tell(waiters, encoded);
     encoded_unref(encoded);
 }
 
@@ -163,19 +186,22 @@ static struct encoded *make(struct encoder_job *job)
 }
 
 /* The oldest that is to be made; NULL at the end. */
-static struct entry *next_work(struct encoder *encoder)
+static struct encoder_entry *next_work(struct encoder *encoder)
 {
-    struct entry *found = NULL;
+    struct encoder_entry *found = NULL;
 
     pthread_mutex_lock(&encoder->mutex);
     while (!found) {
-        for (struct entry *e = encoder->list.prev; !found && e != &encoder->list; e = e->prev)
+        for (struct encoder_entry *e = encoder->list.prev; !found && e != &encoder->list;
+             e = e->prev)
             found = e->job ? e : NULL;
         if (!found && encoder->stop)
             break;
         if (!found)
             pthread_cond_wait(&encoder->work, &encoder->mutex);
     }
+    if (found)
+        found->begun = true;
     pthread_mutex_unlock(&encoder->mutex);
     return found;
 }
@@ -193,12 +219,9 @@ static void *work(void *arg)
 {
     struct encoder *encoder = arg;
 
-    for (struct entry *e; (e = next_work(encoder));) {
+    for (struct encoder_entry *e; (e = next_work(encoder));) {
         struct encoder_job *job = e->job;
-        struct buf none;
-
-        buf_init(&none, 0);
-        struct encoded *encoded = stopping(encoder) ? encoded_new(&none) : make(job);
+        struct encoded *encoded = stopping(encoder) ? encoded_nothing() : make(job);
 
         settle(encoder, e, encoded);
         job->release(job);
@@ -253,7 +276,7 @@ void encoder_free(struct encoder *encoder)
 struct encoded *encoder_find(struct encoder *encoder, const struct encoder_key *key)
 {
     pthread_mutex_lock(&encoder->mutex);
-    struct entry *e = strmap_get(&encoder->by_key, key_bytes(key));
+    struct encoder_entry *e = strmap_get(&encoder->by_key, key_bytes(key));
     struct encoded *encoded = e && e->encoded ? encoded_ref(e->encoded) : NULL;
 
     if (encoded) {
@@ -264,50 +287,74 @@ struct encoded *encoder_find(struct encoder *encoder, const struct encoder_key *
     return encoded;
 }
 
-/* Holding the mutex. False when the job is not needed. */
-static bool enter(struct encoder *encoder, struct encoder_job *job, struct waiter *w)
+/* Holding the mutex. */
+static struct encoder_entry *entry_new(struct encoder *encoder, struct encoder_job *job)
 {
-    struct entry *e = strmap_get(&encoder->by_key, key_bytes(&job->key));
+    struct encoder_entry *e = xcalloc(1, sizeof(*e));
 
-    if (e && e->encoded) {
-        tell(w, e->encoded);
-        return false;
-    }
-    bool is_new = !e;
-    if (is_new) {
-        e = xcalloc(1, sizeof(*e));
-        e->key = job->key;
-        e->job = job;
-        link_first(encoder, e);
-        strmap_set(&encoder->by_key, key_bytes(&e->key), e);
-        pthread_cond_signal(&encoder->work);
-    }
-    w->next = e->waiters;
-    e->waiters = w;
-    return is_new;
+    e->key = job->key;
+    e->job = job;
+    link_first(encoder, e);
+    strmap_set(&encoder->by_key, key_bytes(&e->key), e);
+    encoder->njobs++;
+    pthread_cond_signal(&encoder->work);
+    return e;
 }
 
-void encoder_request(struct encoder *encoder, struct encoder_job *job, struct http_loop *loop,
-                     encoder_done *done, void *arg)
+/* Holding the mutex. *taken: the job is needed. False when too many wait. */
+static bool enter(struct encoder *encoder, struct encoder_job *job, struct encoder_waiter *w,
+                  bool *taken)
 {
-    struct waiter *w = xmalloc(sizeof(*w));
-    bool taken = false;
+    struct encoder_entry *e = strmap_get(&encoder->by_key, key_bytes(&job->key));
 
-    *w = (struct waiter){.loop = loop, .done = done, .arg = arg};
+    *taken = !e && encoder->njobs < ENCODER_JOBS_MAX;
+    if (*taken)
+        e = entry_new(encoder, job);
+    if (e && e->encoded)
+        tell(w, e->encoded);
+    else if (e)
+        link_waiter(e, w);
+    return e != NULL;
+}
+
+bool encoder_request(struct encoder *encoder, struct encoder_job *job, struct encoder_waiter *w)
+{
+    bool taken = false, told = true;
+
+    w->entry = NULL;
     pthread_mutex_lock(&encoder->mutex);
-    if (!encoder->stop)
-        taken = enter(encoder, job, w);
     bool stopped = encoder->stop;
+
+    if (!stopped)
+        told = enter(encoder, job, w, &taken);
     pthread_mutex_unlock(&encoder->mutex);
     if (stopped) {
-        struct buf none;
-
-        buf_init(&none, 0);
-        struct encoded *nothing = encoded_new(&none);
+        struct encoded *nothing = encoded_nothing();
 
         tell(w, nothing);
         encoded_unref(nothing);
     }
     if (!taken)
         job->release(job);
+    return told;
+}
+
+bool encoder_cancel(struct encoder *encoder, struct encoder_waiter *w)
+{
+    struct encoder_job *unneeded = NULL;
+
+    pthread_mutex_lock(&encoder->mutex);
+    struct encoder_entry *e = w->entry;
+
+    if (e) {
+        unlink_waiter(w);
+        if (!e->waiters && !e->begun) {
+            unneeded = e->job;
+            drop(encoder, e);
+        }
+    }
+    pthread_mutex_unlock(&encoder->mutex);
+    if (unneeded)
+        unneeded->release(unneeded);
+    return e != NULL;
 }

@@ -3,7 +3,9 @@
  * used: the chunks of shapes that many clients fetch. Bounded by bytes; the least lately used go.
  *
  * A body is named by a key and described by a job, which can read it. Whoever asks is told on its
- * loop; all who ask for one body while it is made wait for the one job.
+ * loop; all who ask for one body while it is made wait for the one job. A job that nobody waits for
+ * any more is not begun, and only so many wait: what is asked for beyond that is to be sent as it
+ * is. Keys are to be few, and not of a client's choosing: each new one is work.
  *
  * All functions may be called on any thread but encoder_stop() and encoder_free().
  */
@@ -17,6 +19,8 @@
 
 /* Larger bodies are not encoded: they would have to be held in memory, as they are. */
 #define ENCODER_BODY_MAX ((size_t)24 << 20)
+/* Jobs that wait, with the one that is under way. */
+#define ENCODER_JOBS_MAX 32u
 
 struct encoder;
 
@@ -26,7 +30,7 @@ struct encoder_key {
 };
 
 /* An encoded body, shared by reference. Empty: encoding does not make it smaller, or it could not
- * be read: it is to be sent as it is. */
+ * be read, or it is too large to be kept: it is to be sent as it is. */
 struct encoded {
     atomic_uint refs;
     struct slice bytes;
@@ -41,10 +45,23 @@ struct encoder_job {
     void (*release)(struct encoder_job *job);
 };
 
-/* Called on the loop's thread. `encoded` is a reference for the receiver. */
-typedef void encoder_done(void *arg, struct encoded *encoded);
+struct encoder_waiter;
+/* Called on the waiter's loop, which does not need it any more. `encoded` is a reference for the
+ * receiver. */
+typedef void encoder_done(struct encoder_waiter *waiter, struct encoded *encoded);
 
-/* `memory` bytes of encoded bodies are kept; a body of more than a quarter of that is not. */
+/* One who waits. Its own: it must live until it is told, or has cancelled. */
+struct encoder_waiter {
+    struct http_loop *loop;
+    encoder_done *done;
+    /* The encoder's. */
+    struct encoder_waiter *next, **link;
+    struct encoder_entry *entry; /* that it waits for; NULL: told, or about to be */
+    struct encoded *encoded;
+};
+
+/* `memory` bytes of encoded bodies are kept. Of a body of more than a quarter of that only this is
+ * kept: it is told, once, to those who wait, and empty from then on. */
 struct encoder *encoder_new(size_t memory, struct err *err) MUST_CHECK;
 /* Ends the thread; who waits is told, with empty bodies. */
 void encoder_stop(struct encoder *encoder);
@@ -53,9 +70,13 @@ void encoder_free(struct encoder *encoder);
 
 /* The body if it is kept, referenced, or NULL. */
 struct encoded *encoder_find(struct encoder *encoder, const struct encoder_key *key);
-/* Has it made; takes the job. Tells at once (by a post) when it is there by now. */
-void encoder_request(struct encoder *encoder, struct encoder_job *job, struct http_loop *loop,
-                     encoder_done *done, void *arg);
+/* Has it made; takes the job. Tells at once (by a post) when it is there by now. False: too many
+ * jobs wait, and nobody will be told. */
+bool encoder_request(struct encoder *encoder, struct encoder_job *job,
+                     struct encoder_waiter *waiter) MUST_CHECK;
+/* It does not wait any more; with the last one the job goes, unless it has begun. False: it is told
+ * all the same, what it is told is on its way. On the waiter's loop. */
+bool encoder_cancel(struct encoder *encoder, struct encoder_waiter *waiter) MUST_CHECK;
 
 void encoded_unref(struct encoded *encoded);
 

@@ -1,7 +1,5 @@
 #include "http/etag.h"
 
-#include "http/encoding.h"
-
 static void drop_first(struct slice *s, size_t n)
 {
     s->ptr += n;
@@ -35,20 +33,28 @@ static struct slice bare(struct slice s)
         drop_first(&s, 1);
     if (s.len && s.ptr[s.len - 1] == '"')
         s.len--;
-    if (!drop_suffix(&s, http_encoding_name(HTTP_GZIP)))
-        drop_suffix(&s, http_encoding_name(HTTP_ZSTD));
     return s;
 }
 
-bool http_etag_listed(struct slice list, struct slice tag)
+bool http_etag_listed(struct slice list, struct slice tag, enum http_encoding wanted,
+                      enum http_encoding *of)
 {
-    while (list.len) {
+    bool listed = false;
+
+    *of = HTTP_IDENTITY;
+    while (list.len && *of == HTTP_IDENTITY) {
         const char *end = memchr(list.ptr, ',', list.len);
         size_t len = end ? (size_t)(end - list.ptr) : list.len;
+        struct slice one = bare((struct slice){list.ptr, len});
 
-        if (slice_eq(bare((struct slice){list.ptr, len}), tag))
-            return true;
         drop_first(&list, end ? len + 1 : len);
+        if (slice_eq(one, tag)) {
+            listed = true;
+        } else if (wanted != HTTP_IDENTITY && drop_suffix(&one, http_encoding_name(wanted)) &&
+                   slice_eq(one, tag)) {
+            listed = true;
+            *of = wanted;
+        }
     }
-    return false;
+    return listed;
 }

@@ -120,6 +120,7 @@ static void release(void *user)
 
     if (get->asking)
         get->loop->site->service->cancel_subset(get->loop->site->service->owner, get->asking);
+    shape_forget_encoding(get);
     shape_ends(get);
     http_loop_timer_remove(get->loop->loop, &get->timer);
     if (get->admitted)

@@ -148,13 +148,37 @@ bool shape_content_is_small(const struct shape_content *c)
                        : c->range.size <= SHAPE_SMALL;
 }
 
-bool shape_content_is_closed(const struct shape_plan *plan)
+bool shape_content_is_chunk(const struct shape_plan *plan)
 {
     const struct shape_content *c = &plan->content;
 
     if (c->snapshot)
         return c->chunk.complete && c->chunk.size < ENCODER_BODY_MAX;
-    return c->range.closed && !plan->up_to_date && c->range.size < ENCODER_BODY_MAX;
+    return c->range.from_bound && c->range.closed && !plan->up_to_date &&
+           c->range.size < ENCODER_BODY_MAX;
+}
+
+/* How long the body may be: what the messages are joined by and end with, the brackets, and an
+ * up-to-date message. */
+static size_t size_bound(const struct shape_content *c)
+{
+    const size_t around = 160;
+    size_t pieces = c->range.end - c->range.first;
+    struct buf end;
+
+    if (!c->snapshot)
+        return around + c->range.size + pieces * sizeof(LOG_PIECE_LAST);
+    buf_init(&end, BUF_NO_LIMIT);
+    shape_put_snapshot_end(&end, c->log);
+    size_t bound = around + c->chunk.size + c->chunk.blocks + end.len;
+
+    buf_release(&end);
+    return bound;
+}
+
+bool shape_content_varies(const struct shape_content *content)
+{
+    return !shape_content_is_small(content) || size_bound(content) > HTTP_ENCODE_MIN;
 }
 
 /* ---- server-sent events ---------------------------------------------------------------------- */

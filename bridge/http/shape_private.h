@@ -87,6 +87,7 @@ struct shape_request_state {
     struct shape_request_state *next, **link; /* among the loop's; link NULL: not in it */
     struct http_timer timer;
     struct watcher watcher;
+    struct chunk_waiter *awaited;  /* ENCODING: what is told of it; else NULL */
     struct resolution *resolution; /* RESOLVING: what it waits for, with others */
     struct log *log;               /* a reference, or NULL */
     struct shape_asked *asked;     /* NULL from FOUND on, unless a subset is asked for */
@@ -99,6 +100,7 @@ struct shape_request_state {
     uint8_t phase;    /* enum shape_phase */
     uint8_t at;       /* enum shape_offset_at */
     uint8_t encoding; /* enum http_encoding that the client wants most */
+    uint8_t tagged;   /* enum http_encoding of the body that it has by its tags, if it has it */
     bool live : 1, sse : 1, subset : 1;
     bool private : 1; /* the answer depends on the authorization header */
     bool post : 1;    /* not a GET or HEAD */
@@ -200,8 +202,11 @@ _Static_assert(sizeof(struct shape_body_key) == 56, "compared as bytes: it has n
 
 /* Whether it is put together in memory. */
 bool shape_content_is_small(const struct shape_content *content);
-/* It is complete and never changes, nor is anything to be added. */
-bool shape_content_is_closed(const struct shape_plan *plan);
+/* It is a whole chunk of the snapshot or the log, and nothing is to be added: all who come by
+ * there ask for it, and it never changes. */
+bool shape_content_is_chunk(const struct shape_plan *plan);
+/* Whether what is sent depends on the encodings that a client accepts. */
+bool shape_content_varies(const struct shape_content *content);
 
 /* The whole body, referenced; NULL with the error when it cannot be read. For what is small. */
 struct shape_body *shape_body_get(struct shape_loop *loop, const struct shape_plan *plan,
@@ -224,6 +229,8 @@ bool shape_put_snapshot_end(struct buf *out, struct log *log);
 void shape_send_plan(struct shape_request_state *get, const struct shape_plan *plan);
 /* Answers with a stream of events from the plan's `to` or the offset on. */
 void shape_send_events(struct shape_request_state *get, const struct shape_plan *plan);
+/* The client has gone while its body was being encoded. */
+void shape_forget_encoding(struct shape_request_state *get);
 /* Reads a small stretch of a file into the output. */
 bool shape_put_file_bytes(struct http_out *out, int fd, uint64_t offset, size_t len);
 
@@ -245,8 +252,8 @@ struct shape_reply {
 
 /* "0_inf"; `out` has room for 48 bytes. */
 void shape_offset_print(struct log_offset offset, char out[48]);
-/* Whether the client has this answer already. */
-bool shape_tag_matches(const struct shape_request_state *get, struct log_offset to);
+/* Whether the client has this answer already; notes in which encoding. */
+bool shape_tag_matches(struct shape_request_state *get, struct log_offset to);
 void shape_put_headers(const struct shape_request_state *get, const struct shape_reply *reply,
                        struct http_headers *h);
 void shape_put_schema_header(struct log *log, struct http_headers *h);

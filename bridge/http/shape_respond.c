@@ -68,14 +68,17 @@ static void put_tag(const struct shape_request_state *get, const struct shape_re
     buf_release(&tag);
 }
 
-bool shape_tag_matches(const struct shape_request_state *get, struct log_offset to)
+bool shape_tag_matches(struct shape_request_state *get, struct log_offset to)
 {
+    enum http_encoding of = HTTP_IDENTITY;
     struct buf tag;
 
     buf_init(&tag, BUF_NO_LIMIT);
     print_tag(get, to, &tag);
-    bool matches = get->tags && http_etag_listed(slice_of(get->tags), buf_slice(&tag));
+    bool matches = get->tags && http_etag_listed(slice_of(get->tags), buf_slice(&tag),
+                                                 (enum http_encoding)get->encoding, &of);
     buf_release(&tag);
+    get->tagged = (uint8_t)of;
     return matches;
 }
 
@@ -199,7 +202,7 @@ void shape_put_headers(const struct shape_request_state *get, const struct shape
         http_headers_printf(h, "electric-cursor", "%" PRIu64, next_cursor(get));
     put_tag(get, reply, h);
     put_caching(get, reply, h);
-    if (reply->encoding != HTTP_IDENTITY)
+    if (reply->encoding != HTTP_IDENTITY && reply->status == 200)
         http_headers_add(h, "content-encoding", http_encoding_name(reply->encoding));
     if (get->sse)
         http_headers_add(h, "x-accel-buffering", "no");
@@ -207,10 +210,14 @@ void shape_put_headers(const struct shape_request_state *get, const struct shape
 
 /* ---- answers without messages ---------------------------------------------------------------- */
 
+/* With the tag of what the client has: a cache finds by it which of its answers is still good. */
 void shape_answer_not_modified(struct shape_request_state *get, const struct shape_plan *plan)
 {
-    const struct shape_reply reply = {
-        .status = 304, .offset = plan->to, .up_to_date = plan->up_to_date};
+    const struct shape_reply reply = {.status = 304,
+                                      .offset = plan->to,
+                                      .up_to_date = plan->up_to_date,
+                                      .encoding = (enum http_encoding)get->tagged,
+                                      .varies = !get->sse && shape_content_varies(&plan->content)};
     struct http_headers h;
 
     shape_ends(get);

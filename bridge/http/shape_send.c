@@ -1,12 +1,14 @@
 /*
  * Sends the messages of a response: small ones as a body that all who ask for it share, large ones
- * from the files, or as an encoder has made them.
+ * from the files, or, when they are a whole chunk, as an encoder has made them. A client that comes
+ * from within a chunk, or by an offset that was never one, gets what is left of it as it is.
  */
 #include "http/shape_private.h"
 
 #include "base/arena.h"
 #include "base/logging.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -259,8 +261,8 @@ static void send_from_files(struct shape_request_state *get, const struct shape_
     bool growing = plan->content.snapshot && !plan->content.chunk.complete;
     struct http_headers h;
 
-    /* What is still growing, and sent as it is, is a chunk that is encoded later. */
-    reply.varies = get->loop->site->encoder != NULL;
+    /* Encoded or not: what is still growing, or met too much work, may be at another time. */
+    reply.varies = true;
     shape_ends(get);
     shape_put_headers(get, &reply, &h);
     /* Rows that are still coming: news of them wakes the connection. */
@@ -290,7 +292,8 @@ static void send_small(struct shape_request_state *get, const struct shape_plan 
     struct slice bytes = shape_body_bytes(body, &encoding);
 
     reply.encoding = encoding;
-    reply.varies = body->text[HTTP_IDENTITY].len > HTTP_ENCODE_MIN;
+    reply.varies = shape_content_varies(&plan->content);
+    assert(reply.varies || body->text[HTTP_IDENTITY].len <= HTTP_ENCODE_MIN);
     shape_ends(get);
     shape_put_headers(get, &reply, &h);
     http_respond_shared(get->conn, 200, &h, bytes, shape_body_unref, body);
@@ -306,6 +309,7 @@ struct chunk_job {
 
 /* One who waits for it. */
 struct chunk_waiter {
+    struct encoder_waiter waiter; /* first */
     struct http_ref ref;
     struct shape_request_state *get;
     struct shape_plan plan;
@@ -375,15 +379,27 @@ static void send_encoded(struct shape_request_state *get, const struct shape_pla
     http_respond_shared(get->conn, 200, &h, encoded->bytes, release_encoded, encoded);
 }
 
-static void on_encoded(void *arg, struct encoded *encoded)
+static void on_encoded(struct encoder_waiter *waiter, struct encoded *encoded)
 {
-    struct chunk_waiter *w = arg;
+    struct chunk_waiter *w = (struct chunk_waiter *)waiter;
 
-    if (http_ref_conn(w->ref) && w->get->phase == SHAPE_ENCODING)
+    if (http_ref_conn(w->ref) && w->get->phase == SHAPE_ENCODING) {
+        w->get->awaited = NULL;
         send_encoded(w->get, &w->plan, encoded);
-    else
+    } else {
         encoded_unref(encoded);
+    }
     free(w);
+}
+
+void shape_forget_encoding(struct shape_request_state *get)
+{
+    struct encoder *encoder = get->loop->site->encoder;
+    struct chunk_waiter *w = get->awaited;
+
+    get->awaited = NULL;
+    if (w && encoder && encoder_cancel(encoder, &w->waiter))
+        free(w);
 }
 
 static void send_when_encoded(struct shape_request_state *get, const struct shape_plan *plan)
@@ -398,10 +414,18 @@ static void send_when_encoded(struct shape_request_state *get, const struct shap
     }
     struct chunk_waiter *w = xcalloc(1, sizeof(*w));
 
-    *w = (struct chunk_waiter){http_conn_ref(get->conn), get, *plan};
+    *w = (struct chunk_waiter){.waiter = {.loop = get->loop->loop, .done = on_encoded},
+                               .ref = http_conn_ref(get->conn),
+                               .get = get,
+                               .plan = *plan};
+    if (!encoder_request(encoder, job_new(get, &plan->content, &key), &w->waiter)) {
+        free(w);
+        send_from_files(get, plan);
+        return;
+    }
     get->phase = SHAPE_ENCODING;
+    get->awaited = w;
     http_loop_timer_clear(get->loop->loop, &get->timer);
-    encoder_request(encoder, job_new(get, &plan->content, &key), get->loop->loop, on_encoded, w);
 }
 
 void shape_send_plan(struct shape_request_state *get, const struct shape_plan *plan)
@@ -409,7 +433,7 @@ void shape_send_plan(struct shape_request_state *get, const struct shape_plan *p
     if (shape_content_is_small(&plan->content))
         send_small(get, plan);
     else if (get->encoding != HTTP_IDENTITY && get->loop->site->encoder &&
-             shape_content_is_closed(plan))
+             shape_content_is_chunk(plan))
         send_when_encoded(get, plan);
     else
         send_from_files(get, plan);

@@ -100,6 +100,7 @@ static void place(const struct log *log, lsn_t upto, struct log_range *range, bo
     const struct chunk_bound *bound = chunks_after(log, range->after);
     const struct chunk_bound *begin = chunks_at(log, range->after);
 
+    range->from_bound = begin || log_offset_compare(range->after, LOG_OFFSET_BEGIN) == 0;
     range->first = first;
     range->end = end;
     range->to = extent_end(log, end - 1);

@@ -55,6 +55,7 @@ struct log_range {
     struct log_offset after;
     struct log_offset to; /* of its last message; `after` when the range is empty */
     bool closed;          /* it ends a chunk: its bytes never change */
+    bool from_bound;      /* it begins a chunk: `after` is a bound, or LOG_OFFSET_BEGIN */
     bool at_end;          /* nothing followed it at planning */
     uint64_t size; /* bytes of its pieces, exactly: without what joins them and is spliced in */
 

@@ -93,6 +93,13 @@ static size_t model_after(const struct model *m, struct log_offset after)
     return i;
 }
 
+static bool model_is_bound(const struct model *m, struct log_offset at)
+{
+    size_t i = model_after(m, at);
+
+    return i > 0 && m->items[i - 1].bound && log_offset_compare(m->items[i - 1].at, at) == 0;
+}
+
 /* The messages [from, to) as a client is sent them. */
 static void model_put(const struct model *m, size_t from, size_t to, struct buf *out)
 {
@@ -174,6 +181,9 @@ static struct log_offset check_request(struct shapelog *store, struct log *log,
     assert_true(log_offset_compare(range.to, to > from ? m->items[to - 1].at : after) == 0);
     assert_int_equal(range.closed, to > from && m->items[to - 1].bound);
     assert_int_equal(range.at_end, to == end);
+    if (to > from)
+        assert_int_equal(range.from_bound, log_offset_compare(after, LOG_OFFSET_BEGIN) == 0 ||
+                                               model_is_bound(m, after));
     buf_init(&expected, BUF_NO_LIMIT);
     buf_init(&got, BUF_NO_LIMIT);
     model_put(m, from, to, &expected);
@@ -571,6 +581,28 @@ static void test_nothing_that_is_not_published_is_in_a_range(void **state)
     assert_offset(log_end(f->log, UINT64_MAX), 110, 18);
 }
 
+/* There is one such range a chunk, whatever offsets clients think of. */
+static void test_only_a_range_from_a_bound_or_the_logs_beginning_begins_a_chunk(void **state)
+{
+    static const struct log_offset others[] = {{90, 0},  {99, LOG_OP_INF}, {100, 0}, {100, 3},
+                                               {100, 5}, {100, 6},         {100, 7}};
+    struct fixture *f = *state;
+    struct log_range range;
+
+    put_rows(f, 100, 9, 1500); /* three a chunk */
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        range = range_after(f->store, f->log, others[i]);
+        assert_true(range.closed);
+        assert_false(range.from_bound);
+    }
+    range = range_after(f->store, f->log, LOG_OFFSET_BEGIN);
+    assert_true(range.from_bound);
+    assert_offset(range.to, 100, 4);
+    range = range_after(f->store, f->log, range.to);
+    assert_true(range.from_bound);
+    assert_offset(range.to, 100, 10);
+}
+
 /* With the byte that follows it, a message of one less is as much as a chunk. */
 static void test_a_log_that_is_a_chunk_to_the_byte_is_closed(void **state)
 {
@@ -759,6 +791,7 @@ int main(void)
         TEST(test_a_range_stays_when_the_log_grows_after_it_was_planned),
         TEST(test_nothing_above_upto_is_in_a_range),
         TEST(test_nothing_that_is_not_published_is_in_a_range),
+        TEST(test_only_a_range_from_a_bound_or_the_logs_beginning_begins_a_chunk),
         TEST(test_a_log_that_is_a_chunk_to_the_byte_is_closed),
         TEST(test_an_offset_beyond_the_end_has_an_empty_range),
         TEST(test_an_offset_below_the_first_is_not_answered),
