@@ -19,7 +19,7 @@
 
 #include "base/buf.h"
 
-#define HTTP_HEADERS_LIMIT ((size_t)32 * 1024)
+#define HTTP_HEADERS_LIMIT ((size_t)128 * 1024) /* electric-schema of a wide table is long */
 
 struct http_headers {
     struct buf text; /* "name: value\r\n" each */

@@ -94,7 +94,8 @@ static uint64_t next_cursor(const struct shape_request_state *get)
     if (!window)
         return 0;
     uint64_t next = (now + window - 1) / window * window;
-    if (next > get->cursor)
+    /* One from so far ahead is none of ours, and there would be none behind it. */
+    if (next > get->cursor || get->cursor > UINT64_MAX / 2)
         return next;
     if (getrandom(&random, sizeof(random), GRND_NONBLOCK) < 0)
         random = (uint16_t)now;
@@ -158,7 +159,8 @@ static void put_caching(const struct shape_request_state *get, const struct shap
     const struct shape_site *site = get->loop->site;
     char age[96];
 
-    if (get->post) {
+    /* Nor what is only not there yet: the client asks the same again. */
+    if (get->post || (reply->nothing && !reply->up_to_date)) {
         shape_put_caching(get, NULL, reply->varies, h);
         return;
     }

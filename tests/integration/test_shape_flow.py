@@ -256,6 +256,15 @@ def test_live_request_hears_nothing_of_other_shapes(api, table, sql, read):
     assert not changes(reply) and reply["electric-has-data"] == "false"
 
 
+def test_schema_of_a_wide_table_fits_the_header(api, sql):
+    table = next(NAMES)
+    columns = [f"a_column_with_a_rather_long_name_{n}" for n in range(800)]
+    sql(f"CREATE TABLE {table} (id int PRIMARY KEY, {' int, '.join(columns)} int)")
+    reply = api.get(table=table, offset="-1")
+    assert reply.status == 200, reply
+    assert set(json.loads(reply["electric-schema"])) == {"id", *columns}
+
+
 def test_last_seen_lsn_of_those_who_are_up_to_date_passes_other_tables(api, table, sql, read):
     reader = read(table=table)
     other = next(NAMES)
