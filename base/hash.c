@@ -1,7 +1,9 @@
 #include "base/hash.h"
 #include "base/arena.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -11,6 +13,28 @@
 uint64_t hash_bytes(struct slice bytes)
 {
     return XXH3_64bits(bytes.ptr, bytes.len);
+}
+
+void hash_key_init(struct hash_key *key)
+{
+    _Static_assert(sizeof(key->secret) >= XXH3_SECRET_SIZE_MIN, "XXH3 wants as much");
+    size_t n = 0;
+
+    while (n < sizeof(key->secret)) {
+        ssize_t got = getrandom(key->secret + n, sizeof(key->secret) - n, 0);
+
+        if (got < 0 && errno != EINTR)
+            abort(); /* it cannot fail otherwise */
+        n += got > 0 ? (size_t)got : 0;
+    }
+}
+
+struct hash128 hash_keyed(const struct hash_key *key, struct slice bytes)
+{
+    XXH128_hash_t h =
+        XXH3_128bits_withSecret(bytes.ptr, bytes.len, key->secret, sizeof(key->secret));
+
+    return (struct hash128){h.low64, h.high64};
 }
 
 uint64_t hash_u64(uint64_t v)

@@ -16,6 +16,20 @@
 uint64_t hash_bytes(struct slice bytes);
 uint64_t hash_u64(uint64_t v);
 
+/* 128 bits in which no two texts agree, not even two that were made to by somebody who does not
+ * have the key. */
+struct hash128 {
+    uint64_t lo, hi;
+};
+
+struct hash_key {
+    unsigned char secret[192];
+};
+
+/* A key of the kernel's randomness. */
+void hash_key_init(struct hash_key *key);
+struct hash128 hash_keyed(const struct hash_key *key, struct slice bytes);
+
 struct u64map_slot {
     void *value; /* first; NULL: free */
     uint64_t key;

@@ -18,12 +18,20 @@ void shape_site_init(struct shape_site *site, const struct service *service)
         .service = service,
         .long_poll_ms = 20000,
         .ready_ms = 5000,
+        .resolve_ms = 60000,
         .snapshot_ms = 60000,
         .sse_ms = 60000,
         .sse_idle_ms = 21000,
         .max_age_s = 60,
         .stale_age_s = 300,
+        .known = shape_known_new(),
     };
+}
+
+void shape_site_release(struct shape_site *site)
+{
+    shape_known_free(site->known);
+    site->known = NULL;
 }
 
 struct shape_loop *shape_loop_new(struct shape_site *site, struct http_loop *loop,
@@ -44,7 +52,7 @@ void shape_loop_free(struct shape_loop *loop)
         if (loop->bodies[i])
             shape_body_unref(loop->bodies[i]);
     }
-    shape_known_release(loop);
+    u64map_release(&loop->resolutions);
     free(loop);
 }
 
@@ -57,11 +65,19 @@ static struct shape_loop *loop_of(struct http_conn *conn)
  * come at once, and be gone again before the answer is there. */
 struct resolution {
     struct shape_loop *loop;
-    struct resolution *next;
-    size_t waiting;  /* requests; 0: given up, and no request joins it any more */
-    struct buf text; /* the wording; empty: too long to be shared */
+    struct hash128 wording;
+    size_t waiting; /* requests; 0: given up, and no request joins it any more */
     struct shape_answer answer;
 };
+
+/* No request joins it from now on. */
+static void close_resolution(struct resolution *r)
+{
+    struct u64map *open = &r->loop->resolutions;
+
+    if (u64map_get(open, r->wording.lo) == r)
+        u64map_remove(open, r->wording.lo);
+}
 
 static void leave_resolution(struct shape_request_state *get)
 {
@@ -69,8 +85,10 @@ static void leave_resolution(struct shape_request_state *get)
     struct resolution *r = get->resolution;
 
     get->resolution = NULL;
-    if (r && --r->waiting == 0)
-        service->cancel_shape(service->owner, r);
+    if (!r || --r->waiting > 0)
+        return;
+    close_resolution(r);
+    service->cancel_shape(service->owner, r);
 }
 
 /* ---- the life of a request ------------------------------------------------------------------- */
@@ -230,29 +248,21 @@ void shape_answer_unresolved(struct shape_request_state *get, const struct shape
         shape_answer_failure(get, &answer->err);
 }
 
-static void unlink_resolution(struct resolution *r)
-{
-    struct resolution **link = &r->loop->resolutions;
-
-    while (*link != r)
-        link = &(*link)->next;
-    *link = r->next;
-}
-
 static void on_resolved(void *arg)
 {
     struct resolution *r = arg;
     struct log *log = r->answer.log;
     struct shape_request_state *next;
 
-    unlink_resolution(r);
+    close_resolution(r);
     if (log)
-        shape_known_note(r->loop, buf_slice(&r->text), log);
-    for (struct shape_request_state *get = r->loop->waiting; get; get = next) {
+        shape_known_note(r->loop->site->known, r->loop->store, r->wording, log);
+    for (struct shape_request_state *get = r->loop->waiting; get && r->waiting; get = next) {
         next = get->next;
         if (get->resolution != r)
             continue;
         get->resolution = NULL;
+        r->waiting--;
         if (log)
             shape_found(get, log_ref(log));
         else
@@ -260,7 +270,6 @@ static void on_resolved(void *arg)
     }
     if (log)
         log_unref(log);
-    buf_release(&r->text);
     free(r);
 }
 
@@ -278,6 +287,7 @@ void shape_found(struct shape_request_state *get, struct log *log)
 {
     struct slice handle = get->asked->params.handle;
 
+    http_loop_timer_clear(get->loop->loop, &get->timer);
     get->log = log;
     get->phase = SHAPE_FOUND;
     if (handle.len && !slice_eq(handle, log_handle(log))) {
@@ -288,49 +298,35 @@ void shape_found(struct shape_request_state *get, struct log *log)
     shape_go_on(get);
 }
 
-static struct resolution *find_resolution(const struct shape_loop *loop, struct slice text)
+static struct resolution *ask_pool(struct shape_loop *loop, const struct shape_request *request,
+                                   struct hash128 wording)
 {
-    struct resolution *r = loop->resolutions;
-
-    while (r && !(r->waiting && text.len && slice_eq(buf_slice(&r->text), text)))
-        r = r->next;
-    return r;
-}
-
-/* Takes the text. */
-static void ask_pool(struct shape_request_state *get, const struct shape_request *request,
-                     struct buf text)
-{
-    const struct service *service = get->loop->site->service;
+    const struct service *service = loop->site->service;
     struct resolution *r = xcalloc(1, sizeof(*r));
 
-    *r = (struct resolution){
-        .loop = get->loop, .next = get->loop->resolutions, .waiting = 1, .text = text};
-    get->loop->resolutions = r;
-    get->resolution = r;
+    *r = (struct resolution){.loop = loop, .wording = wording};
+    u64map_set(&loop->resolutions, wording.lo, r);
     service->request_shape(service->owner, request, answered, r);
+    return r;
 }
 
 static void resolve(struct shape_request_state *get, const struct shape_request *request)
 {
-    struct buf text;
-
-    shape_known_text(request, &text);
-    struct log *log = shape_known_find(get->loop, buf_slice(&text));
+    struct shape_loop *loop = get->loop;
+    struct hash128 wording = shape_known_wording(loop->site->known, request);
+    struct log *log = shape_known_find(loop->site->known, loop->store, wording);
 
     if (log) {
-        buf_release(&text);
         shape_found(get, log);
         return;
     }
-    get->phase = SHAPE_RESOLVING;
-    get->resolution = find_resolution(get->loop, buf_slice(&text));
-    if (get->resolution) {
-        get->resolution->waiting++;
-        buf_release(&text);
-    } else {
-        ask_pool(get, request, text);
-    }
+    struct resolution *r = u64map_get(&loop->resolutions, wording.lo);
+
+    if (!r || r->wording.hi != wording.hi)
+        r = ask_pool(loop, request, wording);
+    r->waiting++;
+    get->resolution = r;
+    shape_wait(get, SHAPE_RESOLVING, loop->site->resolve_ms);
 }
 
 void shape_resolve_when_ready(struct shape_request_state *get)

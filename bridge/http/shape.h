@@ -32,6 +32,7 @@ struct shape_site {
     const struct service *service;
     int64_t long_poll_ms;
     int64_t ready_ms;    /* how long to wait for the bridge to become ready */
+    int64_t resolve_ms;  /* and for Postgres to say which shape is meant */
     int64_t snapshot_ms; /* and for a snapshot's rows to appear */
     int64_t sse_ms;      /* how long a stream of events lasts ... */
     int64_t sse_idle_ms; /* ... and may be silent */
@@ -41,11 +42,14 @@ struct shape_site {
     struct encoder *encoder; /* NULL: large bodies are sent as they are */
 
     atomic_size_t initial, existing; /* requests under way */
+    struct shape_known *known;       /* which wordings are which logs */
     atomic_bool was_ready; /* the log has been where clients may be: it is not behind them again */
 };
 
-/* The contract's times; the rest zeroed. */
+/* The contract's times, and nothing known; the rest zeroed. */
 void shape_site_init(struct shape_site *site, const struct service *service);
+/* When its loops are gone; also of a zeroed one. */
+void shape_site_release(struct shape_site *site);
 
 /* What a loop keeps. The watchers are the loop's, and must outlive it. */
 struct shape_loop *shape_loop_new(struct shape_site *site, struct http_loop *loop,

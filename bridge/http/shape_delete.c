@@ -88,6 +88,6 @@ void shape_delete_named(struct shape_request_state *get)
     struct finding *f = xcalloc(1, sizeof(*f));
 
     *f = (struct finding){.ref = http_conn_ref(get->conn), .get = get};
-    get->phase = SHAPE_RESOLVING;
+    shape_wait(get, SHAPE_RESOLVING, get->loop->site->resolve_ms);
     service->find_shape(service->owner, &params->shape, found, f);
 }

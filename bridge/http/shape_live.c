@@ -99,6 +99,9 @@ void shape_on_timer(struct http_timer *timer)
     case SHAPE_READY:
         shape_resolve_when_ready(get);
         break;
+    case SHAPE_RESOLVING:
+        shape_answer_later(get, "Timeout waiting for the database to verify the shape", 10, true);
+        break;
     case SHAPE_SNAPSHOT:
         answer_not_yet(get, "Snapshot query took too long to start reading from the database",
                        true);
@@ -115,7 +118,6 @@ void shape_on_timer(struct http_timer *timer)
     case SHAPE_BEYOND:
         answer_beyond(get);
         break;
-    case SHAPE_RESOLVING:
     case SHAPE_FOUND:
     case SHAPE_ENCODING:
     case SHAPE_SUBSET:

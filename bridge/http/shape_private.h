@@ -33,13 +33,8 @@
 /* ---- a loop's -------------------------------------------------------------------------------- */
 
 #define SHAPE_BODIES 16u
-#define SHAPE_KNOWN 512u
 
 struct shape_body;
-struct shape_known {
-    struct buf text; /* the request's wording; empty: free */
-    char *handle;
-};
 
 struct shape_loop {
     struct shape_site *site;
@@ -48,8 +43,7 @@ struct shape_loop {
     struct watchers *watchers;
     struct shape_request_state *waiting; /* list of requests that have no answer yet */
     struct shape_body *bodies[SHAPE_BODIES];
-    struct shape_known known[SHAPE_KNOWN];
-    struct resolution *resolutions; /* what the pool is asked; list */
+    struct u64map resolutions; /* what the pool is asked: wording's lo -> struct resolution */
 
     /* The latest plan: when thousands wait for one log they all have the same. */
     struct {
@@ -128,13 +122,17 @@ void shape_delete_named(struct shape_request_state *get);
 
 /* ---- shape_known.c --------------------------------------------------------------------------- */
 
-/* A request's wording, the same for all that ask for the same; `out` is initialised here, and holds
- * nothing when the request is too long to be known. */
-void shape_known_text(const struct shape_request *request, struct buf *out);
+/* One for all loops; any thread. */
+struct shape_known *shape_known_new(void);
+void shape_known_free(struct shape_known *known);
+/* A request's wording, the same for all that ask for the same. */
+struct hash128 shape_known_wording(const struct shape_known *known,
+                                   const struct shape_request *request);
 /* The log that this wording was resolved to, referenced, or NULL. */
-struct log *shape_known_find(struct shape_loop *loop, struct slice text);
-void shape_known_note(struct shape_loop *loop, struct slice text, const struct log *log);
-void shape_known_release(struct shape_loop *loop);
+struct log *shape_known_find(struct shape_known *known, struct shapelog *store,
+                             struct hash128 wording);
+void shape_known_note(struct shape_known *known, struct shapelog *store, struct hash128 wording,
+                      const struct log *log);
 
 /* ---- shape_plan.c ---------------------------------------------------------------------------- */
 

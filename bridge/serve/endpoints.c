@@ -303,6 +303,8 @@ static bool make_site(struct bridge *b, struct err *err)
 
     shape_site_init(&b->shapes, &b->service);
     b->shapes.long_poll_ms = c->long_poll_timeout_ms;
+    /* It may wait for the table's identity and for its writers, and then for its turn. */
+    b->shapes.resolve_ms += 2 * c->lock_timeout_ms;
     b->shapes.max_age_s = c->cache_max_age_ms / 1000;
     b->shapes.stale_age_s = c->cache_stale_age_ms / 1000;
     b->shapes.max_initial = (size_t)c->max_concurrent_initial;

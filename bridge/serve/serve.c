@@ -184,6 +184,7 @@ static void stop(struct bridge *b)
         pthread_join(b->stream_thread, NULL);
     if (b->http)
         http_server_free(b->http);
+    shape_site_release(&b->shapes);
     refusals_release(&b->refusals);
     bridge_free_stream(b);
     if (b->store)

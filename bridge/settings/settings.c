@@ -50,7 +50,8 @@ const struct setting settings[] = {
      .max = 64,
      .help = "How many shapes can take their first rows from Postgres at a time; each uses a "
              "connection. As many subsets can be read beside them, on connections that are made "
-             "when they are asked for."},
+             "when they are asked for, and while all are busy one more looks up which shapes are "
+             "there already."},
     {.section = "database",
      .name = "snapshot_timeout",
      .env = {"TOMBOLO_SNAPSHOT_TIMEOUT"},

@@ -25,12 +25,16 @@ enum job_outcome {
     JOB_PARKED,  /* the pool has the request back */
     JOB_FOUND,   /* the answer has the log */
     JOB_MADE,    /* likewise: job_fill() it */
+    JOB_ABSENT,  /* job_look(): there is none */
 };
 
 /* Looks the shape up, or makes its log once the table has joined the stream: it is published, has
  * the identity that the shape needs, and its writers from before have ended. */
 enum job_outcome job_resolve(const struct job_context *ctx, const struct shape_request *request,
                              struct shape_answer *answer) MUST_CHECK;
+/* Looks it up, and waits for nobody: whether there is a log that fits the table. */
+enum job_outcome job_look(const struct job_context *ctx, const struct shape_request *request,
+                          struct shape_answer *answer) MUST_CHECK;
 /* Looks it up and makes none: ERR_NOT_FOUND without a field when there is none. */
 enum job_outcome job_find(const struct job_context *ctx, const struct shape_request *request,
                           struct shape_answer *answer) MUST_CHECK;

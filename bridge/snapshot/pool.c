@@ -8,6 +8,7 @@
 
 #define MAX_QUEUED 20000
 #define MAX_QUEUED_SIZE ((size_t)256 << 20)
+#define STOPPING "the bridge is stopping"
 #define GONE "whoever asked has gone"
 #define MAX_WAITS 64 /* tables that are waited for at a time, each by a worker */
 
@@ -48,15 +49,18 @@ struct snapshot_pool {
     struct tables tables;
     atomic_bool stop;
     pthread_mutex_t mutex;
-    pthread_cond_t work;
+    pthread_cond_t work, look;
     struct requests queue;
+    struct requests absent;   /* from the queue: the looker has found no log of theirs */
     struct u64map unanswered; /* arg -> struct request */
     size_t queued, size;      /* all that wait, the parked ones too, and what they take */
-    struct worker *workers;   /* room for all there may be */
-    int nworkers;             /* started */
-    int waiting;              /* of these, for a table: others take their place */
-    int busy;            /* with a request, and not waiting: at most config.workers begin one */
-    struct u64map waits; /* relid -> struct table_wait */
+    struct worker looker;
+    bool looks;             /* it was started */
+    struct worker *workers; /* room for all there may be */
+    int nworkers;           /* started */
+    int waiting;            /* of these, for a table: others take their place */
+    int busy;               /* with a request, and not waiting: at most config.workers begin one */
+    struct u64map waits;    /* relid -> struct table_wait */
 };
 
 /* ---- requests -------------------------------------------------------------------------------- */
@@ -152,6 +156,15 @@ static void leave(struct snapshot_pool *pool, struct request *r)
     pool->size -= r->size;
 }
 
+/* Somebody for what is in the queue. */
+static void wake(struct snapshot_pool *pool)
+{
+    if (pool->busy < pool->config.workers)
+        pthread_cond_signal(&pool->work);
+    else if (pool->queue.first)
+        pthread_cond_signal(&pool->look);
+}
+
 /* The list's first, which leaves it; NULL: it is empty. */
 static struct request *take(struct snapshot_pool *pool, struct requests *list)
 {
@@ -171,11 +184,11 @@ static void submit(struct snapshot_pool *pool, struct request *r)
     if (!stopping && !full) {
         u64map_set(&pool->unanswered, (uintptr_t)r->arg, r);
         join(pool, &pool->queue, r);
-        pthread_cond_signal(&pool->work);
+        wake(pool);
     }
     pthread_mutex_unlock(&pool->mutex);
     if (stopping)
-        refuse(pool, r, ERR_STOPPED, "the bridge is stopping");
+        refuse(pool, r, ERR_STOPPED, STOPPING);
     else if (full)
         refuse(pool, r, ERR_BUSY,
                "Snapshot creation failed because of a connection pool queue timeout");
@@ -212,16 +225,48 @@ void snapshot_pool_cancel(struct snapshot_pool *pool, void *arg)
         refuse(pool, r, ERR_STOPPED, GONE);
 }
 
+static bool is_idle(const struct snapshot_pool *pool)
+{
+    return !pool->queue.first && !pool->absent.first;
+}
+
 static struct request *next_request(struct snapshot_pool *pool)
 {
     pthread_mutex_lock(&pool->mutex);
-    while ((!pool->queue.first || pool->busy >= pool->config.workers) && !atomic_load(&pool->stop))
+    while ((is_idle(pool) || pool->busy >= pool->config.workers) && !atomic_load(&pool->stop))
         pthread_cond_wait(&pool->work, &pool->mutex);
-    struct request *r = take(pool, &pool->queue);
-    if (r)
+    struct request *r = take(pool, pool->absent.first ? &pool->absent : &pool->queue);
+    if (r) {
         pool->busy++;
+        wake(pool);
+    }
     pthread_mutex_unlock(&pool->mutex);
     return r;
+}
+
+/* The looker's: while all others are at work. */
+static struct request *next_to_look_up(struct snapshot_pool *pool)
+{
+    pthread_mutex_lock(&pool->mutex);
+    while ((!pool->queue.first || pool->busy < pool->config.workers) && !atomic_load(&pool->stop))
+        pthread_cond_wait(&pool->look, &pool->mutex);
+    struct request *r = take(pool, &pool->queue);
+    pthread_mutex_unlock(&pool->mutex);
+    return r;
+}
+
+/* The looker has found no log: somebody is to make one. */
+static void hand_over(struct snapshot_pool *pool, struct request *r)
+{
+    pthread_mutex_lock(&pool->mutex);
+    bool gone = r->gone, stopping = atomic_load(&pool->stop);
+    if (!gone && !stopping) {
+        join(pool, &pool->absent, r);
+        pthread_cond_signal(&pool->work);
+    }
+    pthread_mutex_unlock(&pool->mutex);
+    if (gone || stopping)
+        refuse(pool, r, ERR_STOPPED, gone ? GONE : STOPPING);
 }
 
 /* Whether nothing waits to be done. */
@@ -229,7 +274,7 @@ static bool end_request(struct snapshot_pool *pool)
 {
     pthread_mutex_lock(&pool->mutex);
     pool->busy--;
-    bool idle = !pool->queue.first;
+    bool idle = is_idle(pool);
     pthread_mutex_unlock(&pool->mutex);
     return idle;
 }
@@ -276,7 +321,10 @@ static enum job_outcome resolve(const struct worker *w, struct request *r,
     const struct job_context ctx = context_of(w, r);
 
     *answer = (struct shape_answer){0};
-    return r->find_only ? job_find(&ctx, &r->shape, answer) : job_resolve(&ctx, &r->shape, answer);
+    if (r->find_only)
+        return job_find(&ctx, &r->shape, answer);
+    return w == &w->pool->looker ? job_look(&ctx, &r->shape, answer)
+                                 : job_resolve(&ctx, &r->shape, answer);
 }
 
 static void serve(struct worker *w, struct request *r)
@@ -296,6 +344,10 @@ static void serve(struct worker *w, struct request *r)
         outcome = resolve(w, r, &a);
     if (outcome == JOB_PARKED)
         return; /* somebody else may have served it by now */
+    if (outcome == JOB_ABSENT) {
+        hand_over(w->pool, r);
+        return;
+    }
     if (outcome == JOB_REFUSED && !a.field && !r->find_only)
         log_warn("could not make a shape", LOG_ERR(&a.err));
     struct log *log = outcome == JOB_MADE ? log_ref(a.log) : NULL;
@@ -316,7 +368,7 @@ static void *work(void *arg)
 
     for (struct request *r; (r = next_request(w->pool));) {
         if (atomic_load(&w->pool->stop))
-            refuse(w->pool, r, ERR_STOPPED, "the bridge is stopping");
+            refuse(w->pool, r, ERR_STOPPED, STOPPING);
         else
             serve(w, r);
         if (end_request(w->pool) && is_spare)
@@ -324,6 +376,27 @@ static void *work(void *arg)
     }
     set_conn(w, NULL);
     return NULL;
+}
+
+static void *look(void *arg)
+{
+    struct worker *w = arg;
+
+    for (struct request *r; (r = next_to_look_up(w->pool));) {
+        if (atomic_load(&w->pool->stop))
+            refuse(w->pool, r, ERR_STOPPED, STOPPING);
+        else
+            serve(w, r);
+    }
+    set_conn(w, NULL);
+    return NULL;
+}
+
+static bool start_looker(struct snapshot_pool *pool)
+{
+    pool->looker.pool = pool;
+    pool->looks = pthread_create(&pool->looker.thread, NULL, look, &pool->looker) == 0;
+    return pool->looks;
 }
 
 /* Holding the mutex, or before there is another thread. */
@@ -347,15 +420,16 @@ struct snapshot_pool *snapshot_pool_new(const struct snapshot_config *config, st
     tables_init(&pool->tables);
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->work, NULL);
+    pthread_cond_init(&pool->look, NULL);
     pool->workers = xcalloc((size_t)config->workers + MAX_WAITS, sizeof(*pool->workers));
-    while (pool->nworkers < config->workers) {
-        if (!start_worker(pool)) {
-            err_set(err, ERR_IO, "could not start a snapshot worker");
-            snapshot_pool_free(pool);
-            return NULL;
-        }
-    }
-    return pool;
+    bool ok = start_looker(pool);
+    while (ok && pool->nworkers < config->workers)
+        ok = start_worker(pool);
+    if (ok)
+        return pool;
+    err_set(err, ERR_IO, "could not start a snapshot worker");
+    snapshot_pool_free(pool);
+    return NULL;
 }
 
 /* ---- tables that are waited for -------------------------------------------------------------- */
@@ -454,6 +528,7 @@ void pool_wait_end(struct snapshot_pool *pool, uint32_t relid, const struct err 
         u64map_remove(&pool->waits, relid);
         free(wait);
     }
+    wake(pool);
     pthread_mutex_unlock(&pool->mutex);
     fail(pool, parked, failed);
 }
@@ -468,7 +543,10 @@ void snapshot_pool_stop(struct snapshot_pool *pool)
         if (pool->workers[i].conn)
             pg_cancel(pool->workers[i].conn);
     }
+    if (pool->looker.conn)
+        pg_cancel(pool->looker.conn);
     pthread_cond_broadcast(&pool->work);
+    pthread_cond_broadcast(&pool->look);
     pthread_mutex_unlock(&pool->mutex);
 }
 
@@ -479,12 +557,15 @@ void snapshot_pool_free(struct snapshot_pool *pool)
     snapshot_pool_stop(pool);
     for (int i = 0; i < pool->nworkers; i++)
         pthread_join(pool->workers[i].thread, NULL);
+    if (pool->looks)
+        pthread_join(pool->looker.thread, NULL);
     free(pool->workers);
     u64map_release(&pool->waits);
     u64map_release(&pool->unanswered);
     trust_release(&pool->trust);
     tables_release(&pool->tables);
     pthread_cond_destroy(&pool->work);
+    pthread_cond_destroy(&pool->look);
     pthread_mutex_destroy(&pool->mutex);
     free(pool);
 }

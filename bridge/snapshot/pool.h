@@ -1,7 +1,9 @@
 /*
  * Workers that turn a request into a log: they look the table up, type the
  * shape, find its log or make one, and copy its first rows. Each has an
- * ordinary connection of its own and blocks on it.
+ * ordinary connection of its own and blocks on it. While all of them are at
+ * work another thread, the looker, answers for the logs that are there: who
+ * asks for one does not stand behind others' first rows.
  *
  * The handoff between snapshot and stream (docs/ARCHITECTURE.md) happens here:
  *

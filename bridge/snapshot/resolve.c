@@ -185,16 +185,27 @@ static enum join join_stream(const struct job_context *ctx, const struct table *
     return !ok ? JOIN_REFUSED : is_lacking ? JOIN_AGAIN : JOINED;
 }
 
-/* A log that is there already waits for nobody. */
-static bool is_there(const struct job_context *ctx, const struct shape *shape)
+/* The shape's log, referenced, if there is one that fits the table. */
+static struct log *fitting_log(const struct job_context *ctx, const struct shape *shape)
 {
     struct log *log = shapelog_find_identity(ctx->config->store, shape->identity);
     struct shape *there = log ? log_shape(log) : NULL;
-    bool fits = there && !shape_misfit(there, shape->table);
+
+    if (there && !shape_misfit(there, shape->table))
+        return log;
+    if (log)
+        log_unref(log);
+    return NULL;
+}
+
+/* A log that is there already waits for nobody. */
+static bool is_there(const struct job_context *ctx, const struct shape *shape)
+{
+    struct log *log = fitting_log(ctx, shape);
 
     if (log)
         log_unref(log);
-    return fits;
+    return log != NULL;
 }
 
 /* The shape, typed against its table, which has joined the stream; NULL otherwise. */
@@ -238,6 +249,18 @@ enum job_outcome job_resolve(const struct job_context *ctx, const struct shape_r
     answer->log = find_or_make(ctx, shape, &made, &answer->err);
     shape_unref(shape);
     return !answer->log ? JOB_REFUSED : made ? JOB_MADE : JOB_FOUND;
+}
+
+enum job_outcome job_look(const struct job_context *ctx, const struct shape_request *request,
+                          struct shape_answer *answer)
+{
+    struct shape *shape = type_shape(ctx, request, answer);
+
+    if (!shape)
+        return JOB_REFUSED;
+    answer->log = fitting_log(ctx, shape);
+    shape_unref(shape);
+    return answer->log ? JOB_FOUND : JOB_ABSENT;
 }
 
 enum job_outcome job_find(const struct job_context *ctx, const struct shape_request *request,

@@ -49,3 +49,27 @@ def test_shapes_that_nobody_waits_for_any_more_are_not_made(database, beside):
     assert Stream(bridge, {"table": "t", "where": "id = 99"}).read().tuples("id") == []
     # The first of all had begun to wait for the table, whoever that was.
     assert bridge.metrics()["tombolo_shapes"] <= 4
+
+
+# ---- what is known ------------------------------------------------------------------------------
+
+def test_known_shapes_are_served_by_any_thread_while_postgres_is_away(own_postgres, beside):
+    """More than any table of fixed size had room for, and a clause that is long."""
+    own_postgres.sql("CREATE TABLE t (id int PRIMARY KEY, owner int)")
+    own_postgres.sql("INSERT INTO t SELECT i, i FROM generate_series(1, 700) i")
+    bridge = beside(own_postgres, http_threads="2")
+    clauses = [f"owner = {i}" + " " * (5000 if i % 100 == 0 else 0) for i in range(700)]
+
+    def ask(connection, clause, **params):
+        path = target("/v1/shape", table="t", where=clause, **params).replace("%20", "+")
+        return connection.request("GET", path)
+
+    with Connection(bridge.port) as connection:
+        handles = {clause: ask(connection, clause, offset="-1")["electric-handle"]
+                   for clause in clauses}
+    own_postgres.stop("immediate")
+    for _ in range(4):
+        with Connection(bridge.port) as connection:
+            statuses = {ask(connection, clause, offset="0_0", handle=handle).status
+                        for clause, handle in handles.items()}
+        assert statuses == {200}

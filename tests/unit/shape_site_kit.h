@@ -156,6 +156,7 @@ static inline void kit_free(struct kit *kit)
     assert_int_equal(atomic_load(&kit->site.initial), 0);
     assert_int_equal(atomic_load(&kit->site.existing), 0);
     shape_loop_free(kit->mine.shapes);
+    shape_site_release(&kit->site);
     watchers_release(&kit->mine.watchers);
     http_worker_release(&kit->rig->worker);
     free(kit->rig);

@@ -129,6 +129,33 @@ static void test_maps_agree_with_an_array_under_random_sets_and_removals(void **
     strmap_release(&texts);
 }
 
+static void test_keyed_hash_is_of_all_bytes_and_of_the_key(void **state)
+{
+    struct hash_key key, other;
+    char text[400] = {0};
+    struct hash128 seen[400];
+
+    (void)state;
+    hash_key_init(&key);
+    hash_key_init(&other);
+    for (size_t n = 0; n < sizeof(text); n++) {
+        struct slice bytes = {text, n};
+        struct hash128 again = hash_keyed(&key, bytes), keyed = hash_keyed(&other, bytes);
+
+        seen[n] = hash_keyed(&key, bytes);
+        assert_true(seen[n].lo == again.lo && seen[n].hi == again.hi);
+        assert_true(seen[n].lo != keyed.lo && seen[n].hi != keyed.hi);
+        for (size_t i = 0; i < n; i++)
+            assert_true(seen[i].lo != seen[n].lo && seen[i].hi != seen[n].hi);
+        for (size_t i = 0; i < n; i++) {
+            text[i] = 1;
+            again = hash_keyed(&key, bytes);
+            text[i] = 0;
+            assert_true(seen[n].lo != again.lo && seen[n].hi != again.hi);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -137,6 +164,7 @@ int main(void)
         cmocka_unit_test(test_buf_fails_stickily_at_its_limit),
         cmocka_unit_test(test_reader_gives_back_what_buf_was_given),
         cmocka_unit_test(test_maps_agree_with_an_array_under_random_sets_and_removals),
+        cmocka_unit_test(test_keyed_hash_is_of_all_bytes_and_of_the_key),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -54,11 +54,102 @@ static void test_question_that_was_given_up_is_not_joined(void **state)
     kit_free(kit);
 }
 
+static void test_question_that_stays_unanswered_is_answered_with_503(void **state)
+{
+    struct kit *kit = kit_new();
+    struct client c;
+
+    (void)state;
+    kit->holds = true;
+    kit->site.resolve_ms = 20;
+    ask(&c, kit, "offset=-1&where=n=1");
+    client_hear_until(&c, "Timeout waiting for the database");
+    assert_true(client_has(&c, "HTTP/1.1 503"));
+    assert_true(client_header(&c, "retry-after").len > 0);
+    assert_int_equal(kit->cancelled, 1);
+    kit_answer(kit, 0, true);
+    kit_turn(kit);
+    client_close(&c);
+    kit_free(kit);
+}
+
+/* ---- what is known --------------------------------------------------------------------------- */
+
+static void ask_numbered(struct client *c, struct kit *kit, unsigned i, const char *pad)
+{
+    char query[6100];
+
+    snprintf(query, sizeof(query), "offset=-1&where=n=%u%s", i, pad);
+    buf_clear(&c->heard);
+    client_ask(c, "GET", query, "");
+    client_hear_until(c, "snapshot-end");
+    (void)kit;
+}
+
+static void test_a_thousand_wordings_are_known_whatever_their_length(void **state)
+{
+    enum { N = 1000 };
+    static char pad[6000];
+    struct kit *kit = kit_new();
+    struct client c;
+
+    (void)state;
+    memset(pad, '+', sizeof(pad) - 1);
+    client_open(&c, kit);
+    for (unsigned i = 0; i < 2 * N; i++)
+        ask_numbered(&c, kit, i % N, i % 10 ? "" : pad);
+    assert_int_equal(kit->asked, N);
+    client_close(&c);
+    kit_free(kit);
+}
+
+static void test_wording_that_is_asked_for_again_and_again_outlives_a_flood_of_others(void **state)
+{
+    struct kit *kit = kit_new();
+    struct client c;
+
+    (void)state;
+    client_open(&c, kit);
+    for (unsigned i = 1; i <= 5000; i++) {
+        ask_numbered(&c, kit, i, "");
+        if (i % 100 == 1)
+            ask_numbered(&c, kit, 0, "");
+    }
+    assert_int_equal(kit->asked, 5001);
+    ask_numbered(&c, kit, 1, ""); /* and there is an end to what is known */
+    assert_int_equal(kit->asked, 5002);
+    client_close(&c);
+    kit_free(kit);
+}
+
+static void test_wording_of_a_log_that_has_ended_is_asked_anew(void **state)
+{
+    struct kit *kit = kit_new();
+    struct client c;
+
+    (void)state;
+    client_open(&c, kit);
+    ask_numbered(&c, kit, 1, "");
+    shapelog_end_log(kit->store, kit->log, "the test ends it");
+    kit->holds = true;
+    client_ask(&c, "GET", "offset=-1&where=n=1", "");
+    client_hear(&c);
+    assert_int_equal(kit->asked, 2);
+    kit_answer(kit, 0, false);
+    client_hear_until(&c, "makes no sense");
+    client_close(&c);
+    kit_free(kit);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_question_is_given_up_when_the_last_who_waits_has_gone),
         cmocka_unit_test(test_question_that_was_given_up_is_not_joined),
+        cmocka_unit_test(test_question_that_stays_unanswered_is_answered_with_503),
+        cmocka_unit_test(test_a_thousand_wordings_are_known_whatever_their_length),
+        cmocka_unit_test(test_wording_that_is_asked_for_again_and_again_outlives_a_flood_of_others),
+        cmocka_unit_test(test_wording_of_a_log_that_has_ended_is_asked_anew),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 /*
- * Requests that wait for a worker of the snapshot pool, which has one, and that one waits for a
- * server that takes connections and says nothing: until the server has gone.
+ * Requests that wait for a worker of the snapshot pool, which has one, and for its looker: both
+ * wait for a server that takes connections and says nothing, until the server has gone.
  */
 #include "base/arena.h"
 #include "base/clock.h"
@@ -22,7 +22,7 @@
 #define MEGABYTE ((size_t)1 << 20)
 
 struct fixture {
-    int listen_fd, fd;
+    int listen_fd, fds[2];
     char conninfo[100];
     struct snapshot_pool *pool;
 };
@@ -59,8 +59,8 @@ static void wait_for(struct asked *a)
     assert_true(atomic_load(&a->answered));
 }
 
-/* The worker has a request of its own when this returns. */
-static void setup(struct fixture *f, struct asked *first)
+/* Worker and looker have a request each when this returns. */
+static void setup(struct fixture *f, struct asked at_work[2])
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof(address);
@@ -75,35 +75,40 @@ static void setup(struct fixture *f, struct asked *first)
     const struct snapshot_config config = {.conninfo = f->conninfo, .workers = 1};
     f->pool = snapshot_pool_new(&config, &err);
     assert_non_null(f->pool);
-    request(f, first, SLICE(""));
-    f->fd = accept(f->listen_fd, NULL, NULL);
-    assert_true(f->fd >= 0);
+    for (int i = 0; i < 2; i++) {
+        request(f, &at_work[i], SLICE(""));
+        f->fds[i] = accept(f->listen_fd, NULL, NULL);
+        assert_true(f->fds[i] >= 0);
+    }
 }
 
 static void server_goes(struct fixture *f)
 {
     close(f->listen_fd);
-    close(f->fd);
+    close(f->fds[0]);
+    close(f->fds[1]);
 }
 
 static void test_request_that_waits_is_answered_when_it_is_given_up(void **state)
 {
     struct fixture f;
-    struct asked at_work, waiting[3];
+    struct asked at_work[2], waiting[3];
 
     (void)state;
-    setup(&f, &at_work);
+    setup(&f, at_work);
     for (int i = 0; i < 3; i++)
         request(&f, &waiting[i], SLICE("n = 1"));
     snapshot_pool_cancel(f.pool, &waiting[1]);
     assert_true(atomic_load(&waiting[1].answered));
     assert_int_equal(waiting[1].code, ERR_STOPPED);
     snapshot_pool_cancel(f.pool, &waiting[1]); /* it is none any more */
-    snapshot_pool_cancel(f.pool, &at_work);
+    snapshot_pool_cancel(f.pool, &at_work[0]);
+    snapshot_pool_cancel(f.pool, &at_work[1]);
     assert_false(atomic_load(&waiting[0].answered));
     assert_false(atomic_load(&waiting[2].answered));
     server_goes(&f);
-    wait_for(&at_work);
+    wait_for(&at_work[0]);
+    wait_for(&at_work[1]);
     wait_for(&waiting[0]);
     wait_for(&waiting[2]);
     assert_int_equal(waiting[0].code, ERR_CONN);
@@ -118,11 +123,11 @@ static void test_what_waits_is_bounded_in_bytes_and_makes_room_when_it_is_given_
     char *text = calloc(1, MEGABYTE);
     struct slice where = {text, MEGABYTE};
     struct fixture f;
-    struct asked at_work;
+    struct asked at_work[2];
     int fit = 0;
 
     (void)state;
-    setup(&f, &at_work);
+    setup(&f, at_work);
     for (int i = 0; i < N; i++)
         request(&f, &asked[i], where);
     while (fit < N && !atomic_load(&asked[fit].answered))
@@ -136,7 +141,8 @@ static void test_what_waits_is_bounded_in_bytes_and_makes_room_when_it_is_given_
     for (int i = 1; i < fit; i++)
         snapshot_pool_cancel(f.pool, &asked[i]);
     server_goes(&f);
-    wait_for(&at_work);
+    wait_for(&at_work[0]);
+    wait_for(&at_work[1]);
     wait_for(&again);
     assert_int_equal(again.code, ERR_CONN);
     snapshot_pool_free(f.pool);
