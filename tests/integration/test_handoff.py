@@ -12,8 +12,7 @@ import threading
 
 import psycopg2
 import pytest
-from harness import (Bridge, Connection, Database, Postgres, Refused, Replica, Stream, target,
-                     wait_for)
+from harness import Bridge, Database, Postgres, Refused, Replica, Stream, wait_for
 from harness.process import as_user
 
 STANDBY_AWAY = {"synchronous_standby_names": "nobody", "synchronous_commit": "local"}
@@ -332,33 +331,6 @@ def test_unrelated_long_transactions_hold_up_no_shape(server, beside, tmp_path):
     writer.run("INSERT INTO other VALUES (1)")
     assert Replica(bridge, tmp_path / "r.db", ["t"]).once().rows("t") == FIRST
     writer.close()
-
-
-def test_first_rows_that_are_long_in_coming_hold_up_nobody_whose_shape_is_there(server, beside):
-    server.sql("CREATE TABLE other (id int PRIMARY KEY)")
-    server.sql("INSERT INTO other VALUES (1)")
-    bridge = beside(server, snapshot_workers="1")
-
-    def first_rows(table):
-        with Connection(bridge.port, timeout=10) as connection:
-            return connection.request("GET", target("/v1/shape", table=table, offset="-1"))
-
-    assert first_rows("other").status == 200
-    Stream(bridge, {"table": "t"}).read()
-    writer = Writer(server)
-    writer.run("INSERT INTO t VALUES (2, 'unseen')")
-    writer.commit_unseen()
-    wait_for(lambda: len(Stream(bridge, {"table": "t"}).read().tuples("id")) == 2, 20,
-             "the stream to have it")
-    stuck = Connection(bridge.port).send("GET", target("/v1/shape", table="t", columns="id",
-                                                       offset="-1"))
-    snapshots_taken(server, 3)
-    reply = first_rows("public.other")
-    assert (reply.status, reply.body.count(b'"insert"')) == (200, 1)
-    writer.let_go()
-    writer.close()
-    reply = stuck.receive()
-    assert (reply.status, reply.body.count(b'"insert"')) == (200, 2)
 
 
 @pytest.mark.parametrize("shape, held", [

@@ -1,6 +1,9 @@
 """From the wording of a request to its log: who waits for whom, and what becomes of questions that
 nobody waits for any more."""
 
+import os
+import signal
+
 import pytest
 from harness import Bridge, Connection, Stream, target, wait_for
 
@@ -73,3 +76,33 @@ def test_known_shapes_are_served_by_any_thread_while_postgres_is_away(own_postgr
             statuses = {ask(connection, clause, offset="0_0", handle=handle).status
                         for clause, handle in handles.items()}
         assert statuses == {200}
+
+
+def test_first_rows_that_are_long_in_coming_hold_up_nobody_whose_shape_is_there(database, beside):
+    """The backend that sends them is stopped meanwhile."""
+    database.sql("CREATE TABLE other (id int PRIMARY KEY)")
+    database.sql("CREATE TABLE big AS SELECT i AS id, repeat(md5(i::text), 30) AS v"
+                 " FROM generate_series(1, 200000) i")
+    database.sql("ALTER TABLE big ADD PRIMARY KEY (id)")
+    bridge = beside(database, snapshot_workers="1")
+
+    def other(name):
+        with Connection(bridge.port, timeout=10) as connection:
+            path = target("/v1/shape", table=name, offset="-1")
+            return connection.request("GET", path).status
+
+    def copying():
+        return database.sql("SELECT pid FROM pg_stat_activity WHERE state = 'active'"
+                            " AND application_name = 'tombolo snapshot' AND query LIKE 'COPY %%'"
+                            " AND datname = current_database()")
+
+    assert other("other") == 200
+    client = ask(bridge, table="big")
+    wait_for(copying, 20, "the rows to be copied")
+    pid = copying()[0][0]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert other("public.other") == 200
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    client.close()
