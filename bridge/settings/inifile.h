@@ -9,7 +9,7 @@
  *
  * Indentation means nothing. A line holds at most INIFILE_LINE bytes without
  * its indentation and comment, since libinih cuts at that without a word.
- * Private to this room and its tests.
+ * For this room and for rules/, which reads sections of its own.
  */
 #ifndef SETTINGS_INIFILE_H
 #define SETTINGS_INIFILE_H
