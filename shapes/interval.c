@@ -257,7 +257,7 @@ void interval_out(const struct interval *iv, struct buf *out)
         char digits[8] = "";
 
         int n = frac ? snprintf(digits, sizeof(digits), ".%06d", (int)llabs(frac)) : 0;
-        while (n && digits[n - 1] == '0')
+        while (n > 1 && digits[n - 1] == '0')
             digits[--n] = '\0';
         buf_printf(out, "%s%d%sS", iv->time < 0 ? "-" : "", (int)llabs(secs % 60), digits);
     }
