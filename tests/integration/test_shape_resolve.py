@@ -70,6 +70,9 @@ def test_known_shapes_are_served_by_any_thread_while_postgres_is_away(own_postgr
     with Connection(bridge.port) as connection:
         handles = {clause: ask(connection, clause, offset="-1")["electric-handle"]
                    for clause in clauses}
+    # The last ones' first rows are there before it is certain that they are all.
+    wait_for(lambda: bridge.metrics()["tombolo_snapshots_total"] == len(clauses), 20,
+             "all shapes to be complete")
     own_postgres.stop("immediate")
     for _ in range(4):
         with Connection(bridge.port) as connection:
