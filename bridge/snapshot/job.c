@@ -200,7 +200,6 @@ static bool copy_rows(const struct job_context *ctx, struct snapshot_writer *wri
     return ok;
 }
 
-/* In the snapshot's transaction: all of the rows into the log's file. */
 /* Noted before the log ends: whoever waits for it is told. */
 static void note_failure(struct log *log, struct err *err)
 {
@@ -208,6 +207,7 @@ static void note_failure(struct log *log, struct err *err)
     log_set_failure(log, err);
 }
 
+/* In the snapshot's transaction: all of the rows into the log's file. */
 static bool write_rows(const struct job_context *ctx, struct log *log, const struct shape *shape,
                        struct err *err)
 {
