@@ -1,27 +1,9 @@
+/*
+ * Whether the rules allow a mutation, and its statements. What a column becomes by its kind of
+ * conflict is in conflict_kinds.c.
+ */
 #include "write/conflict.h"
-
-#include <stdio.h>
-
-#define ROW "tombolo_row" /* the table's alias; nobody calls a column so */
-
-/* pg_type oids */
-enum { FLOAT4 = 700, FLOAT8 = 701, JSONB = 3802 };
-
-/* A plan being made: what the mutation gives, by the table's column. */
-struct making {
-    struct plan *plan;
-    const struct table *table;
-    const struct write_column *columns;
-    const struct slice *set; /* NULL: none */
-    const struct write_pair **key, **value, **base;
-    struct arena *arena;
-    struct write_refusal *why;
-    /* of the statement at hand */
-    struct buf *sql;
-    const char **values;
-    uint32_t *types;
-    int nparams;
-};
+#include "write/conflict_private.h"
 
 const char *write_code_name(enum write_code code)
 {
@@ -134,97 +116,21 @@ static bool check_allowed(struct making *m)
     return true;
 }
 
-/* ---- pieces of SQL ----------------------------------------------------- */
-
-/* Begins a statement with so many parameters at most. */
-static void begin(struct making *m, struct statement *statement, const char *sql)
-{
-    size_t most = 4u * m->table->ncols + 1;
-
-    m->sql = &statement->sql;
-    m->values = arena_calloc(m->arena, most, sizeof(*m->values));
-    m->types = arena_calloc(m->arena, most, sizeof(*m->types));
-    m->nparams = 0;
-    buf_put_cstr(m->sql, sql);
-}
-
-static void end(struct making *m, struct statement *statement)
-{
-    statement->values = m->values;
-    statement->types = m->types;
-    statement->nparams = m->nparams;
-}
-
-static const char *add_param(struct making *m, uint32_t type, struct slice value)
-{
-    m->values[m->nparams] = value.ptr;
-    m->types[m->nparams++] = type;
-    return arena_printf(m->arena, "$%d", m->nparams);
-}
-
-/* "$3", a parameter of the column's type. */
-static const char *param(struct making *m, uint16_t column, struct slice value)
-{
-    return add_param(m, m->table->cols[column].typid, value);
-}
-
-static const char *ident(struct making *m, uint16_t column)
-{
-    struct buf b;
-
-    buf_init(&b, BUF_NO_LIMIT);
-    sql_put_ident(&b, m->table->cols[column].name);
-    const char *text = arena_copy(m->arena, buf_slice(&b)).ptr;
-    buf_release(&b);
-    return text;
-}
-
-static const char *quoted(struct making *m, struct slice text, void put(struct buf *, struct slice))
-{
-    struct buf b;
-
-    buf_init(&b, BUF_NO_LIMIT);
-    put(&b, text);
-    const char *sql = arena_copy(m->arena, buf_slice(&b)).ptr;
-    buf_release(&b);
-    return sql;
-}
-
-/* The row's own value. */
-static const char *current(struct making *m, uint16_t column)
-{
-    return arena_printf(m->arena, ROW ".%s", ident(m, column));
-}
-
-/* Whether the row's value is this one; never null. */
-static const char *equals(struct making *m, uint16_t column, struct slice value)
-{
-    const char *op = m->columns[column].equals, *now = current(m, column);
-
-    if (!value.ptr)
-        return arena_printf(m->arena, "(%s IS NULL)", now);
-    if (op)
-        return arena_printf(m->arena, "coalesce(%s %s %s, false)", now, op,
-                            param(m, column, value));
-    return arena_printf(m->arena,
-                        "coalesce(%s::pg_catalog.text OPERATOR(pg_catalog.=)"
-                        " %s::pg_catalog.text, false)",
-                        now, param(m, column, value));
-}
+/* ---- statements -------------------------------------------------------- */
 
 static void put_where_key(struct making *m)
 {
     for (uint16_t i = 0; i < m->table->npk; i++) {
         uint16_t column = m->table->pk[i];
         const char *op = m->columns[column].equals;
-        const char *value = param(m, column, m->key[column]->value);
+        const char *value = making_param(m, column, m->key[column]->value);
 
         buf_put_cstr(m->sql, i ? " AND " : " WHERE ");
         if (op)
-            buf_printf(m->sql, "%s %s %s", current(m, column), op, value);
+            buf_printf(m->sql, "%s %s %s", making_current(m, column), op, value);
         else
             buf_printf(m->sql, "%s::pg_catalog.text OPERATOR(pg_catalog.=) %s::pg_catalog.text",
-                       current(m, column), value);
+                       making_current(m, column), value);
     }
 }
 
@@ -235,7 +141,7 @@ static void put_shown(struct making *m)
     if (m->plan->nshown == 0)
         buf_put_cstr(m->sql, "1");
     for (size_t i = 0; i < m->plan->nshown; i++)
-        buf_printf(m->sql, "%s%s", i ? ", " : "", current(m, m->plan->shown[i]));
+        buf_printf(m->sql, "%s%s", i ? ", " : "", making_current(m, m->plan->shown[i]));
 }
 
 /* Of a column that must not have changed: it is as the replica knew it, or as it wants it. */
@@ -244,132 +150,11 @@ static void put_same(struct making *m)
     for (size_t i = 0; i < m->plan->nsame; i++) {
         uint16_t column = m->plan->same[i];
 
-        buf_printf(m->sql, ", %s", equals(m, column, m->base[column]->value));
+        buf_printf(m->sql, ", %s", making_equals(m, column, m->base[column]->value));
         if (m->value[column])
-            buf_printf(m->sql, " OR %s", equals(m, column, m->value[column]->value));
+            buf_printf(m->sql, " OR %s", making_equals(m, column, m->value[column]->value));
     }
 }
-
-/* ---- the kinds of conflict --------------------------------------------- */
-
-/* Integers by way of numeric: the difference of two of them need not fit. */
-static const char *counted(struct making *m, uint16_t i, const char *value, const char *base)
-{
-    uint32_t type = m->table->cols[i].basetypid;
-    const char *by = type == FLOAT4 || type == FLOAT8 ? "pg_catalog.float8" : "pg_catalog.numeric";
-
-    return arena_printf(m->arena,
-                        "coalesce(%s::%s, 0) OPERATOR(pg_catalog.+) (%s::%s OPERATOR(pg_catalog.-)"
-                        " coalesce(%s::%s, 0))",
-                        current(m, i), by, value, by, base, by);
-}
-
-static const char *united_array(struct making *m, const char *now, const char *value,
-                                const char *base)
-{
-    return arena_printf(
-        m->arena,
-        "pg_catalog.array_cat("
-        "ARRAY(SELECT c.e FROM pg_catalog.unnest(%s) WITH ORDINALITY AS c(e, o)"
-        " WHERE pg_catalog.array_position(%s, c.e) IS NULL"
-        " OR pg_catalog.array_position(%s, c.e) IS NOT NULL ORDER BY c.o), "
-        "ARRAY(SELECT n.e FROM pg_catalog.unnest(%s) WITH ORDINALITY AS n(e, o)"
-        " WHERE pg_catalog.array_position(%s, n.e) IS NULL"
-        " AND pg_catalog.array_position(%s, n.e) IS NULL"
-        " AND pg_catalog.array_position(%s, n.e) OPERATOR(pg_catalog.=) n.o ORDER BY n.o))",
-        now, base, value, value, base, now, value);
-}
-
-static const char *json_elements(struct making *m, const char *array, const char *alias)
-{
-    return arena_printf(m->arena,
-                        "pg_catalog.jsonb_array_elements(coalesce(%s, '[]'::pg_catalog.jsonb))"
-                        " WITH ORDINALITY AS %s(e, o)",
-                        array, alias);
-}
-
-static const char *json_has(struct making *m, const char *array, const char *element)
-{
-    return arena_printf(m->arena, "EXISTS (SELECT FROM %s WHERE x.e OPERATOR(pg_catalog.=) %s)",
-                        json_elements(m, array, "x"), element);
-}
-
-static const char *united_json(struct making *m, const char *now, const char *value,
-                               const char *base)
-{
-    return arena_printf(
-        m->arena,
-        "(SELECT coalesce(pg_catalog.jsonb_agg(u.e ORDER BY u.part, u.o), '[]'::pg_catalog.jsonb)"
-        " FROM (SELECT 1 AS part, c.e, c.o FROM %s WHERE NOT %s OR %s"
-        " UNION ALL SELECT 2, n.e, pg_catalog.min(n.o) FROM %s WHERE NOT %s AND NOT %s"
-        " GROUP BY n.e) AS u(part, e, o))",
-        json_elements(m, now, "c"), json_has(m, base, "c.e"), json_has(m, value, "c.e"),
-        json_elements(m, value, "n"), json_has(m, base, "n.e"), json_has(m, now, "n.e"));
-}
-
-static const char *called(struct making *m, const struct write_function *function, const char *now,
-                          const char *base, const char *value)
-{
-    return arena_printf(m->arena, "%s.%s(%s, %s, %s)", quoted(m, function->nspname, sql_put_ident),
-                        quoted(m, function->name, sql_put_ident), now, base, value);
-}
-
-static const char *as_json(struct making *m, const char *sql)
-{
-    return arena_printf(m->arena, "coalesce(pg_catalog.to_jsonb(%s), 'null'::pg_catalog.jsonb)",
-                        sql);
-}
-
-static const char *table_name(struct making *m)
-{
-    return arena_printf(m->arena, "%s.%s", quoted(m, m->table->nspname, sql_put_ident),
-                        quoted(m, m->table->relname, sql_put_ident));
-}
-
-/* OFFSET 0 keeps the function from being called twice. */
-static const char *computed(struct making *m, uint16_t i, const char *value, const char *base)
-{
-    const char *now = current(m, i);
-
-    return arena_printf(
-        m->arena,
-        "(SELECT CASE WHEN f.v IS NULL THEN %s ELSE (pg_catalog.jsonb_populate_record("
-        "NULL::%s, pg_catalog.jsonb_build_object(%s, f.v))).%s END FROM (SELECT %s AS v OFFSET 0)"
-        " AS f)",
-        now, table_name(m), quoted(m, m->table->cols[i].name, sql_put_literal), ident(m, i),
-        called(m, &m->columns[i].function, as_json(m, now), as_json(m, base), as_json(m, value)));
-}
-
-/* What the column becomes; NULL when it stays as it is. */
-static const char *new_value(struct making *m, uint16_t i)
-{
-    const char *now = current(m, i);
-    enum write_conflict kind = m->columns[i].conflict;
-
-    if (kind == CONFLICT_KEEP)
-        return NULL;
-    const char *value = param(m, i, m->value[i]->value);
-    if (kind == CONFLICT_MERGE || kind == CONFLICT_REJECT)
-        return value;
-    if (kind == CONFLICT_MIN || kind == CONFLICT_MAX)
-        return arena_printf(m->arena, "%s(%s, %s)", kind == CONFLICT_MIN ? "least" : "greatest",
-                            now, value);
-    const char *base = param(m, i, m->base[i]->value);
-    if (kind == CONFLICT_COUNTER)
-        return counted(m, i, value, base);
-    if (kind == CONFLICT_FUNCTION)
-        return computed(m, i, value, base);
-    return m->table->cols[i].basetypid == JSONB ? united_json(m, now, value, base)
-                                                : united_array(m, now, value, base);
-}
-
-static bool needs_base(enum write_conflict kind)
-{
-    return kind == CONFLICT_REJECT || kind == CONFLICT_COUNTER || kind == CONFLICT_UNION ||
-           kind == CONFLICT_FUNCTION;
-}
-
-/* ---- statements -------------------------------------------------------- */
 
 /* Which columns have to be seen: those of the check, and those that must not have changed. The
  * latter only where they may be written: a guess about another is not to be confirmed. */
@@ -389,7 +174,8 @@ static bool note_columns(struct making *m)
 
         if (plan->grant->check && where_uses(plan->grant->check, i))
             plan->shown[plan->nshown++] = i;
-        if ((changed && needs_base(kind) && !m->base[i]) || (removed && !m->base[i] && !m->key[i]))
+        if ((changed && kind_needs_base(kind) && !m->base[i]) ||
+            (removed && !m->base[i] && !m->key[i]))
             return refuse(m, WRITE_INVALID, m->table->cols[i].name, "must be in \"base\"");
         if (changed && kind == CONFLICT_COUNTER && !m->value[i]->value.ptr)
             return refuse(m, WRITE_INVALID, m->table->cols[i].name,
@@ -404,8 +190,8 @@ static void put_insert(struct making *m, struct statement *statement)
 {
     bool first = true;
 
-    begin(m, statement, "INSERT INTO ");
-    buf_printf(m->sql, "%s AS " ROW " (", table_name(m));
+    making_begin(m, statement, "INSERT INTO ");
+    buf_printf(m->sql, "%s AS " ROW " (", making_table_name(m));
     for (uint16_t i = 0; i < m->table->ncols; i++) {
         struct slice value = m->set && m->set[i].ptr ? m->set[i]
                              : m->value[i]           ? m->value[i]->value
@@ -413,8 +199,8 @@ static void put_insert(struct making *m, struct statement *statement)
 
         if (!value.ptr && !m->value[i])
             continue;
-        buf_printf(m->sql, "%s%s", first ? "" : ", ", ident(m, i));
-        param(m, i, value);
+        buf_printf(m->sql, "%s%s", first ? "" : ", ", making_ident(m, i));
+        making_param(m, i, value);
         first = false;
     }
     buf_put_cstr(m->sql, ") VALUES (");
@@ -422,12 +208,12 @@ static void put_insert(struct making *m, struct statement *statement)
         buf_printf(m->sql, "%s$%d", i > 1 ? ", " : "", i);
     buf_put_cstr(m->sql, ") RETURNING ");
     put_shown(m);
-    end(m, statement);
+    making_end(m, statement);
 }
 
 static void put_set(struct making *m, bool *first, uint16_t column, const char *value)
 {
-    buf_printf(m->sql, "%s%s = %s", *first ? "" : ", ", ident(m, column), value);
+    buf_printf(m->sql, "%s%s = %s", *first ? "" : ", ", making_ident(m, column), value);
     *first = false;
 }
 
@@ -443,8 +229,8 @@ static const char *object_of(struct making *m, const struct write_pair **pairs)
         if (!pairs[i] || !m->value[i])
             continue;
         buf_printf(&b, "%s%s, pg_catalog.to_jsonb(%s)", first ? "" : ", ",
-                   quoted(m, m->table->cols[i].name, sql_put_literal),
-                   param(m, i, pairs[i]->value));
+                   making_quoted(m, m->table->cols[i].name, sql_put_literal),
+                   making_param(m, i, pairs[i]->value));
         first = false;
     }
     buf_put_u8(&b, ')');
@@ -470,13 +256,14 @@ static void put_whole_row(struct making *m, bool *first)
         buf_put_cstr(m->sql, pass ? ") = (SELECT " : "(");
         for (uint16_t i = 0; i < m->table->ncols; i++) {
             if (is_computed(m, i)) {
-                buf_printf(m->sql, "%s%s%s", begun ? ", " : "", pass ? "r." : "", ident(m, i));
+                buf_printf(m->sql, "%s%s%s", begun ? ", " : "", pass ? "r." : "",
+                           making_ident(m, i));
                 begun = true;
             }
         }
     }
     buf_printf(m->sql, " FROM pg_catalog.jsonb_populate_record(" ROW ".*, %s) AS r)",
-               called(m, function, "pg_catalog.to_jsonb(" ROW ".*)", base, value));
+               making_called(m, function, "pg_catalog.to_jsonb(" ROW ".*)", base, value));
     *first = false;
 }
 
@@ -489,9 +276,9 @@ static bool put_sets(struct making *m)
         const char *value = NULL;
 
         if (m->set && m->set[i].ptr)
-            value = param(m, i, m->set[i]);
+            value = making_param(m, i, m->set[i]);
         else if (m->value[i] && !(whole && is_computed(m, i)))
-            value = new_value(m, i);
+            value = kind_new_value(m, i);
         if (value)
             put_set(m, &first, i, value);
         computes = computes || (whole && m->value[i] && is_computed(m, i));
@@ -506,24 +293,24 @@ static bool put_sets(struct making *m)
 
 static void put_look(struct making *m, struct statement *statement, const char *lock)
 {
-    begin(m, statement, "SELECT ");
+    making_begin(m, statement, "SELECT ");
     put_shown(m);
     put_same(m);
-    buf_printf(m->sql, " FROM %s AS " ROW, table_name(m));
+    buf_printf(m->sql, " FROM %s AS " ROW, making_table_name(m));
     put_where_key(m);
     buf_put_cstr(m->sql, lock);
-    end(m, statement);
+    making_end(m, statement);
 }
 
 static void put_update(struct making *m, struct plan *plan)
 {
-    begin(m, &plan->write, "UPDATE ");
-    buf_printf(m->sql, "%s AS " ROW " SET ", table_name(m));
+    making_begin(m, &plan->write, "UPDATE ");
+    buf_printf(m->sql, "%s AS " ROW " SET ", making_table_name(m));
     if (put_sets(m)) {
         put_where_key(m);
         buf_put_cstr(m->sql, " RETURNING ");
         put_shown(m);
-        end(m, &plan->write);
+        making_end(m, &plan->write);
     } else {
         buf_clear(&plan->write.sql);
     }
@@ -538,13 +325,13 @@ static void put_delete(struct making *m, struct plan *plan)
 {
     if (plan->grant->check)
         put_look(m, &plan->look, "");
-    begin(m, &plan->write, "DELETE FROM ");
-    buf_printf(m->sql, "%s AS " ROW, table_name(m));
+    making_begin(m, &plan->write, "DELETE FROM ");
+    buf_printf(m->sql, "%s AS " ROW, making_table_name(m));
     put_where_key(m);
     buf_put_cstr(m->sql, " RETURNING ");
     put_shown(m);
     put_same(m);
-    end(m, &plan->write);
+    making_end(m, &plan->write);
 }
 
 bool plan_make(const struct write_grant *grant, const struct write_mutation *mutation,
