@@ -15,7 +15,7 @@ static const char tables[] =
     " PRIMARY KEY (layout, place)) WITHOUT ROWID;"
     "CREATE TABLE IF NOT EXISTS _tombolo_tx(id INTEGER PRIMARY KEY AUTOINCREMENT);"
     "CREATE TABLE IF NOT EXISTS _tombolo_outbox("
-    "seq INTEGER PRIMARY KEY, layout, op, tx);"
+    "seq INTEGER PRIMARY KEY, layout, op, tx, nonce);"
     "CREATE TABLE IF NOT EXISTS _tombolo_victims(layout)";
 
 /* ---- the flag ---- */

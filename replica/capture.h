@@ -4,8 +4,9 @@
  * our code, and no function that a locked-down SQLite refuses; capture_sql.h has the idea behind
  * them. outbox.h reads what they wrote.
  *
- *     _tombolo_outbox    seq, layout, op, tx, v0, v1, ..: no constraint but seq's, for a conflict
- *                        clause of the user's statement (OR IGNORE) holds in triggers too.
+ *     _tombolo_outbox    seq, layout, op, tx, nonce, v0, v1, ..: no constraint but seq's, for a
+ *                        conflict clause of the user's statement (OR IGNORE) holds in triggers too.
+ *                        The nonce is random: it names the write in every copy of the file.
  *                        'I' after image; 'U' before image, then after image; 'D' before image.
  *                        The columns have no type, so every value stays what it was. A row with
  *                        seq alone stands for the last one dropped, so that no seq is given out

@@ -4,7 +4,8 @@
 
 #include <strings.h>
 
-#define MARK "(SELECT max(id) FROM _tombolo_tx)"
+/* What every outbox row begins with, behind layout and op: tx, nonce. */
+#define MARK "(SELECT max(id) FROM _tombolo_tx),random()"
 
 struct maker {
     struct sql sql;
@@ -74,10 +75,10 @@ static void put_columns(struct maker *m, const char *row)
         sql_put(&m->sql, ",%s.\"%w\"", row, m->t->columns[i].name);
 }
 
-/* INSERT INTO _tombolo_outbox(layout,op,tx,v0,..): one image, or both. */
+/* INSERT INTO _tombolo_outbox(layout,op,tx,nonce,v0,..): one image, or both. */
 static void put_outbox(struct maker *m, size_t images)
 {
-    sql_put(&m->sql, "INSERT INTO _tombolo_outbox(layout,op,tx");
+    sql_put(&m->sql, "INSERT INTO _tombolo_outbox(layout,op,tx,nonce");
     for (size_t i = 0; i < images; i++)
         put_places(m, "", i * m->t->ncolumns);
     sql_put(&m->sql, ") ");

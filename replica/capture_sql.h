@@ -1,5 +1,5 @@
 /*
- * The triggers that capture local writes, as text. They use core operators, max() and
+ * The triggers that capture local writes, as text. They use core operators, max(), random() and
  * RAISE() alone, so that every SQLite since 3.24 runs them, sqlite3's shell with its untrusted
  * schema too; capture.h tells what they write.
  *

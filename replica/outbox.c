@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 /* The columns of the outbox before v0. */
-#define FIRST_VALUE 4
+#define FIRST_VALUE 5
 
 struct layout {
     const char *table;
@@ -22,7 +22,6 @@ struct lite_outbox {
     struct arena arena; /* layouts */
     struct arena row;
     const struct layout *layout; /* of the present row */
-    struct lite_mutation second; /* a changed key's put; table NULL: none */
     int64_t through;
 };
 
@@ -135,15 +134,6 @@ static struct lite_value *read_image(struct lite_outbox *o, size_t first)
 
 /* ---- meanings ---- */
 
-static bool key_changed(const struct lite_mutation *m)
-{
-    for (size_t i = 0; i < m->ncolumns; i++) {
-        if (m->key[i] >= 0 && m->changed[i])
-            return true;
-    }
-    return false;
-}
-
 /* False when the row means nothing: it was written as it was. */
 static bool read_update(struct lite_outbox *o, struct lite_mutation *m)
 {
@@ -158,15 +148,7 @@ static bool read_update(struct lite_outbox *o, struct lite_mutation *m)
         changed[i] = !lite_value_same(&m->before[i], &m->after[i]);
         any = any || changed[i];
     }
-    if (!key_changed(m))
-        return any;
-    o->second = *m;
-    o->second.op = LITE_PUT;
-    o->second.before = NULL;
-    o->second.changed = m->changed = NULL;
-    m->op = LITE_DELETE;
-    m->after = NULL;
-    return true;
+    return any;
 }
 
 static bool read_row(struct lite_outbox *o, struct lite_mutation *m, bool *means, struct err *err)
@@ -174,7 +156,8 @@ static bool read_row(struct lite_outbox *o, struct lite_mutation *m, bool *means
     const char *op = (const char *)sqlite3_column_text(o->rows, 2);
 
     *m = (struct lite_mutation){.seq = sqlite3_column_int64(o->rows, 0),
-                                .mark = sqlite3_column_int64(o->rows, 3)};
+                                .mark = sqlite3_column_int64(o->rows, 3),
+                                .nonce = sqlite3_column_int64(o->rows, 4)};
     o->layout = find_layout(o, sqlite3_column_int64(o->rows, 1), err);
     if (!o->layout)
         return false;
@@ -205,11 +188,6 @@ bool lite_outbox_next(struct lite_outbox *o, struct lite_mutation *m, struct err
 {
     bool means = false;
 
-    if (o->second.table) {
-        *m = o->second;
-        o->second.table = NULL;
-        return true;
-    }
     while (!means) {
         int rc = o->rows ? sqlite3_step(o->rows) : SQLITE_DONE;
 

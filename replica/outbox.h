@@ -3,8 +3,8 @@
  * meaning of each row of it.
  *
  *     'I'   a put of the new row (nothing was there under its key)
- *     'U'   an update: key, and which columns changed from what to what. Nothing when none did.
- *           Where the key changed too: a delete of the old row, then a put of the new one.
+ *     'U'   an update: which columns changed from what to what, the key's too. Nothing when none
+ *           did.
  *     'D'   a delete of the row that was
  *
  * Local transactions. A reading sees one snapshot, which holds whole transactions alone. Mutations
@@ -34,8 +34,9 @@ enum lite_mutation_op { LITE_PUT, LITE_UPDATE, LITE_DELETE };
 struct lite_mutation {
     const char *table; /* its name in SQLite when it was captured; NULL: no more mutations */
     enum lite_mutation_op op;
-    int64_t seq;  /* grows; both halves of a changed key share one */
-    int64_t mark; /* the local transaction's, or 0 */
+    int64_t seq;   /* grows */
+    int64_t mark;  /* the local transaction's, or 0 */
+    int64_t nonce; /* its name, also in a copy of the file */
     size_t ncolumns;
     const char *const *names;        /* of the columns, as when it was captured */
     const int *key;                  /* a column's place in the key, or -1 */

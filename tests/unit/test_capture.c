@@ -125,8 +125,24 @@ static void test_each_statement_says_what_it_did(void **state)
     forget(&f);
     sql(&f, "INSERT INTO t VALUES (1, 'z', 0) ON CONFLICT (id) DO UPDATE SET e = excluded.e");
     sql(&f, "INSERT OR IGNORE INTO t VALUES (1, 'y', 0); UPDATE t SET id = 7; DELETE FROM t");
-    assert_string_equal(outbox_of(&f), "update t(1,'b'>'z',12) delete t(1,'z',12) put t(7,'z',12) "
+    assert_string_equal(outbox_of(&f), "update t(1,'b'>'z',12) update t(1>7,'z',12) "
                                        "delete t(7,'z',12)");
+    close_file(&f);
+}
+
+static void test_each_write_has_a_name_of_its_own(void **state)
+{
+    struct file f;
+    int64_t names;
+
+    (void)state;
+    captured(&f, "CREATE TABLE t(id INTEGER PRIMARY KEY, e UNIQUE)");
+    sql(&f, "INSERT INTO t VALUES (1, 1), (2, 2), (3, 3); UPDATE t SET e = e + 10;"
+            "REPLACE INTO t VALUES (9, 11); DELETE FROM t");
+    assert_true(lite_db_int(&f.db, 0, &names, &f.err,
+                            "SELECT count(DISTINCT nonce) FROM _tombolo_outbox WHERE "
+                            "typeof(nonce) = 'integer'"));
+    assert_int_equal(names, 3 + 3 + 2 + 3);
     close_file(&f);
 }
 
@@ -539,6 +555,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_statement_says_what_it_did),
+        cmocka_unit_test(test_each_write_has_a_name_of_its_own),
         cmocka_unit_test(test_conflict_clauses_do_not_reach_into_the_outbox),
         cmocka_unit_test(test_values_are_exact),
         cmocka_unit_test(test_marks_part_local_transactions),

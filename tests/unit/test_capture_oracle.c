@@ -240,10 +240,13 @@ static bool model_apply(struct run *r, const struct lite_mutation *mutation)
                                                        : "a delete of a row that is not there");
     if (r->form->strict && !same_row(m, row, mutation->before))
         return complain(r, "the image before is not what was there");
-    if (mutation->op == LITE_UPDATE)
-        model_put(m, row, mutation->after);
-    else
+    if (mutation->op == LITE_DELETE) {
         *row = m->rows[--m->n];
+        return true;
+    }
+    if (!same_key(m, row, mutation->after) && model_find(m, mutation->after))
+        return complain(r, "an update to the key of a row that is there");
+    model_put(m, row, mutation->after);
     return true;
 }
 
