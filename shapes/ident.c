@@ -84,3 +84,15 @@ bool ident_split(struct slice text, char separator, struct arena *arena, struct 
     }
     return true;
 }
+
+bool ident_is_replica(struct slice id)
+{
+    for (size_t i = 0; i < id.len; i++) {
+        char c = id.ptr[i];
+
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+              memchr("._:-", c, 4))) /* strchr() would find a NUL too */
+            return false;
+    }
+    return id.len >= 1 && id.len <= 128;
+}

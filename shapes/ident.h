@@ -15,4 +15,7 @@
 bool ident_split(struct slice text, char separator, struct arena *arena, struct slice **parts,
                  size_t *n, struct err *err) MUST_CHECK;
 
+/* Whether it may be a replica's id: 1 to 128 of A-Z a-z 0-9 . _ : - */
+bool ident_is_replica(struct slice id);
+
 #endif

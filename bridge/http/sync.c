@@ -3,6 +3,7 @@
 #include "base/logging.h"
 #include "change/json.h"
 #include "http/sync_session.h"
+#include "shapes/ident.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -351,18 +352,6 @@ static void begin_if_ready(struct sync_session *session)
     }
 }
 
-static bool replica_id_ok(struct slice id)
-{
-    for (size_t i = 0; i < id.len; i++) {
-        char c = id.ptr[i];
-
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-              memchr("._:-", c, 4))) /* strchr() would find a NUL too */
-            return false;
-    }
-    return id.len >= 1 && id.len <= 128;
-}
-
 /* Not ready, or maybe behind what a client has: say when to come again. */
 static const char *not_ready(const struct service *service)
 {
@@ -394,7 +383,7 @@ void sync_post(struct http_conn *conn, const struct http_request *request)
     session->conn = conn;
     session->ref = http_conn_ref(conn);
     http_conn_set_user(conn, session, release_user);
-    if (!http_request_param(request, "replica", &replica) || !replica_id_ok(replica)) {
+    if (!http_request_param(request, "replica", &replica) || !ident_is_replica(replica)) {
         snprintf(invalid.field, sizeof(invalid.field), "replica");
         err_set(&invalid.err, ERR_INPUT,
                 "must be 1 to 128 of A-Z a-z 0-9 . _ : - in the query string");

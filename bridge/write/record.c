@@ -1,4 +1,5 @@
 #include "write/record.h"
+#include "write/memory.h"
 
 #include <libpq-fe.h>
 #include <stdio.h>
@@ -120,9 +121,11 @@ static bool record_rejection(struct pg_conn *conn, const struct write_request *r
     /* A replica's id may come again after its row was removed by hand: what is new counts. */
     return run_params(conn,
                       "INSERT INTO tombolo.rejections"
-                      " (replica, id, mutation, code, sqlstate, message)"
-                      " VALUES ($1, $2, $3, $4, $5, $6)"
-                      " ON CONFLICT (replica, id, mutation) DO UPDATE SET code = excluded.code,"
+                      " (replica, id, mutation, subject, code, sqlstate, message)"
+                      " SELECT replica, $2::bigint, $3::int, subject, $4, $5, $6"
+                      " FROM tombolo.replicas WHERE replica = $1"
+                      " ON CONFLICT (replica, id, mutation) DO UPDATE SET"
+                      "   subject = excluded.subject, code = excluded.code,"
                       "   sqlstate = excluded.sqlstate, message = excluded.message",
                       params, 6, err);
 }
@@ -141,6 +144,8 @@ bool record_group(struct pg_conn *conn, const struct write_request *request,
                 return err_wrap(err, "could not write tombolo.rejections");
         }
     }
+    if (!memory_put(conn, request, from, to, err))
+        return err_wrap(err, "could not write tombolo.decided");
     struct pg_result *res = pg_query_prepared(
         conn,
         "UPDATE tombolo.replicas SET last_id = $2, nonce = $3, incarnation = $4, seen_at = now()"

@@ -29,7 +29,8 @@ bool record_acknowledged(struct pg_conn *conn, const struct write_request *reque
 bool record_known(struct pg_conn *conn, const struct write_request *request, size_t i,
                   struct write_result *result, struct arena *arena, struct err *err) MUST_CHECK;
 
-/* The results of [from, to): their rejections, the last id and nonce. *xid is the transaction's. */
+/* The results of [from, to): their rejections, what was decided, the last id and nonce. *xid is the
+ * transaction's. */
 bool record_group(struct pg_conn *conn, const struct write_request *request,
                   const struct write_result *results, size_t from, size_t to, struct arena *arena,
                   uint32_t *xid, struct err *err) MUST_CHECK;

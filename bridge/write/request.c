@@ -7,7 +7,9 @@
 #include "base/hash.h"
 #include "shapes/ident.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <yyjson.h>
 
 #define MAX_NAME 128     /* bytes of a replica's id, an incarnation, a nonce */
@@ -109,6 +111,26 @@ static bool take_name(struct parse *p, yyjson_val *val, struct slice *out)
     if (out->len == 0)
         return wrong(p, "can't be blank");
     return out->len <= MAX_NAME || wrong(p, "must not be longer than 128 bytes");
+}
+
+static bool take_replica(struct parse *p, yyjson_val *val, struct slice *out)
+{
+    if (!take_text(p, val, out))
+        return false;
+    return ident_is_replica(*out) || wrong(p, "must be 1 to 128 of A-Z a-z 0-9 . _ : -");
+}
+
+/* A number of 64 bits, as a string: JSON's own would lose digits on the way. */
+static bool take_nonce(struct parse *p, yyjson_val *val, int64_t *out)
+{
+    const char *text = yyjson_get_str(val);
+    char *end = NULL;
+
+    errno = 0;
+    if (text && (text[0] == '-' || (text[0] >= '0' && text[0] <= '9')))
+        *out = strtoll(text, &end, 10);
+    return (end == text + yyjson_get_len(val) && end > text && errno == 0) ||
+           wrong(p, "must be a whole number of 64 bits, as a string");
 }
 
 static bool take_id(struct parse *p, yyjson_val *val, int64_t least, int64_t *out)
@@ -247,7 +269,7 @@ static bool take_op(struct parse *p, yyjson_val *val, enum write_op *out)
     return wrong(p, "must be \"insert\", \"update\" or \"delete\"");
 }
 
-static const char *const mutation_names[] = {"table", "op", "key", "values", "base"};
+static const char *const mutation_names[] = {"table", "op", "key", "values", "base", "nonce"};
 
 static bool take_mutation_field(struct parse *p, size_t i, yyjson_val *val, void *into)
 {
@@ -262,12 +284,15 @@ static bool take_mutation_field(struct parse *p, size_t i, yyjson_val *val, void
         return take_pairs(p, val, false, &out->key);
     case 3:
         return take_pairs(p, val, true, &out->values);
-    default:
+    case 4:
         return take_pairs(p, val, true, &out->base);
+    default:
+        out->has_nonce = true;
+        return take_nonce(p, val, &out->nonce);
     }
 }
 
-static const struct fields mutation_fields = {mutation_names, 5, 7, take_mutation_field};
+static const struct fields mutation_fields = {mutation_names, 6, 7, take_mutation_field};
 
 static bool take_mutation(struct parse *p, yyjson_val *object, struct write_mutation *out)
 {
@@ -347,8 +372,29 @@ static bool take_txns(struct parse *p, yyjson_val *list, struct write_request *o
     return true;
 }
 
-static const char *const request_names[] = {"replica", "transactions", "incarnation",
-                                            "acknowledged", "after"};
+static bool take_decided(struct parse *p, yyjson_val *list, struct write_request *out)
+{
+    yyjson_arr_iter iter;
+    yyjson_val *val;
+
+    if (!yyjson_is_arr(list))
+        return wrong(p, "must be a list");
+    if (yyjson_arr_size(list) > p->limits->mutations)
+        return too_many(p, p->limits->mutations, "nonces");
+    out->decided = arena_calloc(p->arena, yyjson_arr_size(list), sizeof(*out->decided));
+    yyjson_arr_iter_init(list, &iter);
+    while ((val = yyjson_arr_iter_next(&iter))) {
+        size_t before = enter_index(p, out->ndecided);
+
+        if (!take_nonce(p, val, &out->decided[out->ndecided++]))
+            return false;
+        leave(p, before);
+    }
+    return true;
+}
+
+static const char *const request_names[] = {
+    "replica", "transactions", "incarnation", "acknowledged", "after", "family", "decided"};
 
 static bool take_request_field(struct parse *p, size_t i, yyjson_val *val, void *into)
 {
@@ -356,19 +402,35 @@ static bool take_request_field(struct parse *p, size_t i, yyjson_val *val, void 
 
     switch (i) {
     case 0:
-        return take_name(p, val, &out->replica);
+        return take_replica(p, val, &out->replica);
     case 1:
         return take_txns(p, val, out);
     case 2:
         return take_name(p, val, &out->incarnation);
     case 3:
         return take_id(p, val, 0, &out->acknowledged);
-    default:
+    case 4:
         return take_name(p, val, &out->after);
+    case 5:
+        return take_replica(p, val, &out->family);
+    default:
+        return take_decided(p, val, out);
     }
 }
 
-static const struct fields request_fields = {request_names, 5, 3, take_request_field};
+static const struct fields request_fields = {request_names, 7, 1, take_request_field};
+
+/* Transactions, or the question. */
+static bool take_request(struct parse *p, yyjson_val *root, struct write_request *out)
+{
+    if (!take_object(p, &request_fields, root, out))
+        return false;
+    if (!out->family.ptr)
+        out->family = out->replica;
+    if (out->txns && out->decided)
+        return wrong_at(p, SLICE("decided"), "must not be given beside transactions");
+    return out->txns || out->decided || wrong_at(p, SLICE("transactions"), "is missing");
+}
 
 /* ---- the body ---------------------------------------------------------- */
 
@@ -411,7 +473,7 @@ bool write_request_parse(struct slice body, const struct write_request_limits *l
     yyjson_doc *doc = yyjson_read_opts((char *)(uintptr_t)body.ptr, body.len, 0, NULL, &at);
     if (!doc)
         return err_set(&invalid->err, ERR_INPUT, "is not JSON: %s at byte %zu", at.msg, at.pos);
-    bool ok = take_object(&p, &request_fields, yyjson_doc_get_root(doc), request);
+    bool ok = take_request(&p, yyjson_doc_get_root(doc), request);
     yyjson_doc_free(doc);
     if (ok)
         *invalid = (struct write_invalid){0};

@@ -6,7 +6,9 @@ static bool look(struct pg_conn *conn, bool *there, struct err *err)
 {
     struct pg_result *res = pg_query(conn,
                                      "SELECT to_regclass('tombolo.replicas') IS NOT NULL"
-                                     "   AND to_regclass('tombolo.rejections') IS NOT NULL",
+                                     "   AND to_regclass('tombolo.rejections') IS NOT NULL"
+                                     "   AND to_regclass('tombolo.decided') IS NOT NULL"
+                                     "   AND to_regclass('tombolo.memory') IS NOT NULL",
                                      err);
 
     if (!res)
@@ -25,9 +27,18 @@ static const char create_sql[] =
     "  replica text PRIMARY KEY, subject text NOT NULL, last_id bigint NOT NULL,"
     "  nonce text NOT NULL, incarnation text NOT NULL, seen_at timestamptz NOT NULL)"
     "  WITH (fillfactor = 50);" /* updated again and again: room for HOT */
+    "ALTER TABLE tombolo.replicas REPLICA IDENTITY FULL;"
     "CREATE TABLE IF NOT EXISTS tombolo.rejections ("
-    "  replica text NOT NULL, id bigint NOT NULL, mutation int NOT NULL, code text NOT NULL,"
-    "  sqlstate text NOT NULL, message text NOT NULL, PRIMARY KEY (replica, id, mutation));"
+    "  replica text NOT NULL, id bigint NOT NULL, mutation int NOT NULL, subject text NOT NULL,"
+    "  code text NOT NULL, sqlstate text NOT NULL, message text NOT NULL,"
+    "  PRIMARY KEY (replica, id, mutation));"
+    "ALTER TABLE tombolo.rejections REPLICA IDENTITY FULL;"
+    "CREATE TABLE IF NOT EXISTS tombolo.decided ("
+    "  family text NOT NULL, replica text NOT NULL, id bigint NOT NULL, subject text NOT NULL,"
+    "  nonces bigint[] NOT NULL, at timestamptz NOT NULL, PRIMARY KEY (family, replica, id));"
+    "CREATE INDEX IF NOT EXISTS decided_at ON tombolo.decided USING brin (at);"
+    "CREATE TABLE IF NOT EXISTS tombolo.memory (since timestamptz NOT NULL);"
+    "INSERT INTO tombolo.memory SELECT now() WHERE NOT EXISTS (SELECT FROM tombolo.memory);"
     "COMMIT";
 
 bool write_tables_ensure(struct pg_conn *conn, struct err *err)

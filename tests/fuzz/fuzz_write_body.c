@@ -25,7 +25,8 @@ static void check_request(const struct write_request *request)
 {
     size_t mutations = 0;
 
-    if (!request->replica.len || request->ntxns > limits.transactions)
+    if (!request->replica.len || !request->family.len || request->ntxns > limits.transactions ||
+        request->ndecided > limits.mutations || !request->txns == !request->decided)
         abort();
     for (size_t i = 0; i < request->ntxns; i++) {
         const struct write_txn *txn = &request->txns[i];

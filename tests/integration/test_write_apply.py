@@ -56,6 +56,16 @@ class Writer:
         assert answer.get("outcome") == "done", answer
         return answer["results"]
 
+    def ask(self, *nonces, **fields):
+        self.send(json.dumps({"replica": self.replica, "decided": [str(n) for n in nonces],
+                              **fields}))
+        return self.receive()
+
+    def prune(self, ms):
+        self.child.stdin.write(json.dumps({"prune": ms}) + "\n")
+        self.child.stdin.flush()
+        assert self.receive() == {"pruned": True}
+
     def close(self):
         self.child.stdin.close()
         self.child.stdout.close()
@@ -99,6 +109,10 @@ def update(key, values, base=None, name="items"):
 
 def delete(key, base=None, name="items"):
     return {"table": name, "op": "delete", "key": {"id": str(key)}, "base": base or {}}
+
+
+def named(nonce, mutation):
+    return {**mutation, "nonce": str(nonce)}
 
 
 def codes(result):
@@ -165,6 +179,58 @@ def test_a_copy_of_the_file_is_a_fork(items, make_writer):
     assert writer.apply(txn(3, insert(3)), after="other")["outcome"] == "fork"
     assert rows(items, "id") == [(1,), (2,)]
     assert writer.results(txn(3, insert(3)), after="mine")[0]["status"] == "applied"
+
+
+def test_what_was_decided_is_known_by_family_and_nonce(items, make_writer):
+    writer = make_writer(rules(table()))
+    writer.results(txn(1, named(-5, insert(1)), named(6, insert(2))),
+                   txn(2, named(7, insert(1))), txn(3, insert(9)))
+    later = make_writer(rules(table()), replica="r2")
+    later.results(txn(1, named(8, insert(3))), family="r1")
+    assert sorted(later.ask(-5, 6, 7, 8, 9, family="r1")["decided"]) == ["-5", "6", "7", "8"]
+    assert writer.ask(-5, 9)["decided"] == ["-5"]
+    assert writer.ask()["decided"] == []
+    assert later.ask(-5)["decided"] == []  # of its own family: none
+    assert items.value("SELECT count(*) FROM tombolo.decided") == 2
+
+
+def test_another_subject_is_not_told_what_was_decided(items, make_writer):
+    make_writer(rules(table())).results(txn(1, named(5, insert(1))))
+    other = rules(table(), subject="bob")
+    assert make_writer(other).ask(5) == {"outcome": "forbidden"}
+    assert make_writer(other, replica="r2").ask(5, family="r1")["decided"] == []
+
+
+def test_the_question_waits_for_what_is_under_way(items, make_writer):
+    make_writer(rules(table())).results(txn(1, named(5, insert(1))))
+    busy, asking = make_writer(rules(table())), make_writer(rules(table()))
+    with contextlib.closing(items.connect(autocommit=False)) as holder:
+        holder.cursor().execute("LOCK items IN EXCLUSIVE MODE")
+        busy.send(busy.body([txn(2, named(6, insert(2)))]))
+        wait_for(lambda: len(items.sql(WAITING)) == 1, 10, "the writer to wait")
+        asking.send(json.dumps({"replica": "r1", "decided": ["5", "6"]}))
+        wait_for(lambda: len(items.sql(WAITING)) == 2, 10, "the question to wait")
+        holder.commit()
+    assert sorted(asking.receive()["decided"]) == ["5", "6"]
+    assert busy.receive()["outcome"] == "done"
+
+
+def test_what_is_forgotten_is_said_to_be(items, make_writer):
+    writer = make_writer(rules(table()))
+    writer.results(txn(1, named(5, insert(1))))
+    since = writer.ask()["since"]
+    writer.prune(3600 * 1000)
+    assert writer.ask(5) == {"decided": ["5"], "since": since}
+    writer.results(txn(2, named(6, insert(2))))
+    items.sql("UPDATE tombolo.decided SET at = at - interval '2 h' WHERE id = 1")
+    items.sql("UPDATE tombolo.memory SET since = since - interval '3 h'")
+    writer.prune(3600 * 1000)
+    answer = writer.ask(5, 6)
+    assert answer["decided"] == ["6"]
+    hour_ago = items.value("SELECT (extract(epoch FROM now()) * 1000000)::bigint") - 3600 * 10**6
+    assert hour_ago - 60 * 10**6 < answer["since"] <= hour_ago
+    writer.prune(7200 * 1000)
+    assert writer.ask()["since"] == answer["since"]
 
 
 def test_another_subject_may_not_use_a_replica(items, make_writer):
@@ -683,7 +749,9 @@ EVIL = ["'; DROP TABLE items; --", "$1", "\\'; SELECT pg_sleep(9)", '"', "\"; DR
 def test_sql_in_every_string_stays_a_string(items, make_writer, evil):
     items.sql("INSERT INTO items VALUES (1, 5, 'a', 'x')")
     writer = make_writer(rules(table(conflict={"note": "reject"}), subject=evil,
-                               claims=json.dumps({"sub": evil})), evil)
+                               claims=json.dumps({"sub": evil})))
+    writer.send(json.dumps({"replica": evil, "transactions": []}))
+    assert writer.receive()["invalid"] == "replica"
     done = writer.results(txn(1, update(1, {"note": evil}, {"note": "a"}), nonce=evil),
                           incarnation=evil)
     assert done[0]["status"] == "applied"
@@ -695,7 +763,7 @@ def test_sql_in_every_string_stays_a_string(items, make_writer, evil):
     answer = writer.apply(txn(7, {"table": evil, "op": "delete", "key": {"id": "1"}}))
     assert "invalid" in answer or answer["results"][0]["status"] == "rejected"
     assert rows(items) == [(1, 5, evil, "x")]
-    assert items.sql("SELECT replica, subject FROM tombolo.replicas") == [(evil, evil)]
+    assert items.sql("SELECT replica, subject FROM tombolo.replicas") == [("r1", evil)]
 
 
 # ---- Postgres's own rules --------------------------------------------------------------------

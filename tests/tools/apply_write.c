@@ -8,13 +8,14 @@
  *                            "function": "name", "skip": ["update", ..]}]},
  *      "body": "..."}
  *
- * and answers each with one line of JSON: {"outcome": ..}, {"invalid": place, "message": ..} or
+ * or {"prune": ms}, and answers each with one line of JSON: {"outcome": ..}, {"decided": ..},
+ * {"invalid": place, "message": ..} or
  * {"error": .., "class": ..}. Functions are in schema public; no columns: all. The argument is a
  * conninfo.
  */
 #include "change/json.h"
 #include "pg/catalog.h"
-#include "write/apply.h"
+#include "write/memory.h"
 #include "write/sqlstate.h"
 #include "write/tables.h"
 
@@ -212,6 +213,19 @@ static void put_outcome(struct tool *t, const struct write_request *request,
     buf_put_u8(&t->out, ']');
 }
 
+static void ask(struct tool *t, const struct write_rules *rules,
+                const struct write_request *request)
+{
+    struct write_known known;
+
+    if (!memory_ask(t->conn, request, rules->subject, &t->arena, &known, &t->err))
+        put_error(t);
+    else if (known.answer == WRITE_FORBIDDEN)
+        buf_put_cstr(&t->out, "{\"outcome\":\"forbidden\"");
+    else
+        buf_printf(&t->out, "{\"decided\":%s,\"since\":%s", known.decided.ptr, known.since.ptr);
+}
+
 static int int_of(yyjson_val *object, const char *name, int otherwise)
 {
     yyjson_val *v = yyjson_obj_get(object, name);
@@ -237,6 +251,8 @@ static void apply(struct tool *t, yyjson_val *from, const struct write_rules *ru
         put_member(t, "invalid", slice_of(invalid.place));
         buf_put_u8(&t->out, ',');
         put_member(t, "message", slice_of(invalid.err.msg));
+    } else if (request.decided) {
+        ask(t, rules, &request);
     } else if (!write_apply(t->conn, rules, &request, &limits, &t->arena, &outcome, &t->err)) {
         put_error(t);
     } else {
@@ -244,12 +260,22 @@ static void apply(struct tool *t, yyjson_val *from, const struct write_rules *ru
     }
 }
 
+static void prune(struct tool *t, int ms)
+{
+    if (memory_prune(t->conn, ms, &t->err))
+        buf_put_cstr(&t->out, "{\"pruned\":true");
+    else
+        put_error(t);
+}
+
 static void run(struct tool *t, yyjson_val *line)
 {
     yyjson_val *from = yyjson_obj_get(line, "rules");
-    struct write_rules rules;
+    struct write_rules rules = {0};
 
-    if (read_rules(t, from, &rules))
+    if (yyjson_obj_get(line, "prune"))
+        prune(t, int_of(line, "prune", 0));
+    else if (read_rules(t, from, &rules))
         apply(t, from, &rules, field(t, line, "body"));
     release_rules(&rules);
     buf_put_cstr(&t->out, "}\n");

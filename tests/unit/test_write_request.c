@@ -70,6 +70,54 @@ static void test_a_table_without_a_schema_is_in_public(void **state)
     arena_release(&arena);
 }
 
+static void test_a_mutation_is_known_by_family_and_nonce(void **state)
+{
+    struct arena arena = {0};
+    struct write_request r;
+    struct write_invalid invalid;
+
+    (void)state;
+    assert_true(parse("{\"replica\":\"r2\",\"family\":\"r1\",\"transactions\":[{\"id\":1,\"nonce\":"
+                      "\"n\",\"mutations\":[" INSERT
+                      ",{\"table\":\"t\",\"op\":\"insert\",\"key\":{\"id\":\"2\"},"
+                      "\"nonce\":\"-9223372036854775808\"}]}]}",
+                      &arena, &r, &invalid));
+    assert_true(slice_is(r.family, "r1"));
+    assert_null(r.decided);
+    assert_false(r.txns[0].mutations[0].has_nonce);
+    assert_true(r.txns[0].mutations[1].has_nonce);
+    assert_true(r.txns[0].mutations[1].nonce == INT64_MIN);
+    arena_release(&arena);
+}
+
+static void test_a_replica_without_a_family_is_the_first_of_its_own(void **state)
+{
+    struct arena arena = {0};
+    struct write_request r;
+    struct write_invalid invalid;
+
+    (void)state;
+    assert_true(parse(MUTATION(INSERT), &arena, &r, &invalid));
+    assert_true(slice_is(r.family, "r"));
+    arena_release(&arena);
+}
+
+static void test_the_question_has_nonces_instead_of_transactions(void **state)
+{
+    struct arena arena = {0};
+    struct write_request r;
+    struct write_invalid invalid;
+
+    (void)state;
+    assert_true(parse("{\"replica\":\"r\",\"decided\":[\"-1\",\"7\"]}", &arena, &r, &invalid));
+    assert_non_null(r.decided);
+    assert_int_equal(r.ndecided, 2);
+    assert_true(r.decided[0] == -1 && r.decided[1] == 7);
+    assert_true(parse("{\"replica\":\"r\",\"decided\":[]}", &arena, &r, &invalid));
+    assert_non_null(r.decided);
+    arena_release(&arena);
+}
+
 static void test_errors_name_the_place(void **state)
 {
     static const struct {
@@ -123,6 +171,17 @@ static void test_errors_name_the_place(void **state)
         {MUTATION("{\"table\":\"t\",\"op\":\"delete\",\"key\":{\"id\":\"1\"},\"values\":"
                   "{\"a\":\"1\"}}"),
          "transactions[0].mutations[0].values"},
+        {"{\"replica\":\"a b\",\"transactions\":[]}", "replica"},
+        {"{\"replica\":\"r\",\"family\":\"a/b\",\"transactions\":[]}", "family"},
+        {"{\"replica\":\"r\",\"decided\":[\"1\"],\"transactions\":[]}", "decided"},
+        {"{\"replica\":\"r\",\"decided\":{}}", "decided"},
+        {"{\"replica\":\"r\",\"decided\":[1]}", "decided[0]"},
+        {"{\"replica\":\"r\",\"decided\":[\"1\",\"\"]}", "decided[1]"},
+        {"{\"replica\":\"r\",\"decided\":[\" 1\"]}", "decided[0]"},
+        {"{\"replica\":\"r\",\"decided\":[\"1x\"]}", "decided[0]"},
+        {"{\"replica\":\"r\",\"decided\":[\"9223372036854775808\"]}", "decided[0]"},
+        {MUTATION("{\"table\":\"t\",\"op\":\"insert\",\"key\":{\"id\":\"1\"},\"nonce\":5}"),
+         "transactions[0].mutations[0].nonce"},
         {MUTATION("{\"table\":\"t\",\"op\":\"delete\",\"key\":{\"id\":\"1\"},\"vlaues\":{}}"),
          "transactions[0].mutations[0].vlaues"},
     };
@@ -167,6 +226,7 @@ static void test_what_is_too_large_is_said_to_be(void **state)
     check_limit("{\"replica\":\"r\",\"transactions\":[" EMPTY(1) "," EMPTY(2) "," EMPTY(
                     3) "," EMPTY(4) "]}",
                 "transactions");
+    check_limit("{\"replica\":\"r\",\"decided\":[\"1\",\"2\",\"3\",\"4\",\"5\"]}", "decided");
     check_limit(MUTATION(INSERT "," INSERT "," INSERT "," INSERT "," INSERT),
                 "transactions[0].mutations");
 }
@@ -206,6 +266,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_whole_request_is_read),
         cmocka_unit_test(test_a_table_without_a_schema_is_in_public),
+        cmocka_unit_test(test_a_mutation_is_known_by_family_and_nonce),
+        cmocka_unit_test(test_a_replica_without_a_family_is_the_first_of_its_own),
+        cmocka_unit_test(test_the_question_has_nonces_instead_of_transactions),
         cmocka_unit_test(test_errors_name_the_place),
         cmocka_unit_test(test_what_is_too_large_is_said_to_be),
         cmocka_unit_test(test_brackets_in_strings_are_no_depth),

@@ -1,0 +1,117 @@
+#include "write/memory.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+/* "{-123,456}" */
+static void put_nonce(struct buf *b, int64_t nonce)
+{
+    buf_printf(b, "%s%" PRId64, b->len > 1 ? "," : "", nonce);
+}
+
+static void put_nonces(struct buf *b, const struct write_txn *txn)
+{
+    for (size_t m = 0; m < txn->nmutations; m++) {
+        if (txn->mutations[m].has_nonce)
+            put_nonce(b, txn->mutations[m].nonce);
+    }
+}
+
+bool memory_put(struct pg_conn *conn, const struct write_request *request, size_t from, size_t to,
+                struct err *err)
+{
+    struct pg_result *res = NULL;
+    char id[24];
+    struct buf b;
+
+    buf_init(&b, BUF_NO_LIMIT);
+    buf_put_u8(&b, '{');
+    for (size_t i = from; i < to; i++)
+        put_nonces(&b, &request->txns[i]);
+    bool none = b.len == 1;
+    buf_put_u8(&b, '}');
+    if (!none) {
+        const char *params[] = {request->replica.ptr, request->family.ptr, id, buf_cstr(&b)};
+
+        snprintf(id, sizeof(id), "%" PRId64, request->txns[to - 1].id);
+        /* A replica's id may come again after its row was removed by hand. */
+        res = pg_query_prepared(conn,
+                                "INSERT INTO tombolo.decided AS d"
+                                " (family, replica, id, subject, nonces, at)"
+                                " SELECT $2, replica, $3::bigint, subject, $4::bigint[], now()"
+                                " FROM tombolo.replicas WHERE replica = $1"
+                                " ON CONFLICT (family, replica, id) DO UPDATE SET"
+                                "   nonces = d.nonces || excluded.nonces, at = excluded.at",
+                                params, 4, err);
+        pg_result_free(res);
+    }
+    buf_release(&b);
+    return none || res;
+}
+
+/* Behind everything that the replica has under way, whose requests lock its row as well. */
+static bool lock_owner(struct pg_conn *conn, const struct write_request *request,
+                       struct slice subject, enum write_answer *answer, struct err *err)
+{
+    const char *params[] = {request->replica.ptr};
+    struct pg_result *res = pg_query_prepared(
+        conn, "SELECT subject FROM tombolo.replicas WHERE replica = $1 FOR UPDATE", params, 1, err);
+
+    if (!res)
+        return false;
+    *answer =
+        pg_rows(res) == 0 || slice_eq(pg_value(res, 0, 0), subject) ? WRITE_DONE : WRITE_FORBIDDEN;
+    pg_result_free(res);
+    return true;
+}
+
+static bool look_up(struct pg_conn *conn, const struct write_request *request, struct slice subject,
+                    struct arena *arena, struct write_known *known, struct err *err)
+{
+    struct buf b;
+
+    buf_init(&b, BUF_NO_LIMIT);
+    buf_put_u8(&b, '{');
+    for (size_t i = 0; i < request->ndecided; i++)
+        put_nonce(&b, request->decided[i]);
+    buf_put_u8(&b, '}');
+    const char *params[] = {request->family.ptr, arena_copy(arena, subject).ptr, buf_cstr(&b)};
+    /* One statement, so that nothing is forgotten between its halves. */
+    struct pg_result *res = pg_query_prepared(
+        conn,
+        "SELECT (SELECT (extract(epoch FROM since) * 1000000)::bigint FROM tombolo.memory),"
+        " coalesce(json_agg(DISTINCT n::text), '[]')"
+        " FROM tombolo.decided d, unnest(d.nonces) n"
+        " WHERE d.family = $1 AND d.subject = $2 AND n = ANY ($3::bigint[])",
+        params, 3, err);
+    buf_release(&b);
+    if (!res)
+        return false;
+    known->since = arena_copy(arena, pg_value(res, 0, 0));
+    known->decided = arena_copy(arena, pg_value(res, 0, 1));
+    pg_result_free(res);
+    return known->since.len || err_set(err, ERR_PG, "the row of tombolo.memory is gone");
+}
+
+bool memory_ask(struct pg_conn *conn, const struct write_request *request, struct slice subject,
+                struct arena *arena, struct write_known *known, struct err *err)
+{
+    *known = (struct write_known){WRITE_DONE, SLICE("[]"), SLICE("")};
+    bool ok = pg_run(conn, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", err) &&
+              lock_owner(conn, request, subject, &known->answer, err) &&
+              (known->answer != WRITE_DONE || look_up(conn, request, subject, arena, known, err)) &&
+              pg_run(conn, "COMMIT", err);
+
+    return ok || err_wrap(err, "could not look up what was decided");
+}
+
+/* The statements of one query are one transaction. */
+bool memory_prune(struct pg_conn *conn, int64_t ms, struct err *err)
+{
+    return pg_runf(conn, err,
+                   "UPDATE tombolo.memory SET since = now() - interval '%" PRId64 " ms'"
+                   " WHERE since < now() - interval '%" PRId64 " ms';"
+                   "DELETE FROM tombolo.decided WHERE at < (SELECT since FROM tombolo.memory)",
+                   ms, ms) ||
+           err_wrap(err, "could not prune tombolo.decided");
+}
