@@ -1,7 +1,6 @@
 #include "http/server.h"
 
 #include "base/arena.h"
-#include "base/logging.h"
 #include "http/worker.h"
 
 #include <errno.h>
@@ -21,8 +20,8 @@ struct http_server {
 struct http_config http_config_default(void)
 {
     return (struct http_config){
-        .head_limit = (size_t)16 * 1024,
-        .url_limit = (size_t)8 * 1024,
+        .head_limit = (size_t)32 * 1024,
+        .url_limit = (size_t)16 * 1024,
         .head_ms = 10000,
         .body_ms = 30000,
         .idle_ms = 60000,
@@ -101,11 +100,8 @@ struct http_server *http_server_start(const struct http_config *config, struct e
     for (size_t i = 0; i < config->nlistens; i++)
         server->places[i].listen = &config->listens[i];
     if (open_workers(server, config->threads ? config->threads : cores(), err) &&
-        start_threads(server, err)) {
-        for (size_t i = 0; i < config->nlistens; i++)
-            log_info("listening", LOG_STR("address", server->places[i].address));
+        start_threads(server, err))
         return server;
-    }
     http_server_stop(server, 0);
     http_server_free(server);
     return NULL;

@@ -101,6 +101,28 @@ def test_connection_is_kept_for_further_requests(api, handle):
             assert reply.status == 200
 
 
+def test_url_has_room_for_16_kilobytes(api):
+    """Electric takes 10,000 characters."""
+    def of_length(n):
+        start = api.target(table="items", offset="-1", where="v <> ''")
+        return start.replace("%27%27", f"%27{'x' * (n - len(start))}%27")
+
+    for n, status in ((10_000, 200), (16 * 1024, 200), (16 * 1024 + 1, 414), (32 * 1024, 414)):
+        asked = of_length(n)
+        reply = request(api.port, "GET", asked)
+        assert (len(asked), reply.status) == (n, status)
+        if status == 200:
+            assert [row["value"]["v"] for row in reply.json() if "value" in row] == ["one", "two"]
+
+
+def test_head_has_room_for_32_kilobytes(api):
+    def padded(n):
+        frame = len("GET / HTTP/1.1\r\nhost: bridge\r\nx: \r\nconnection: close\r\n\r\n")
+        return request(api.port, "GET", "/", [("x", "y" * (n - frame))]).status
+
+    assert (padded(32 * 1024 - 1), padded(32 * 1024 + 1)) == (200, 431)
+
+
 def test_every_response_names_server_and_request(api):
     for target in ("/", "/nothing", "/v1/health", api.target(), api.target(table="items",
                                                                            offset="-1")):

@@ -130,26 +130,16 @@ def test_query_ends_when_its_client_goes(db, api, slow):
     assert ids(api.get(**{**slow, "subset__where": "id = 1"})) == [1]
 
 
-def test_query_ends_at_shutdown(database, tmp_path):
+@pytest.mark.parametrize("end", ["stop", "kill9"])
+def test_query_ends_when_the_bridge_does(database, tmp_path, end):
+    """Killed, by the server's seeing that nobody is there."""
     database.sql(SLOW_TABLE)
     bridge = Bridge(database, data_dir=tmp_path / "bridge", stream_id="ends").start()
-    api = ShapeApi(bridge)
-    with contextlib.closing(Connection(bridge.port).send("GET", api.target(
+    with contextlib.closing(Connection(bridge.port).send("GET", ShapeApi(bridge).target(
             table="slow", offset="now", log="changes_only", subset__where=SLOW_WHERE))):
         wait_for(lambda: running(database), 20, "the query to run")
-        bridge.stop()
-    wait_for(lambda: not running(database), 10, "the query to be cancelled")
-
-
-def test_query_ends_when_the_bridge_is_killed(database, tmp_path):
-    database.sql(SLOW_TABLE)
-    bridge = Bridge(database, data_dir=tmp_path / "bridge", stream_id="killed").start()
-    api = ShapeApi(bridge)
-    with contextlib.closing(Connection(bridge.port).send("GET", api.target(
-            table="slow", offset="now", log="changes_only", subset__where=SLOW_WHERE))):
-        wait_for(lambda: running(database), 20, "the query to run")
-        bridge.kill9()
-    wait_for(lambda: not running(database), 10, "the server to see that nobody is there")
+        getattr(bridge, end)()
+    wait_for(lambda: not running(database), 10, "the query to end")
 
 
 def test_first_row_that_does_not_come_is_503(database, tmp_path):

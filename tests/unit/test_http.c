@@ -252,11 +252,11 @@ static void test_heads_and_urls_have_limits(void **state)
     struct rig *rig = rig_new();
 
     (void)state;
-    check_head_of(rig, 16 * 1024 - 1, false, "200");
-    check_head_of(rig, 16 * 1024 + 1, false, "431");
+    check_head_of(rig, 32 * 1024 - 1, false, "200");
+    check_head_of(rig, 32 * 1024 + 1, false, "431");
     check_head_of(rig, 100 * 1024, false, "431");
-    check_head_of(rig, 8 * 1024, true, "200");
-    check_head_of(rig, 9 * 1024, true, "414");
+    check_head_of(rig, 16 * 1024, true, "200");
+    check_head_of(rig, 17 * 1024, true, "414");
     check_head_of(rig, 100 * 1024, true, "414");
     rig_free(rig);
 }
