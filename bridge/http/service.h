@@ -42,7 +42,8 @@ struct service {
     /* Whoever asked has gone: the request with this `arg` is given up and answered soon with
      * ERR_STOPPED, unless it has been answered. */
     void (*cancel_subset)(void *owner, void *arg);
-    /* The same, but makes none: ERR_NOT_FOUND without a field when there is no such log. */
+    /* As request_shape(), but makes none: ERR_NOT_FOUND without a field when there is no such log.
+     * cancel_shape() cancels it too. */
     void (*find_shape)(void *owner, const struct shape_request *request, shape_answered *answered,
                        void *arg);
     void (*fence)(void *owner, service_fenced *fenced, void *arg);

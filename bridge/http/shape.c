@@ -135,9 +135,11 @@ static atomic_size_t *counter_of(struct shape_request_state *get)
 static void release(void *user)
 {
     struct shape_request_state *get = user;
+    const struct service *service = get->loop->site->service;
 
     if (get->asking)
-        get->loop->site->service->cancel_subset(get->loop->site->service->owner, get->asking);
+        (get->deletes ? service->cancel_shape : service->cancel_subset)(service->owner,
+                                                                        get->asking);
     shape_forget_encoding(get);
     shape_ends(get);
     http_loop_timer_remove(get->loop->loop, &get->timer);

@@ -56,6 +56,8 @@ static void on_found(void *arg)
     struct finding *f = arg;
     struct shape_request_state *get = http_ref_conn(f->ref) ? f->get : NULL;
 
+    if (get)
+        get->asking = NULL;
     if (get && get->phase == SHAPE_RESOLVING) {
         if (f->answer.log || (f->answer.err.code == ERR_NOT_FOUND && !f->answer.field))
             delete_log(get, f->answer.log, get->asked->params.handle);
@@ -88,6 +90,7 @@ void shape_delete_named(struct shape_request_state *get)
     struct finding *f = xcalloc(1, sizeof(*f));
 
     *f = (struct finding){.ref = http_conn_ref(get->conn), .get = get};
+    get->asking = f;
     shape_wait(get, SHAPE_RESOLVING, get->loop->site->resolve_ms);
     service->find_shape(service->owner, &params->shape, found, f);
 }

@@ -89,7 +89,8 @@ struct shape_request_state {
     uint64_t cursor;
     int64_t until;    /* loop time: when waiting is over */
     int64_t waited;   /* loop time: since when */
-    void *asking;     /* the pool's request for a subset, until it is answered; else NULL */
+    void *asking;     /* what the pool is asked for a subset or a deletion; NULL: nothing, or it
+                         has been answered */
     char *tags;       /* if-none-match, until it was looked at; owned */
     uint8_t phase;    /* enum shape_phase */
     uint8_t at;       /* enum shape_offset_at */

@@ -98,10 +98,12 @@ static void take_answer(struct shape_request_state *get, struct subset_answer *a
 static void on_answered(void *arg)
 {
     struct question *q = arg;
+    struct shape_request_state *get = http_ref_conn(q->ref) ? q->get : NULL;
 
-    if (http_ref_conn(q->ref) && q->get->phase == SHAPE_SUBSET) {
-        q->get->asking = NULL;
-        take_answer(q->get, &q->answer);
+    if (get)
+        get->asking = NULL;
+    if (get && get->phase == SHAPE_SUBSET) {
+        take_answer(get, &q->answer);
     } else {
         if (q->answer.fd >= 0)
             close(q->answer.fd);

@@ -79,6 +79,8 @@ void sync_session_free(struct sync_session *session)
         watchers_remove(&session->loop->watchers, &s->watcher);
         sync_drop_runs(s);
         free(s->refetch);
+        if (s->asking)
+            session->service->cancel_shape(session->service->owner, s->asking);
         if (s->log)
             log_unref(s->log);
     }
@@ -190,6 +192,8 @@ static void on_resolved(void *arg)
     struct resolution *r = arg;
     struct sync_session *session = http_ref_conn(r->ref) ? r->session : NULL;
 
+    if (session)
+        session->shapes[r->shape].asking = NULL;
     if (session && r->answer.log)
         take_log(session, r->shape, log_ref(r->answer.log));
     else if (session)
@@ -266,6 +270,7 @@ void sync_resolve(struct sync_session *session, size_t i)
     }
     struct resolution *r = xcalloc(1, sizeof(*r));
     *r = (struct resolution){.ref = session->ref, .session = session, .shape = i};
+    s->asking = r;
     s->phase = SYNC_RESOLVING;
     session->resolving++;
     session->service->request_shape(session->service->owner, &s->request->shape, answered, r);

@@ -33,6 +33,7 @@ struct sync_shape {
     struct log *log;
     struct watcher watcher;
     struct log_cursor cursor;
+    void *asking; /* what the pool is asked for its log, until it is answered; else NULL */
     struct sync_runs *runs; /* NULL: none */
     char *refetch;          /* why a refetch line comes before its open line, or NULL; owned */
     uint32_t block;         /* of the snapshot, to be sent next */

@@ -1,34 +1,15 @@
 #include "snapshot/pool.h"
 #include "base/logging.h"
 #include "snapshot/job.h"
+#include "snapshot/queue.h"
 #include "snapshot/waiting.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 
-#define MAX_QUEUED 20000
-#define MAX_QUEUED_SIZE ((size_t)256 << 20)
 #define STOPPING "the bridge is stopping"
 #define GONE "whoever asked has gone"
 #define MAX_WAITS 64 /* tables that are waited for at a time, each by a worker */
-
-/* Either waits, in the queue or parked, and then it is in that list; or it is at work, and then in
- * none. */
-struct request {
-    struct arena arena;
-    size_t size;
-    struct shape_request shape;
-    shape_answered *done;
-    void *arg;
-    bool find_only;         /* no log is made */
-    bool gone;              /* nobody waits for the answer; under the pool's mutex */
-    struct requests *where; /* the list it is in; likewise */
-    struct request *prev, *next;
-};
-
-struct requests {
-    struct request *first, *last; /* oldest first */
-};
 
 struct worker {
     struct snapshot_pool *pool;
@@ -50,10 +31,7 @@ struct snapshot_pool {
     atomic_bool stop;
     pthread_mutex_t mutex;
     pthread_cond_t work, look;
-    struct requests queue;
-    struct requests absent;   /* from the queue: the looker has found no log of theirs */
-    struct u64map unanswered; /* arg -> struct request */
-    size_t queued, size;      /* all that wait, the parked ones too, and what they take */
+    struct queue queue;
     struct worker looker;
     bool looks;             /* it was started */
     struct worker *workers; /* room for all there may be */
@@ -65,56 +43,11 @@ struct snapshot_pool {
 
 /* ---- requests -------------------------------------------------------------------------------- */
 
-static struct slice copy_given(struct arena *arena, struct slice s)
-{
-    return s.ptr ? arena_copy(arena, s) : s;
-}
-
-/* About what the copies take: thousands may wait, each in an arena of its own. */
-static size_t room_for(const struct shape_request *shape)
-{
-    const size_t slack = 16; /* the NUL, and the rounding up */
-    size_t room =
-        shape->table.len + shape->where.len + shape->columns.len + shape->queryable.len + 5 * slack;
-
-    for (size_t i = 0; i < shape->params.n; i++)
-        room += sizeof(struct slice) + shape->params.values[i].len + slack;
-    return room;
-}
-
-static struct request *request_new(const struct shape_request *shape, shape_answered *done,
-                                   void *arg)
-{
-    struct request *r = xcalloc(1, sizeof(*r));
-
-    r->size = sizeof(*r) + room_for(shape);
-    arena_reserve(&r->arena, room_for(shape));
-    struct slice *values = arena_calloc(&r->arena, shape->params.n, sizeof(*values));
-    for (size_t i = 0; i < shape->params.n; i++)
-        values[i] = copy_given(&r->arena, shape->params.values[i]);
-    r->shape = *shape;
-    r->shape.table = copy_given(&r->arena, shape->table);
-    r->shape.where = copy_given(&r->arena, shape->where);
-    r->shape.columns = copy_given(&r->arena, shape->columns);
-    r->shape.queryable = copy_given(&r->arena, shape->queryable);
-    r->shape.params = (struct where_params){values, shape->params.n};
-    r->done = done;
-    r->arg = arg;
-    return r;
-}
-
-static void request_free(struct request *r)
-{
-    arena_release(&r->arena);
-    free(r);
-}
-
 /* Whoever asked may use `arg` for another, once it is answered. */
 static void answer(struct snapshot_pool *pool, struct request *r, struct shape_answer *a)
 {
     pthread_mutex_lock(&pool->mutex);
-    if (u64map_get(&pool->unanswered, (uintptr_t)r->arg) == r)
-        u64map_remove(&pool->unanswered, (uintptr_t)r->arg);
+    queue_forget(&pool->queue, r);
     pthread_mutex_unlock(&pool->mutex);
     r->done(r->arg, a);
     request_free(r);
@@ -129,50 +62,13 @@ static void refuse(struct snapshot_pool *pool, struct request *r, enum err_code 
     answer(pool, r, &a);
 }
 
-/* ---- those that wait; all of these holding the mutex ----------------------------------------- */
-
-static bool is_full(const struct snapshot_pool *pool, const struct request *r)
-{
-    return pool->queued >= MAX_QUEUED || pool->size + r->size > MAX_QUEUED_SIZE;
-}
-
-static void join(struct snapshot_pool *pool, struct requests *list, struct request *r)
-{
-    r->where = list;
-    r->prev = list->last;
-    r->next = NULL;
-    *(r->prev ? &r->prev->next : &list->first) = r;
-    list->last = r;
-    pool->queued++;
-    pool->size += r->size;
-}
-
-static void leave(struct snapshot_pool *pool, struct request *r)
-{
-    *(r->prev ? &r->prev->next : &r->where->first) = r->next;
-    *(r->next ? &r->next->prev : &r->where->last) = r->prev;
-    r->where = NULL;
-    pool->queued--;
-    pool->size -= r->size;
-}
-
-/* Somebody for what is in the queue. */
+/* Somebody for what is in the queue. Holding the mutex. */
 static void wake(struct snapshot_pool *pool)
 {
     if (pool->busy < pool->config.workers)
         pthread_cond_signal(&pool->work);
-    else if (pool->queue.first)
+    else if (pool->queue.fresh.first)
         pthread_cond_signal(&pool->look);
-}
-
-/* The list's first, which leaves it; NULL: it is empty. */
-static struct request *take(struct snapshot_pool *pool, struct requests *list)
-{
-    struct request *r = list->first;
-
-    if (r)
-        leave(pool, r);
-    return r;
 }
 
 /* ---- from outside ---------------------------------------------------------------------------- */
@@ -180,16 +76,13 @@ static struct request *take(struct snapshot_pool *pool, struct requests *list)
 static void submit(struct snapshot_pool *pool, struct request *r)
 {
     pthread_mutex_lock(&pool->mutex);
-    bool stopping = atomic_load(&pool->stop), full = is_full(pool, r);
-    if (!stopping && !full) {
-        u64map_set(&pool->unanswered, (uintptr_t)r->arg, r);
-        join(pool, &pool->queue, r);
+    bool stopping = atomic_load(&pool->stop), fits = !stopping && queue_add(&pool->queue, r);
+    if (fits)
         wake(pool);
-    }
     pthread_mutex_unlock(&pool->mutex);
     if (stopping)
         refuse(pool, r, ERR_STOPPED, STOPPING);
-    else if (full)
+    else if (!fits)
         refuse(pool, r, ERR_BUSY,
                "Snapshot creation failed because of a connection pool queue timeout");
 }
@@ -214,10 +107,10 @@ void snapshot_pool_find(struct snapshot_pool *pool, const struct shape_request *
 void snapshot_pool_cancel(struct snapshot_pool *pool, void *arg)
 {
     pthread_mutex_lock(&pool->mutex);
-    struct request *r = u64map_get(&pool->unanswered, (uintptr_t)arg);
+    struct request *r = queue_find(&pool->queue, arg);
     bool waits = r && r->where;
     if (waits)
-        leave(pool, r);
+        queue_leave(&pool->queue, r);
     else if (r)
         r->gone = true;
     pthread_mutex_unlock(&pool->mutex);
@@ -227,7 +120,7 @@ void snapshot_pool_cancel(struct snapshot_pool *pool, void *arg)
 
 static bool is_idle(const struct snapshot_pool *pool)
 {
-    return !pool->queue.first && !pool->absent.first;
+    return !pool->queue.fresh.first && !pool->queue.absent.first;
 }
 
 static struct request *next_request(struct snapshot_pool *pool)
@@ -235,7 +128,8 @@ static struct request *next_request(struct snapshot_pool *pool)
     pthread_mutex_lock(&pool->mutex);
     while ((is_idle(pool) || pool->busy >= pool->config.workers) && !atomic_load(&pool->stop))
         pthread_cond_wait(&pool->work, &pool->mutex);
-    struct request *r = take(pool, pool->absent.first ? &pool->absent : &pool->queue);
+    struct queue *q = &pool->queue;
+    struct request *r = queue_take(q, q->absent.first ? &q->absent : &q->fresh);
     if (r) {
         pool->busy++;
         wake(pool);
@@ -248,9 +142,10 @@ static struct request *next_request(struct snapshot_pool *pool)
 static struct request *next_to_look_up(struct snapshot_pool *pool)
 {
     pthread_mutex_lock(&pool->mutex);
-    while ((!pool->queue.first || pool->busy < pool->config.workers) && !atomic_load(&pool->stop))
+    while ((!pool->queue.fresh.first || pool->busy < pool->config.workers) &&
+           !atomic_load(&pool->stop))
         pthread_cond_wait(&pool->look, &pool->mutex);
-    struct request *r = take(pool, &pool->queue);
+    struct request *r = queue_take(&pool->queue, &pool->queue.fresh);
     pthread_mutex_unlock(&pool->mutex);
     return r;
 }
@@ -261,7 +156,7 @@ static void hand_over(struct snapshot_pool *pool, struct request *r)
     pthread_mutex_lock(&pool->mutex);
     bool gone = r->gone, stopping = atomic_load(&pool->stop);
     if (!gone && !stopping) {
-        join(pool, &pool->absent, r);
+        queue_join(&pool->queue, &pool->queue.absent, r);
         pthread_cond_signal(&pool->work);
     }
     pthread_mutex_unlock(&pool->mutex);
@@ -460,7 +355,7 @@ enum waiting pool_wait_begin(struct snapshot_pool *pool, uint32_t relid, struct 
     else if (pool->waiting >= MAX_WAITS)
         outcome = WAITING_REFUSED;
     if (outcome == WAITING_PARKED && !gone)
-        join(pool, &wait->parked, request);
+        queue_join(&pool->queue, &wait->parked, request);
     else if (outcome == WAITING)
         step_aside(pool, relid, wait);
     pthread_mutex_unlock(&pool->mutex);
@@ -469,22 +364,6 @@ enum waiting pool_wait_begin(struct snapshot_pool *pool, uint32_t relid, struct 
     if (outcome == WAITING_REFUSED)
         err_set(err, ERR_BUSY, "%d tables are locked by other transactions already", MAX_WAITS);
     return outcome;
-}
-
-/* Back into the queue, before those who came later. Holding the mutex. */
-static void unpark(struct snapshot_pool *pool, struct requests *parked)
-{
-    struct requests *queue = &pool->queue;
-
-    if (!parked->first)
-        return;
-    for (struct request *r = parked->first; r; r = r->next)
-        r->where = queue;
-    parked->last->next = queue->first;
-    *(queue->first ? &queue->first->prev : &queue->last) = parked->last;
-    queue->first = parked->first;
-    *parked = (struct requests){0};
-    pthread_cond_broadcast(&pool->work);
 }
 
 /* Each is out of its list, and cannot be cancelled, before it is answered. */
@@ -498,20 +377,6 @@ static void fail(struct snapshot_pool *pool, struct request *parked, const struc
     }
 }
 
-/* All of the list, out of it; linked by `next`. Holding the mutex. */
-static struct request *take_all(struct snapshot_pool *pool, struct requests *list)
-{
-    struct request *all = list->first;
-
-    for (struct request *r = all; r; r = r->next) {
-        r->where = NULL;
-        pool->queued--;
-        pool->size -= r->size;
-    }
-    *list = (struct requests){0};
-    return all;
-}
-
 void pool_wait_end(struct snapshot_pool *pool, uint32_t relid, const struct err *failed)
 {
     struct request *parked = NULL;
@@ -521,10 +386,12 @@ void pool_wait_end(struct snapshot_pool *pool, uint32_t relid, const struct err 
     pool->waiting--;
     pool->busy++;
     if (--wait->users == 0) {
-        if (failed)
-            parked = take_all(pool, &wait->parked);
-        else
-            unpark(pool, &wait->parked);
+        if (failed) {
+            parked = queue_take_all(&pool->queue, &wait->parked);
+        } else {
+            queue_put_back(&pool->queue, &wait->parked);
+            pthread_cond_broadcast(&pool->work);
+        }
         u64map_remove(&pool->waits, relid);
         free(wait);
     }
@@ -561,7 +428,7 @@ void snapshot_pool_free(struct snapshot_pool *pool)
         pthread_join(pool->looker.thread, NULL);
     free(pool->workers);
     u64map_release(&pool->waits);
-    u64map_release(&pool->unanswered);
+    queue_release(&pool->queue);
     trust_release(&pool->trust);
     tables_release(&pool->tables);
     pthread_cond_destroy(&pool->work);

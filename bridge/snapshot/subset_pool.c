@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #define MAX_WAITING 20000
+#define GONE "nobody waits for it any more"
 
 enum place { AT_SNAPSHOTS, IN_QUEUE, AT_WORK };
 
@@ -13,6 +14,7 @@ enum place { AT_SNAPSHOTS, IN_QUEUE, AT_WORK };
 struct asked {
     struct subset_pool *pool;
     struct asked *prev, *next;
+    unsigned refs; /* who gives it up holds one too: its address names it to the snapshot pool */
     enum place place;
     atomic_bool gone;
     struct arena arena;
@@ -52,6 +54,7 @@ static struct asked *asked_new(struct subset_pool *pool, const struct shape_requ
     struct asked *a = xcalloc(1, sizeof(*a));
 
     a->pool = pool;
+    a->refs = 1;
     a->done = done;
     a->arg = arg;
     subset_request_copy(subset, &a->arena, &a->subset);
@@ -82,13 +85,23 @@ static void unlink_asked(struct subset_pool *pool, struct asked *a)
     pthread_mutex_unlock(&pool->mutex);
 }
 
+static void asked_unref(struct asked *a)
+{
+    pthread_mutex_lock(&a->pool->mutex);
+    bool last = --a->refs == 0;
+    pthread_mutex_unlock(&a->pool->mutex);
+    if (!last)
+        return;
+    arena_release(&a->arena);
+    free(a);
+}
+
 /* Takes the answer's log. The list is left first: whoever asked may use `arg` for another. */
-static void answer_and_free(struct asked *a, struct subset_answer *answer)
+static void answer_asked(struct asked *a, struct subset_answer *answer)
 {
     unlink_asked(a->pool, a);
     a->done(a->arg, answer);
-    arena_release(&a->arena);
-    free(a);
+    asked_unref(a);
 }
 
 static void refuse(struct asked *a, enum err_code code, const char *text)
@@ -96,7 +109,7 @@ static void refuse(struct asked *a, enum err_code code, const char *text)
     struct subset_answer answer = {.log = a->log, .fd = -1};
 
     err_set(&answer.err, code, "%s", text);
-    answer_and_free(a, &answer);
+    answer_asked(a, &answer);
 }
 
 /* ---- from request to worker -------------------------------------------------------------------
@@ -111,19 +124,19 @@ static void on_shape(void *arg, struct shape_answer *found)
         .log = found->log, .fd = -1, .field = found->field, .err = found->err};
 
     if (!found->log || (a->handle.len && !slice_eq(a->handle, log_handle(found->log)))) {
-        answer_and_free(a, &answer);
+        answer_asked(a, &answer);
         return;
     }
     a->log = found->log;
     pthread_mutex_lock(&pool->mutex);
-    bool stopping = atomic_load(&pool->stop);
-    if (!stopping) {
+    bool stopping = atomic_load(&pool->stop), gone = atomic_load(&a->gone);
+    if (!stopping && !gone) {
         a->place = IN_QUEUE;
         pthread_cond_signal(&pool->work);
     }
     pthread_mutex_unlock(&pool->mutex);
-    if (stopping)
-        refuse(a, ERR_STOPPED, "the bridge is stopping");
+    if (stopping || gone)
+        refuse(a, ERR_STOPPED, stopping ? "the bridge is stopping" : GONE);
 }
 
 void subset_pool_request(struct subset_pool *pool, const struct shape_request *shape,
@@ -142,14 +155,34 @@ void subset_pool_request(struct subset_pool *pool, const struct shape_request *s
         snapshot_pool_request(pool->snapshots, shape, on_shape, a);
 }
 
+/* Referenced, or NULL. Holding the mutex. */
+static struct asked *find_asked(const struct subset_pool *pool, const void *arg)
+{
+    struct asked *a = pool->first;
+
+    while (a && a->arg != arg)
+        a = a->next;
+    if (a)
+        a->refs++;
+    return a;
+}
+
 void subset_pool_cancel(struct subset_pool *pool, void *arg)
 {
     pthread_mutex_lock(&pool->mutex);
-    for (struct asked *a = pool->first; a; a = a->next) {
-        if (a->arg == arg)
-            atomic_store(&a->gone, true);
-    }
+    struct asked *a = find_asked(pool, arg);
+    enum place place = a ? a->place : AT_WORK;
+    if (a)
+        atomic_store(&a->gone, true);
+    if (place == IN_QUEUE)
+        a->place = AT_WORK; /* ours: no worker takes it any more */
     pthread_mutex_unlock(&pool->mutex);
+    if (place == IN_QUEUE)
+        refuse(a, ERR_STOPPED, GONE);
+    else if (place == AT_SNAPSHOTS)
+        snapshot_pool_cancel(pool->snapshots, a);
+    if (a)
+        asked_unref(a);
 }
 
 /* ---- workers ----------------------------------------------------------------------------------
@@ -217,7 +250,7 @@ static void serve(struct subset_worker *w, struct asked *a)
 
     if (!ensure_connected(w, &answer.err)) {
         answer.err.code = ERR_CONN;
-        answer_and_free(a, &answer);
+        answer_asked(a, &answer);
         return;
     }
     run(w, a, &answer);
@@ -226,7 +259,7 @@ static void serve(struct subset_worker *w, struct asked *a)
         answer = (struct subset_answer){.log = a->log, .fd = -1};
         run(w, a, &answer);
     }
-    answer_and_free(a, &answer);
+    answer_asked(a, &answer);
 }
 
 static void *work(void *arg)
@@ -235,7 +268,7 @@ static void *work(void *arg)
 
     for (struct asked *a; (a = take_asked(w->pool));) {
         if (atomic_load(&w->pool->stop) || atomic_load(&a->gone))
-            refuse(a, ERR_STOPPED, "nobody waits for it any more");
+            refuse(a, ERR_STOPPED, GONE);
         else
             serve(w, a);
     }

@@ -1,6 +1,7 @@
 """From the wording of a request to its log: who waits for whom, and what becomes of questions that
 nobody waits for any more."""
 
+import json
 import os
 import signal
 
@@ -34,13 +35,23 @@ def connections(bridge):
 
 # ---- requests that are given up -----------------------------------------------------------------
 
-def test_shapes_that_nobody_waits_for_any_more_are_not_made(database, beside):
+def ask_subset(bridge, **params):
+    return ask(bridge, offset="now", log="changes_only", subset__where="id > 0", **params)
+
+
+def ask_sync(bridge, **shape):
+    body = json.dumps({"live": True, "shapes": [shape]}).encode()
+    return Connection(bridge.port, timeout=30).send("POST", "/v1/sync?replica=r", body=body)
+
+
+@pytest.mark.parametrize("asks", [ask, ask_subset, ask_sync])
+def test_shapes_that_nobody_waits_for_any_more_are_not_made(database, beside, asks):
     database.sql("CREATE TABLE t (id int PRIMARY KEY)")
     database.sql("CREATE TABLE other (id int PRIMARY KEY)")
     bridge = beside(database, lock_timeout="60s")
     holder = database.connect(autocommit=False)
     holder.cursor().execute("LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
-    clients = [ask(bridge, table="t", where=f"id = {i}") for i in range(20)]
+    clients = [asks(bridge, table="t", where=f"id = {i}") for i in range(20)]
     wait_for(lambda: connections(bridge) >= 20, 20, "all to be there")
     assert Stream(bridge, {"table": "other"}).read().tuples("id") == []
     for client in clients[1:]:
@@ -48,10 +59,11 @@ def test_shapes_that_nobody_waits_for_any_more_are_not_made(database, beside):
     wait_for(lambda: connections(bridge) < 5, 20, "those who left to be gone")
     holder.rollback()
     holder.close()
-    assert clients[0].receive().status == 200
+    assert clients[0].receive_head().status == 200
     assert Stream(bridge, {"table": "t", "where": "id = 99"}).read().tuples("id") == []
     # The first of all had begun to wait for the table, whoever that was.
     assert bridge.metrics()["tombolo_shapes"] <= 4
+    clients[0].close()
 
 
 # ---- what is known ------------------------------------------------------------------------------

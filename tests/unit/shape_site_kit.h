@@ -89,6 +89,10 @@ static inline void kit_answer(struct kit *kit, unsigned i, bool good)
 static const struct http_route kit_routes[] = {
     {.path = "/v1/shape", .methods = HTTP_M_GET_HEAD, .handle = shape_get},
     {.path = "/v1/shape", .methods = HTTP_M_DELETE, .handle = shape_delete},
+    {.path = "/v1/sync",
+     .methods = HTTP_M_POST,
+     .handle = sync_post,
+     .body_limit = SYNC_BODY_LIMIT},
 };
 
 /* With a log that has no snapshot yet. */
@@ -111,10 +115,13 @@ static inline struct kit *kit_new_pending(void)
                                     .catchup = kit_catchup,
                                     .request_shape = kit_request_shape,
                                     .cancel_shape = kit_cancel_shape,
+                                    .find_shape = kit_request_shape,
+                                    .max_shapes = 10,
                                     .secret = ""};
     shape_site_init(&kit->site, &kit->service);
     kit->rig = rig_new();
-    kit->rig->listen.routes = (struct http_routes){kit_routes, 2};
+    kit->rig->listen.routes =
+        (struct http_routes){kit_routes, sizeof(kit_routes) / sizeof(*kit_routes)};
     kit->mine.service = &kit->service;
     assert_ok(watchers_init(&kit->mine.watchers, kit->rig->worker.loop, kit->store, &err), err);
     kit->mine.shapes = shape_loop_new(&kit->site, kit->rig->worker.loop, &kit->mine.watchers);

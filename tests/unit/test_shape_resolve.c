@@ -54,6 +54,65 @@ static void test_question_that_was_given_up_is_not_joined(void **state)
     kit_free(kit);
 }
 
+static void test_deletion_is_given_up_when_its_client_has_gone(void **state)
+{
+    struct kit *kit = kit_new();
+    struct client gone, stays;
+
+    (void)state;
+    kit->holds = true;
+    kit->site.allow_delete = true;
+    client_open(&gone, kit);
+    client_ask(&gone, "DELETE", "where=n=1", "");
+    client_open(&stays, kit);
+    client_ask(&stays, "DELETE", "where=n=2", "");
+    client_hear(&stays);
+    assert_int_equal(kit->asked, 2);
+    client_close(&gone);
+    kit_turn(kit);
+    assert_int_equal(kit->cancelled, 1);
+    kit_answer(kit, 0, false);
+    kit_answer(kit, 1, false);
+    client_hear_until(&stays, "makes no sense");
+    client_close(&stays);
+    kit_turn(kit);
+    assert_int_equal(kit->cancelled, 1);
+    kit_free(kit);
+}
+
+static void ask_sync(struct client *c, struct kit *kit, const char *body)
+{
+    char request[512];
+
+    client_open(c, kit);
+    int n = snprintf(request, sizeof(request),
+                     "POST /v1/sync?replica=r HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n%s",
+                     strlen(body), body);
+    assert_int_equal(send(c->fd, request, (size_t)n, MSG_NOSIGNAL), n);
+    client_hear(c);
+}
+
+static void test_all_questions_of_a_replica_are_given_up_when_it_has_gone(void **state)
+{
+    struct kit *kit = kit_new();
+    struct client c;
+
+    (void)state;
+    kit->holds = true;
+    ask_sync(&c, kit,
+             "{\"live\":true,\"shapes\":[{\"table\":\"a\"},{\"table\":\"b\"},{\"table\":\"c\"}]}");
+    assert_int_equal(kit->asked, 3);
+    kit_answer(kit, 1, true);
+    kit_turn(kit);
+    client_close(&c);
+    kit_turn(kit);
+    assert_int_equal(kit->cancelled, 2);
+    kit_answer(kit, 0, true);
+    kit_answer(kit, 2, false);
+    kit_turn(kit);
+    kit_free(kit);
+}
+
 static void test_question_that_stays_unanswered_is_answered_with_503(void **state)
 {
     struct kit *kit = kit_new();
@@ -146,6 +205,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_question_is_given_up_when_the_last_who_waits_has_gone),
         cmocka_unit_test(test_question_that_was_given_up_is_not_joined),
+        cmocka_unit_test(test_deletion_is_given_up_when_its_client_has_gone),
+        cmocka_unit_test(test_all_questions_of_a_replica_are_given_up_when_it_has_gone),
         cmocka_unit_test(test_question_that_stays_unanswered_is_answered_with_503),
         cmocka_unit_test(test_a_thousand_wordings_are_known_whatever_their_length),
         cmocka_unit_test(test_wording_that_is_asked_for_again_and_again_outlives_a_flood_of_others),

@@ -5,7 +5,7 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "pg/pg.h"
-#include "snapshot/pool.h"
+#include "snapshot/subset_pool.h"
 
 #include <arpa/inet.h>
 #include <poll.h>
@@ -116,6 +116,52 @@ static void test_request_that_waits_is_answered_when_it_is_given_up(void **state
     snapshot_pool_free(f.pool);
 }
 
+static void subset_answered_to(void *arg, struct subset_answer *answer)
+{
+    struct asked *a = arg;
+
+    assert_false(atomic_load(&a->answered));
+    assert_int_equal(answer->fd, -1);
+    a->code = answer->err.code;
+    atomic_store(&a->answered, true);
+}
+
+static void request_subset(struct subset_pool *pool, struct asked *a)
+{
+    const struct shape_request shape = {.table = SLICE("t")};
+    const struct subset_request subset = {.where = SLICE("n = 1")};
+
+    *a = (struct asked){0};
+    subset_pool_request(pool, &shape, &subset, SLICE(""), subset_answered_to, a);
+}
+
+static void test_subset_whose_shape_waits_is_answered_when_it_is_given_up(void **state)
+{
+    struct fixture f;
+    struct asked at_work[2], gone, stays;
+    struct err err;
+
+    (void)state;
+    setup(&f, at_work);
+    const struct snapshot_config config = {.conninfo = f.conninfo, .workers = 1};
+    struct subset_pool *subsets = subset_pool_new(&config, f.pool, &err);
+    assert_non_null(subsets);
+    request_subset(subsets, &gone);
+    request_subset(subsets, &stays);
+    subset_pool_cancel(subsets, &gone);
+    assert_true(atomic_load(&gone.answered));
+    assert_int_equal(gone.code, ERR_STOPPED);
+    subset_pool_cancel(subsets, &gone); /* it is none any more */
+    assert_false(atomic_load(&stays.answered));
+    server_goes(&f);
+    wait_for(&stays);
+    assert_int_equal(stays.code, ERR_CONN);
+    wait_for(&at_work[0]);
+    wait_for(&at_work[1]);
+    snapshot_pool_free(f.pool);
+    subset_pool_free(subsets);
+}
+
 static void test_what_waits_is_bounded_in_bytes_and_makes_room_when_it_is_given_up(void **state)
 {
     enum { N = 400 };
@@ -153,6 +199,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_request_that_waits_is_answered_when_it_is_given_up),
+        cmocka_unit_test(test_subset_whose_shape_waits_is_answered_when_it_is_given_up),
         cmocka_unit_test(test_what_waits_is_bounded_in_bytes_and_makes_room_when_it_is_given_up),
     };
 
