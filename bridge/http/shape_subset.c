@@ -7,7 +7,6 @@
 #include "base/arena.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
 struct question {
     struct http_ref ref;
@@ -17,8 +16,7 @@ struct question {
 
 struct file_source {
     struct http_source source; /* first */
-    int fd;
-    uint64_t size;
+    struct subset_body body;
     bool sent;
 };
 
@@ -31,7 +29,7 @@ static enum http_pull pull(struct http_source *source, struct http_conn *conn, s
     if (s->sent)
         return HTTP_END;
     s->sent = true;
-    http_out_put_file(out, s->fd, 0, s->size, NULL, NULL);
+    http_out_put_file(out, s->body.fd, 0, s->body.size, NULL, NULL);
     return HTTP_MORE;
 }
 
@@ -39,7 +37,7 @@ static void release(struct http_source *source)
 {
     struct file_source *s = (struct file_source *)source;
 
-    close(s->fd);
+    subset_body_close(&s->body);
     free(s);
 }
 
@@ -73,11 +71,10 @@ static void answer_file(struct shape_request_state *get, const struct subset_ans
     struct http_headers h;
 
     s->source.ops = &ops;
-    s->fd = answer->fd;
-    s->size = answer->size;
+    s->body = answer->body;
     shape_ends(get);
     put_headers(get, answer->after, &h);
-    http_respond_source(get->conn, 200, &h, answer->size, &s->source);
+    http_respond_source(get->conn, 200, &h, s->body.size, &s->source);
 }
 
 /* Takes what is in the answer. */
@@ -87,7 +84,7 @@ static void take_answer(struct shape_request_state *get, struct subset_answer *a
     struct slice handle = get->asked->params.handle;
 
     get->log = answer->log;
-    if (answer->fd >= 0)
+    if (answer->body.fd >= 0)
         answer_file(get, answer);
     else if (answer->log && handle.len && !slice_eq(handle, log_handle(answer->log)))
         shape_answer_refetch(get, answer->log);
@@ -105,8 +102,7 @@ static void on_answered(void *arg)
     if (get && get->phase == SHAPE_SUBSET) {
         take_answer(get, &q->answer);
     } else {
-        if (q->answer.fd >= 0)
-            close(q->answer.fd);
+        subset_body_close(&q->answer.body);
         if (q->answer.log)
             log_unref(q->answer.log);
     }

@@ -97,7 +97,9 @@ enum metric_form {
     X(LOG_SNAPSHOT_BYTES, PLAIN, "log_snapshot_bytes", NULL, 1,                                    \
       "Size of the shape log's snapshot files.")                                                   \
     X(LOG_MEMORY_BYTES, PLAIN, "log_memory_bytes", NULL, 1,                                        \
-      "Memory that the shape log's index takes.")
+      "Memory that the shape log's index takes.")                                                  \
+    X(UNREAD_SUBSET_BYTES, PLAIN, "unread_subset_bytes", NULL, 1,                                  \
+      "Size of the subsets that their clients have not read yet.")
 
 enum metric_counter {
 #define X(id, name, label, n, help) METRIC_##id, METRIC_##id##_LAST = METRIC_##id + (n)-1,

@@ -42,6 +42,7 @@ struct bridge {
     struct receiver *receiver;
     struct snapshot_pool *pool;
     struct subset_pool *subsets;
+    struct subset_budget subset_budget;
     struct keeper *keeper;
     struct service service;
     struct shape_site shapes;

@@ -51,6 +51,7 @@ static void collect_store(const struct bridge *b)
     metric_set(METRIC_LOG_SEGMENT_BYTES, stats.segment_bytes);
     metric_set(METRIC_LOG_SNAPSHOT_BYTES, stats.snapshot_bytes);
     metric_set(METRIC_LOG_MEMORY_BYTES, stats.memory_bytes);
+    metric_set(METRIC_UNREAD_SUBSET_BYTES, atomic_load(&b->subset_budget.taken));
     total(METRIC_SNAPSHOTS, 0, atomic_load(&s->snapshots));
     total(METRIC_SNAPSHOT_ROWS, 0, atomic_load(&s->rows));
     total(METRIC_SNAPSHOT_FAILURES, 0, atomic_load(&s->failures));

@@ -106,8 +106,10 @@ static bool make_pool(struct bridge *b, struct err *err)
         .register_timeout_ms = REGISTER_TIMEOUT_MS,
         .first_row_ms = b->config.snapshot_timeout_ms,
         .max_logs = (uint64_t)b->config.max_shapes,
+        .subset_budget = &b->subset_budget,
     };
 
+    b->subset_budget.limit = (uint64_t)b->config.unread_subsets;
     b->pool = snapshot_pool_new(&config, err);
     b->subsets = b->pool ? subset_pool_new(&config, b->pool, err) : NULL;
     return b->subsets != NULL;

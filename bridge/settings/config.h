@@ -50,6 +50,7 @@ struct config {
     int64_t segment_size;
     int64_t chunk_size;
     int64_t sync_interval_ms;
+    int64_t unread_subsets;
 
     struct config_address listen;
     struct config_address metrics_listen; /* off: an empty host */

@@ -152,6 +152,17 @@ const struct setting settings[] = {
      .max = MINUTE,
      .help = "How often the log is written to disk for good (fdatasync), after which the slot is "
              "told. Nothing is lost in between: Postgres keeps what the slot has not confirmed."},
+    {.section = "storage",
+     .name = "unread_subsets",
+     .env = {"TOMBOLO_UNREAD_SUBSETS"},
+     .flag = "unread-subsets",
+     .type = SETTING_SIZE,
+     FIELD(unread_subsets),
+     .initial = "1GB",
+     .min = 64 * KB,
+     .max = 1024 * GB,
+     .help = "How much of the data folder's disk the answers to subsets may take that their "
+             "clients have not read yet, all together; who asks for more is told to come again."},
 
     {.section = "http",
      .name = "listen",

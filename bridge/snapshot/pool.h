@@ -46,6 +46,7 @@ struct snapshot_config {
     int register_timeout_ms;
     int64_t first_row_ms; /* for a snapshot's query to give its first row */
     uint64_t max_logs;    /* 0: no limit */
+    struct subset_budget *subset_budget;
 };
 
 struct snapshot_stats {

@@ -35,8 +35,8 @@ struct run {
     struct tuple row; /* in the table's order; columns that are not selected stay null */
     uint32_t mark;
     struct buf out; /* not yet in the file */
-    int fd;
-    uint64_t written, rows;
+    struct subset_body body;
+    uint64_t rows;
 };
 
 static bool failed(struct run *r, enum err_code code, const char *text)
@@ -198,16 +198,18 @@ static bool open_file(struct run *r)
 {
     const char *dir = shapelog_dir(r->job->config->store);
 
-    r->fd = open_nameless(dir);
-    return r->fd >= 0 || err_errno(&r->answer->err, ERR_IO, "could not make a file in \"%s\"", dir);
+    r->body.fd = open_nameless(dir);
+    return r->body.fd >= 0 ||
+           err_errno(&r->answer->err, ERR_IO, "could not make a file in \"%s\"", dir);
 }
 
 static bool flush(struct run *r)
 {
+    const uint64_t at = r->body.size;
     size_t done;
-    bool ok = io_write(r->fd, buf_slice(&r->out), r->written, &done, &r->answer->err);
+    bool ok = subset_body_grow(&r->body, r->out.len, &r->answer->err) &&
+              io_write(r->body.fd, buf_slice(&r->out), at, &done, &r->answer->err);
 
-    r->written += done;
     buf_clear(&r->out);
     return ok;
 }
@@ -332,13 +334,14 @@ static void end_transaction(struct pg_conn *conn)
 
 void subset_job_run(const struct subset_job *job, struct subset_answer *answer)
 {
-    struct run r = {.job = job, .answer = answer, .mark = random_mark(), .fd = -1};
+    struct run r = {.job = job,
+                    .answer = answer,
+                    .mark = random_mark(),
+                    .body = {.fd = -1, .budget = job->config->subset_budget}};
 
     buf_init(&r.out, BUF_NO_LIMIT);
-    answer->fd = -1;
     if (run(&r)) {
-        answer->fd = r.fd;
-        answer->size = r.written;
+        answer->body = r.body;
     } else {
         blame(&r);
         failure_name(&answer->err);
@@ -347,8 +350,7 @@ void subset_job_run(const struct subset_job *job, struct subset_answer *answer)
             failed(&r, ERR_STOPPED, "the bridge is stopping");
         }
         end_transaction(job->conn);
-        if (r.fd >= 0)
-            close(r.fd);
+        subset_body_close(&r.body);
     }
     buf_release(&r.out);
     arena_release(&r.line_arena);

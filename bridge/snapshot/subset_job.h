@@ -23,7 +23,7 @@ struct subset_job {
     const atomic_bool *stop, *gone;
 };
 
-/* Fills in fd and size, or field and err; the answer's log is the caller's. The transaction that
+/* Fills in the body, or field and err; the answer's log is the caller's. The transaction that
  * this took has been ended, unless the connection is lost. */
 void subset_job_run(const struct subset_job *job, struct subset_answer *answer);
 

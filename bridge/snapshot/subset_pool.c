@@ -106,7 +106,7 @@ static void answer_asked(struct asked *a, struct subset_answer *answer)
 
 static void refuse(struct asked *a, enum err_code code, const char *text)
 {
-    struct subset_answer answer = {.log = a->log, .fd = -1};
+    struct subset_answer answer = {.log = a->log, .body.fd = -1};
 
     err_set(&answer.err, code, "%s", text);
     answer_asked(a, &answer);
@@ -121,7 +121,7 @@ static void on_shape(void *arg, struct shape_answer *found)
     struct asked *a = arg;
     struct subset_pool *pool = a->pool;
     struct subset_answer answer = {
-        .log = found->log, .fd = -1, .field = found->field, .err = found->err};
+        .log = found->log, .body.fd = -1, .field = found->field, .err = found->err};
 
     if (!found->log || (a->handle.len && !slice_eq(a->handle, log_handle(found->log)))) {
         answer_asked(a, &answer);
@@ -246,7 +246,7 @@ static void run(struct subset_worker *w, struct asked *a, struct subset_answer *
 
 static void serve(struct subset_worker *w, struct asked *a)
 {
-    struct subset_answer answer = {.log = a->log, .fd = -1};
+    struct subset_answer answer = {.log = a->log, .body.fd = -1};
 
     if (!ensure_connected(w, &answer.err)) {
         answer.err.code = ERR_CONN;
@@ -256,7 +256,7 @@ static void serve(struct subset_worker *w, struct asked *a)
     run(w, a, &answer);
     /* A connection that turned out dead: once more with a new one. */
     if (answer.err.code == ERR_CONN && !pg_alive(w->conn) && ensure_connected(w, &answer.err)) {
-        answer = (struct subset_answer){.log = a->log, .fd = -1};
+        answer = (struct subset_answer){.log = a->log, .body.fd = -1};
         run(w, a, &answer);
     }
     answer_asked(a, &answer);

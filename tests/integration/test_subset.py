@@ -97,6 +97,40 @@ def test_nothing_is_left_in_the_data_folder(people, shape_bridge):
     assert not [path for path in shape_bridge.data_dir.iterdir() if "subset" in path.name]
 
 
+def test_unread_subsets_take_no_more_room_than_they_may(database, tmp_path):
+    """Whoever reads or goes makes room. Seven megabytes are more than sockets take by themselves."""
+    database.sql("CREATE TABLE large (id int PRIMARY KEY, v text);"
+                 "INSERT INTO large SELECT n, repeat('x', 70000) FROM generate_series(1, 200) n")
+    bridge = Bridge(database, data_dir=tmp_path / "bridge", stream_id="bounded",
+                    unread_subsets="10MB").start()
+    api = ShapeApi(bridge, table="large", offset="now", log="changes_only")
+
+    def unread():
+        return bridge.metrics()["tombolo_unread_subset_bytes"]
+
+    def refused(where):
+        reply = api.get(subset__where=where)
+        assert reply.status == 503 and reply["retry-after"] == "10", reply
+        assert reply["electric-internal-known-error"] == "true", reply
+        return reply.json()["message"]
+
+    assert refused("id > 0").startswith("The subset is larger than the 10485760 bytes")
+    assert unread() == 0
+    first = Connection(bridge.port).send("GET", api.target(subset__where="id <= 100"))
+    wait_for(lambda: unread() > 7e6, 20, "the first to be there")
+    assert "have not read yet" in refused("id > 100")
+    assert ids(api.get(subset__where="id <= 10")) == list(range(1, 11))
+    assert len(ids(first.receive())) == 100
+    first.close()
+    wait_for(lambda: unread() == 0, 20, "what was read to be gone")
+    second = Connection(bridge.port).send("GET", api.target(subset__where="id > 100"))
+    wait_for(lambda: unread() > 7e6, 20, "the second to be there")
+    second.close()
+    wait_for(lambda: unread() == 0, 20, "what nobody waits for to be gone")
+    assert len(ids(api.get(subset__where="id > 100"))) == 100
+    bridge.stop()
+
+
 def test_subset_of_another_handle_is_409(people):
     reply = people.get(offset="0_0", handle="1-2", subset__where="id = 1")
     assert reply.status == 409 and reply["electric-handle"], reply

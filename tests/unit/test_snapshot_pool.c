@@ -121,7 +121,7 @@ static void subset_answered_to(void *arg, struct subset_answer *answer)
     struct asked *a = arg;
 
     assert_false(atomic_load(&a->answered));
-    assert_int_equal(answer->fd, -1);
+    assert_int_equal(answer->body.fd, -1);
     a->code = answer->err.code;
     atomic_store(&a->answered, true);
 }
