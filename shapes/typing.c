@@ -99,12 +99,13 @@ static struct expr *type_param(struct typing *t, yyjson_val *fields)
     int64_t number = yyjson_get_sint(get(fields, "number"));
     const struct where_params *params = t->params;
 
-    if (number < 1 || !params || (size_t)number > params->n || !params->values[number - 1].ptr)
+    bool known = number >= 1 && params && (size_t)number <= params->n;
+    if (!known || (!params->values[number - 1].ptr && !t->any_params))
         return typing_error(t, location, "parameter $%lld was not provided", (long long)number);
     struct slice text = params->values[number - 1];
-    if (memchr(text.ptr, '\0', text.len))
+    if (text.len && memchr(text.ptr, '\0', text.len))
         return typing_error(t, location, "parameter $%lld has a null character", (long long)number);
-    struct expr *expr = unknown_literal(t, text, false, location);
+    struct expr *expr = unknown_literal(t, text, !text.ptr, location);
     if (expr)
         expr->param = (uint32_t)number;
     return expr;

@@ -19,6 +19,7 @@
 struct typing {
     const struct clause *clause;
     const struct where_params *params;
+    bool any_params; /* whatever they are: each is null */
     const struct table *table;
     const bool *hidden; /* by column: not to be named; NULL: none */
     bool at_server; /* only Postgres will evaluate it: what depends on a collation, and enums, may

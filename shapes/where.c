@@ -91,6 +91,19 @@ bool where_compile_for_server(struct slice text, const struct where_params *para
     return *out != NULL;
 }
 
+bool where_check(struct slice text, size_t nparams, const struct table *table, struct err *err)
+{
+    struct arena arena = {0};
+    const struct where_params params = {arena_calloc(&arena, nparams, sizeof(struct slice)),
+                                        nparams};
+    struct typing t = {
+        .params = &params, .any_params = true, .table = table, .arena = &arena, .err = err};
+    bool ok = compile_text(&t, text) != NULL;
+
+    arena_release(&arena);
+    return ok;
+}
+
 bool where_eval(const struct where *where, const struct tuple *row, struct arena *scratch,
                 enum tri *result, struct err *err)
 {

@@ -50,6 +50,11 @@ bool where_compile_for_server(struct slice clause, const struct where_params *pa
                               const struct table *table, const bool *hidden, struct arena *arena,
                               struct where **out, struct err *err) MUST_CHECK;
 
+/* Whether the clause fits the table, before its `nparams` parameters are known: what it names and
+ * how it is typed, not whether a value can be read. */
+bool where_check(struct slice clause, size_t nparams, const struct table *table,
+                 struct err *err) MUST_CHECK;
+
 /* Evaluates for a row whose values[i] is the table's column i (generated columns that the stream
  * does not carry must not be used by the clause: where_uses()). No value used may be
  * VALUE_UNCHANGED. False when Postgres would raise an error for this row (division by zero,
