@@ -103,7 +103,7 @@ static bool take_entry(void *arg, const struct inifile_entry *entry, struct err 
     const struct setting *setting = setting_find(entry->section, entry->name);
 
     if (!setting)
-        return unknown_entry(l, entry, err);
+        return inifile_is_rule(entry->section) || unknown_entry(l, entry, err);
     size_t i = (size_t)(setting - settings);
 
     if (l->line[i] > 0)
@@ -127,6 +127,8 @@ static bool read_file(struct loader *l, const char *path, struct err *err)
     bool ok = inifile_read(f, l->path, take_entry, l, err);
 
     fclose(f);
+    free(l->config->file);
+    l->config->file = xstrdup(l->path);
     return ok;
 }
 
@@ -264,6 +266,16 @@ static bool check_secret(const struct loader *l, struct err *err)
     return err_hint(err, "take TOMBOLO_INSECURE away to require the secret");
 }
 
+/* Who has no token is the operator where no secret is needed: no token would keep anyone out. */
+static bool check_tokens(const struct loader *l, struct err *err)
+{
+    if (!config_has_tokens(l->config) || !l->config->insecure)
+        return true;
+    err_set(err, ERR_CONFIG,
+            "there are keys for tokens, but insecure lets everybody in without one");
+    return err_hint(err, "set a secret instead of insecure: it is the operator's");
+}
+
 static bool check(const struct loader *l, struct err *err)
 {
     if (l->config->database_url[0] == '\0') {
@@ -271,12 +283,13 @@ static bool check(const struct loader *l, struct err *err)
         return err_hint(err, "or --database-url, or url under [database] in tombolo.ini: "
                              "postgresql://user:password@host:5432/name");
     }
-    return check_secret(l, err);
+    return check_secret(l, err) && check_tokens(l, err);
 }
 
 static void take_defaults(struct config *config)
 {
     assert(nsettings <= SETTINGS_MAX);
+    config->file = xstrdup("");
     for (size_t i = 0; i < nsettings; i++) {
         bool ok = setting_parse(&settings[i], settings[i].initial, config);
 
@@ -337,6 +350,9 @@ bool config_reload(struct config *config, int argc, char **argv, struct buf *res
 
     if (!config_load(&fresh, argc, argv, err))
         return false;
+    char *before = config->file;
+    config->file = fresh.file;
+    fresh.file = before;
     for (size_t i = 0; i < nsettings; i++) {
         const struct setting *s = &settings[i];
 
@@ -351,11 +367,17 @@ bool config_reload(struct config *config, int argc, char **argv, struct buf *res
     return true;
 }
 
+bool config_has_tokens(const struct config *config)
+{
+    return config->token_secret[0] || config->token_key_file[0] || config->token_jwks_file[0];
+}
+
 void config_free(struct config *config)
 {
     for (size_t i = 0; i < nsettings; i++) {
         if (setting_is_string(&settings[i]))
             free(*(char **)setting_field(&settings[i], config));
     }
+    free(config->file);
     *config = (struct config){0};
 }

@@ -36,7 +36,8 @@ struct config_address {
 /* Plain values, written by config_load() and config_reload() alone; the strings belong to the
  * config, are never NULL, and stay until config_free(). Sizes are bytes, durations milliseconds. */
 struct config {
-    bool help; /* --help was given: nothing else is filled in */
+    bool help;  /* --help was given: nothing else is filled in */
+    char *file; /* that was read; "": there was none. It has the rules too: rules/site.h */
 
     char *database_url; /* a URL or key=value pairs, for libpq; holds a password: see config_mask */
     char *stream_id;
@@ -71,6 +72,11 @@ struct config {
     int64_t idle_timeout_ms;
     int64_t shutdown_timeout_ms;
 
+    char *token_secret, *token_key_file, *token_jwks_file; /* all "": no tokens */
+    char *token_audience, *token_issuer;                   /* "": not looked at */
+    int64_t token_leeway_ms;
+    bool token_require_exp;
+
     int64_t max_unseen;
     int64_t max_shapes; /* 0: no limit */
     int64_t max_shapes_per_request;
@@ -85,11 +91,13 @@ struct config {
  * the config is empty. Keeps nothing of argv. Not for two threads at a time (getopt, getenv). */
 bool config_load(struct config *config, int argc, char **argv, struct err *err) MUST_CHECK;
 /* Reads all anew, for SIGHUP: takes on the settings that can change while running (numbers and
- * choices alone, so no string moves), and adds to `restart` the names of those that have changed
- * but need a restart, as "[http] listen, [http] secret". On failure nothing changes. The caller
- * sees to it that no other thread reads the config meanwhile. */
+ * choices alone, so no string moves but `file`), and adds to `restart` the names of those that have
+ * changed but need a restart, as "[http] listen, [http] secret". On failure nothing changes. The
+ * caller sees to it that no other thread reads the config meanwhile. */
 bool config_reload(struct config *config, int argc, char **argv, struct buf *restart,
                    struct err *err) MUST_CHECK;
+/* Whether there are keys for tokens. */
+bool config_has_tokens(const struct config *config);
 /* Gives the strings back; the config is empty afterwards. */
 void config_free(struct config *config);
 

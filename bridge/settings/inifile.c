@@ -24,8 +24,8 @@ struct inifile {
     bool joined, joins; /* it goes on with the one before; the next one goes on with it */
     char *text;         /* getline()'s */
     size_t text_size;
-    char section[64], name[64]; /* of the entry that may yet go on; libinih has at most 49 */
-    int entry_line;             /* 0: none */
+    char section[INIFILE_NAME + 15], name[INIFILE_NAME + 15]; /* of the entry that may yet go on */
+    int entry_line;                                           /* 0: none */
     struct buf value;
 };
 
@@ -54,6 +54,16 @@ static char *trim(char *text)
     return text;
 }
 
+/* Of what stands before = or :. */
+static size_t name_length(const char *text)
+{
+    size_t len = strcspn(text, "=:");
+
+    while (len > 0 && isspace((unsigned char)text[len - 1]))
+        len--;
+    return len;
+}
+
 /* `size` is that of libinih's buffer. */
 static bool check_line(struct inifile *f, const char *text, int size)
 {
@@ -70,6 +80,10 @@ static bool check_line(struct inifile *f, const char *text, int size)
 
     if (len > 0 && !f->joined && !section && (text[0] == '[' || !strpbrk(text, "=:")))
         return fail(f, f->line, "neither [section] nor name = value nor a comment");
+    if (!f->joined && (section ? len - 2 : name_length(text)) > INIFILE_NAME) {
+        fail(f, f->line, "the name is too long");
+        return err_hint(f->err, "at most %d bytes", INIFILE_NAME);
+    }
     return true;
 }
 
@@ -128,6 +142,11 @@ static int next_piece(void *arg, const char *section, const char *name, const ch
     }
     buf_put_cstr(&f->value, value);
     return 1;
+}
+
+bool inifile_is_rule(const char *section)
+{
+    return strncmp(section, "shape ", 6) == 0 || strncmp(section, "write ", 6) == 0;
 }
 
 bool inifile_read(FILE *file, const char *path, inifile_take_fn *take, void *arg, struct err *err)

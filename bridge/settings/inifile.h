@@ -8,7 +8,8 @@
  *            ends here        (what is joined is "begins here andends here")
  *
  * Indentation means nothing. A line holds at most INIFILE_LINE bytes without
- * its indentation and comment, since libinih cuts at that without a word.
+ * its indentation and comment, since libinih cuts at that without a word; the
+ * name of a section or an entry at most INIFILE_NAME, for the same reason.
  * For this room and for rules/, which reads sections of its own.
  */
 #ifndef SETTINGS_INIFILE_H
@@ -19,6 +20,7 @@
 #include <stdio.h>
 
 #define INIFILE_LINE 190
+#define INIFILE_NAME 49
 #define INIFILE_VALUE ((size_t)16384)
 
 struct inifile_entry {
@@ -28,6 +30,9 @@ struct inifile_entry {
 
 /* Gets each entry in order; false, with *err set, ends the reading. */
 typedef bool inifile_take_fn(void *arg, const struct inifile_entry *entry, struct err *err);
+
+/* Whether the section is of rules/, which reads the file for itself: [shape ...], [write ...]. */
+bool inifile_is_rule(const char *section);
 
 /* `path` is for messages. Fails with ERR_CONFIG and "path:line: ...". */
 bool inifile_read(FILE *file, const char *path, inifile_take_fn *take, void *arg,
