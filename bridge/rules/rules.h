@@ -1,17 +1,29 @@
 /*
- * What the configuration says of shapes that clients may ask for by name:
+ * What the configuration says of shapes that clients may ask for by name, and
+ * of tables that they may write:
  *
  *     [shape mine]
  *     table = public.orders
  *     where = owner = auth.sub AND team = ANY (auth.app.teams)
  *     columns = id, owner, total
  *
- * `auth.CLAIM` stands for a claim of the token that the request came with
- * (shapes/claims.h). What is made of it for a token is a request like any
- * other; text that the client sent is no part of it.
+ *     [write public.orders]
+ *     operations = insert, update
+ *     columns = id, qty, note
+ *     check = owner = auth.sub
+ *     set.owner = auth.sub
+ *     conflict.qty = counter
  *
- * Immutable once read, any thread. When the file is read again the old rules
- * live on for whoever holds them.
+ * `auth.CLAIM` stands for a claim of the token that the request came with
+ * (shapes/claims.h). It becomes a value, typed against the catalogue; text of
+ * a client's is no part of any clause. docs/RULES.md is the manual.
+ *
+ *     rules_read()    the sections' text: names, clauses, kinds       "path:line: ..."
+ *     rules_check()   held against the catalogue                      "path:line: ..."
+ *     rules_shape(), rules_write()   for one token's bearer
+ *
+ * Immutable once checked, any thread. When the file is read again the old
+ * rules live on for whoever holds them. site.h keeps the ones in force.
  */
 #ifndef RULES_RULES_H
 #define RULES_RULES_H
@@ -20,19 +32,28 @@
 #include "base/err.h"
 #include "shapes/shape.h"
 #include "token/token.h"
+#include "write/rules.h"
 
 #include <stdio.h>
 
 struct rules;
 
-/* Reads the sections [shape ...] of an .ini file, and no others; `path` is for messages. NULL with
- * ERR_CONFIG, "path:line: ...". What depends on the catalogue is not looked at yet. The caller's
- * reference. */
+/* Reads the sections [shape ...] and [write ...] of an .ini file, and no others; `path` is for
+ * messages. NULL with ERR_CONFIG, "path:line: ...". The caller's reference. */
 struct rules *rules_read(FILE *file, const char *path, struct err *err) MUST_CHECK;
 struct rules *rules_ref(struct rules *rules);
 void rules_unref(struct rules *rules); /* NULL is allowed */
 
+/* Holds every section against the catalogue; once, before the rules are shared. ERR_CONFIG with
+ * "path:line: ..." for the first that is wrong, any other code when Postgres could not be asked.
+ * `lenient`: a [write] section that is wrong is logged instead, and takes no writes (the table was
+ * altered while the bridge runs: the others go on). Blocks. */
+bool rules_check(struct rules *rules, struct pg_conn *conn, bool lenient,
+                 struct err *err) MUST_CHECK;
+
+bool rules_are_empty(const struct rules *rules);
 size_t rules_nshapes(const struct rules *rules);
+bool rules_have_writes(const struct rules *rules);
 
 enum rules_answer {
     RULES_FOUND,
@@ -46,5 +67,18 @@ enum rules_answer {
 enum rules_answer rules_shape(const struct rules *rules, struct slice name,
                               const struct token *token, struct arena *arena,
                               struct shape_request *out, struct err *err) MUST_CHECK;
+
+/* What the token's bearer may write, with the claims put in; NULL: the operator, whose subject is
+ * "" and who gets the sections that name no claim. A section with a claim that is absent, null or
+ * of the wrong type gives no grant. `out` borrows from the rules and the arena, not from the token.
+ * False: 403 with ERR_INPUT and the text for the client (a token without a subject), or 503 with
+ * ERR_BUSY (the rules have not been held against the catalogue yet). */
+bool rules_write(const struct rules *rules, const struct token *token, struct arena *arena,
+                 struct write_rules *out, struct err *err) MUST_CHECK;
+
+/* Which operations of the table this bearer may write, by enum write_op, for its replica to know
+ * beforehand; false: none. */
+bool rules_may_write(const struct rules *rules, const struct token *token, struct slice nspname,
+                     struct slice relname, bool ops[WRITE_DELETE + 1]);
 
 #endif

@@ -89,16 +89,15 @@ static void test_token_without_the_claim_has_no_shape(void **state)
     static const struct {
         const char *claims, *msg;
     } cases[] = {
-        {"{\"exp\":1700000100}", "the token's claim \"sub\" is needed for this shape, and is not "
-                                 "there"},
+        {"{\"exp\":1700000100}", "the token's claim \"sub\" is needed for this, and is not there"},
         {"{\"sub\":\"a\",\"exp\":1700000100}",
-         "the token's claim \"app.teams\" is needed for this shape, and is not there"},
+         "the token's claim \"app.teams\" is needed for this, and is not there"},
         {"{\"sub\":\"a\",\"exp\":1700000100,\"app\":{\"teams\":null}}",
-         "the token's claim \"app.teams\" is needed for this shape, and is null"},
+         "the token's claim \"app.teams\" is needed for this, and is null"},
         {"{\"sub\":\"a\",\"exp\":1700000100,\"app\":{\"teams\":{\"a\":1}}}",
          "the token's claim \"app.teams\" is neither a value nor a list of values"},
         {"{\"sub\":\"a\",\"exp\":1700000100,\"app.teams\":[\"a\"]}",
-         "the token's claim \"app.teams\" is needed for this shape, and is not there"},
+         "the token's claim \"app.teams\" is needed for this, and is not there"},
     };
     struct rules *rules = rules_of(ORDERS);
     struct shape_request request;
@@ -133,10 +132,44 @@ static void test_what_is_wrong_says_in_which_line(void **state)
         {"[shape a]\ntable = t\ncolumns = \"id\n", "tombolo.ini:3: [shape a] columns: "},
         {"[shape a]\ntable = t\ncolumns = a b\n", "tombolo.ini:3: [shape a] columns: "},
         {"[shape a]\ntable = a.b.c\n", "tombolo.ini:2: [shape a] table: "},
-        {"[shape a]\ntable = t\nfilter = true\n",
-         "tombolo.ini:3: there is no \"filter\" in [shape a]"},
+        {"[shape a]\ntable = t\nfilter = true\n", "tombolo.ini:3: [shape a] filter: is not known"},
         {"[shape a]\ntable = t\n[shape b]\ntable = t\n[shape a]\ntable = u\n",
-         "tombolo.ini:6: [shape a] table is set a second time"},
+         "tombolo.ini:6: [shape a] table: is set a second time"},
+        {"[write t]\ncheck = true\n", "tombolo.ini:2: [write t] names no operations"},
+        {"[write t]\noperations = insert, upsert\n",
+         "tombolo.ini:2: [write t] operations: \"upsert\" is none of insert, update, delete"},
+        {"[write t]\noperations = insert, insert\n",
+         "tombolo.ini:2: [write t] operations: names \"insert\" twice"},
+        {"[write t]\noperations =\n", "tombolo.ini:2: [write t] operations: "},
+        {"[write t]\noperations = insert\noperations = delete\n",
+         "tombolo.ini:3: [write t] operations: is set a second time"},
+        {"[write t]\noperations = insert\nskip_missing = insert\n",
+         "tombolo.ini:3: [write t] skip_missing: is for update and delete"},
+        {"[write t]\noperations = insert\ncheck = owner = $1\n",
+         "tombolo.ini:3: [write t] check: At location 8: a clause that is configured has no"},
+        {"[write t]\noperations = insert\nset.owner = 'me'\n",
+         "tombolo.ini:3: [write t] set.owner: must be a claim, as auth.sub"},
+        {"[write t]\noperations = insert\nset.owner = auth.sub || 'x'\n",
+         "tombolo.ini:3: [write t] set.owner: must be a claim, as auth.sub"},
+        {"[write t]\noperations = insert\nset.a = auth.sub\nset.A = auth.sub\n",
+         "tombolo.ini:4: [write t] set.A: is set a second time"},
+        {"[write t]\noperations = insert\nset = auth.sub\n",
+         "tombolo.ini:3: [write t] set: is not known"},
+        {"[write t]\noperations = insert\nconflict.qty = sum\n",
+         "tombolo.ini:3: [write t] conflict.qty: \"sum\" is no kind of conflict"},
+        {"[write t]\noperations = insert\nconflict = function\n",
+         "tombolo.ini:3: [write t] conflict: \"function\" is no kind of conflict"},
+        {"[write t]\noperations = insert\nrole = none\n",
+         "tombolo.ini:3: [write t] role: must be the name of a role"},
+        {"[write t]\noperations = insert\nrole = a,b\n",
+         "tombolo.ini:3: [write t] role: must be the name of a role"},
+        {"[write t]\noperations = insert\nrole = a\n[write u]\noperations = insert\n",
+         "tombolo.ini:5: [write u] names no role, and the section before does"},
+        {"[write t]\noperations = insert\n[write u]\noperations = insert\nrole = a\n",
+         "tombolo.ini:5: [write u] role: differs from that of the first [write] section"},
+        {"[write t]\noperations = insert\n[write public.T]\noperations = delete\n",
+         "tombolo.ini:4: [write public.T] operations: the table has a section already, in line 2"},
+        {"[write a.b.c]\noperations = insert\n", "tombolo.ini:2: [write a.b.c] operations: "},
     };
 
     (void)state;
@@ -163,6 +196,72 @@ static void test_old_rules_outlive_a_new_reading(void **state)
     rules_unref(rules);
 }
 
+#define WRITES                                                                                     \
+    "[write public.orders]\n"                                                                      \
+    "operations = insert, update\n"                                                                \
+    "columns = id, qty, \"a , b\"\n"                                                               \
+    "check = owner = auth.sub AND qty > 0\n"                                                       \
+    "set.owner = auth.sub\n"                                                                       \
+    "role = auth.role\n"                                                                           \
+    "conflict = keep\n"                                                                            \
+    "conflict.qty = counter\n"                                                                     \
+    "conflict.\"Note\" = app.merge_note\n"                                                         \
+    "skip_missing = update, delete\n"
+
+static void test_nothing_is_written_before_the_rules_are_held_against_the_catalogue(void **state)
+{
+    struct rules *rules = rules_of(WRITES);
+    struct token *token = token_of_claims("{\"sub\":\"ann\",\"exp\":1700000100}");
+    struct write_rules out;
+    struct err err;
+    bool ops[WRITE_DELETE + 1];
+
+    (void)state;
+    assert_true(rules_have_writes(rules));
+    assert_false(rules_are_empty(rules));
+    assert_int_equal(rules_nshapes(rules), 0);
+    assert_false(rules_write(rules, token, &kit_arena, &out, &err));
+    assert_int_equal(err.code, ERR_BUSY);
+    assert_int_equal(out.ngrants, 0);
+    assert_false(rules_may_write(rules, token, SLICE("public"), SLICE("orders"), ops));
+    assert_false(ops[WRITE_INSERT] || ops[WRITE_UPDATE] || ops[WRITE_DELETE]);
+    token_unref(token);
+    rules_unref(rules);
+}
+
+static void test_token_without_a_subject_writes_nothing(void **state)
+{
+    static const char *const claims[] = {"{\"exp\":1700000100}",
+                                         "{\"sub\":\"\",\"exp\":1700000100}"};
+    struct rules *rules = rules_of(WRITES);
+    struct write_rules out;
+    struct err err;
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct token *token = token_of_claims(claims[i]);
+
+        assert_false(rules_write(rules, token, &kit_arena, &out, &err));
+        assert_int_equal(err.code, ERR_INPUT);
+        assert_int_equal(out.ngrants, 0);
+        token_unref(token);
+    }
+    rules_unref(rules);
+}
+
+static void test_columns_of_a_named_shape_are_all_that_may_be_asked_about(void **state)
+{
+    struct rules *rules = rules_of("[shape some]\ntable = t\ncolumns = id, name\n");
+    struct shape_request request;
+    struct err err;
+
+    (void)state;
+    assert_int_equal(rules_shape(rules, SLICE("some"), NULL, &kit_arena, &request, &err),
+                     RULES_FOUND);
+    assert_true(slice_is(request.queryable, "id,name"));
+    rules_unref(rules);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -171,6 +270,9 @@ int main(void)
         cmocka_unit_test(test_token_without_the_claim_has_no_shape),
         cmocka_unit_test(test_what_is_wrong_says_in_which_line),
         cmocka_unit_test(test_old_rules_outlive_a_new_reading),
+        cmocka_unit_test(test_nothing_is_written_before_the_rules_are_held_against_the_catalogue),
+        cmocka_unit_test(test_token_without_a_subject_writes_nothing),
+        cmocka_unit_test(test_columns_of_a_named_shape_are_all_that_may_be_asked_about),
     };
 
     return cmocka_run_group_tests(tests, NULL, kit_teardown);
