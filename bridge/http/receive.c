@@ -134,7 +134,7 @@ static void keep_request_id(struct http_conn *conn)
     }
 }
 
-static bool authorised(struct http_conn *conn, const struct http_request *request)
+static bool authorised(struct http_conn *conn, struct http_request *request)
 {
     const struct http_config *config = conn->worker->config;
 
@@ -159,6 +159,7 @@ static void handle(struct http_conn *conn)
         answer_unrouted(conn, allowed);
     else if (authorised(conn, request))
         conn->route->handle(conn, request);
+    auth_release(&request->auth);
     if (conn->state == HTTP_CONN_HANDLING)
         keep_request_id(conn);
     http_conn_drop_intake(conn);

@@ -6,6 +6,7 @@
 #ifndef HTTP_REQUEST_H
 #define HTTP_REQUEST_H
 
+#include "http/auth.h"
 #include "http/query.h"
 #include "http/route.h"
 
@@ -27,7 +28,8 @@ struct http_request {
     struct slice body;
 
     const struct http_route *route; /* NULL when none was found */
-    struct arena *arena;            /* for what the handler needs until it returns */
+    struct auth auth;    /* whose it is, as `authorise` has found; auth_ref() to keep it */
+    struct arena *arena; /* for what the handler needs until it returns */
 };
 
 /* Whether the name of a header (or a token in its value) is `want`, in any case. */

@@ -62,9 +62,9 @@ struct http_config {
      * returned, or when the request was not understood. */
     void (*add_headers)(void *arg, struct http_conn *conn, const struct http_request *request,
                         int status, struct http_headers *headers);
-    /* Asked before the handler of a route that needs the secret. When it returns false it has
-     * answered. */
-    bool (*authorise)(void *arg, struct http_conn *conn, const struct http_request *request);
+    /* Asked before the handler of a route that needs the secret; fills in request->auth. When it
+     * returns false it has answered. */
+    bool (*authorise)(void *arg, struct http_conn *conn, struct http_request *request);
     /* For each loop before it runs (in the thread of http_server_start()), and when it has ended,
      * its connections are gone and all that was posted to it has run (in the thread of
      * http_server_free()): for what endpoints keep a loop (http_loop_set_user()). */

@@ -6,6 +6,7 @@
 #ifndef HTTP_SERVICE_H
 #define HTTP_SERVICE_H
 
+#include "http/auth.h"
 #include "http/refusals.h"
 #include "shapelog/answer.h"
 #include "shapes/subset.h"
@@ -47,6 +48,11 @@ struct service {
     void (*find_shape)(void *owner, const struct shape_request *request, shape_answered *answered,
                        void *arg);
     void (*fence)(void *owner, service_fenced *fenced, void *arg);
+    /* The shape that the rules have under that name, for whose request it is; in the arena. False
+     * with the text for the client: ERR_NOT_FOUND (there is none) or ERR_INPUT (403: it is not for
+     * this token). */
+    bool (*named_shape)(void *owner, const struct auth *auth, struct slice name,
+                        struct arena *arena, struct shape_request *out, struct err *err);
 
     atomic_size_t *clients; /* counts the live streams of /v1/sync */
     struct refusals *refusals;

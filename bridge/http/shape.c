@@ -4,6 +4,7 @@
 #include "base/arena.h"
 #include "base/logging.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define READY_AGAIN_MS 50 /* nobody says when the bridge becomes ready */
@@ -164,7 +165,9 @@ static struct shape_request_state *state_new(struct http_conn *conn,
     http_request_header(request, "accept-encoding", &accept);
     get->encoding = (uint8_t)http_encoding_choose(accept);
     const char *secret = get->loop->site->service->secret;
-    get->private = secret[0] && !shape_has_secret(request, secret);
+    get->private =
+        request->auth.kind == AUTH_TOKEN || (secret[0] && !auth_secret_in_query(request, secret));
+    get->expires = auth_ends(&request->auth, http_loop_now(get->loop->loop));
     link_waiting(get);
     http_conn_set_user(conn, get, release);
     return get;
@@ -237,9 +240,25 @@ static const char *not_ready(struct shape_site *site)
 
 /* ---- from the request to the log ------------------------------------------------------------- */
 
+/* The rules' clause was held against the catalogue: it is what came in that does not fit. */
+static bool is_of_claims(const char *field)
+{
+    return strcmp(field, "where") == 0 || strcmp(field, "params") == 0;
+}
+
+static void answer_unfit(struct shape_request_state *get, const struct err *err)
+{
+    char text[sizeof(err->msg) + 64];
+
+    snprintf(text, sizeof(text), "the token's claims do not fit the shape: %s", err->msg);
+    shape_answer_error(get, 403, text);
+}
+
 void shape_answer_unresolved(struct shape_request_state *get, const struct shape_answer *answer)
 {
-    if (answer->field)
+    if (answer->field && get->named && is_of_claims(answer->field))
+        answer_unfit(get, &answer->err);
+    else if (answer->field)
         shape_answer_field(get, answer->field, &answer->err);
     else if (answer->err.code == ERR_CONN)
         shape_answer_later(get,
@@ -398,6 +417,39 @@ static void take_params(struct shape_request_state *get, const struct http_reque
 typedef bool read_params(const struct http_request *request, struct arena *arena,
                          struct shape_params *out, struct shape_invalid *invalid);
 
+static const char no_free_table[] =
+    "a token is for the shapes that the rules name: ask for shape=NAME (a free table needs the "
+    "secret)";
+
+/* What the rules have under the name. False: it was answered. */
+static bool take_named(struct shape_request_state *get, const struct http_request *request)
+{
+    const struct service *service = get->loop->site->service;
+    struct shape_params *params = &get->asked->params;
+    struct shape_request named;
+    struct err err;
+
+    if (!params->name.len) {
+        if (request->auth.kind != AUTH_TOKEN)
+            return true;
+        shape_answer_error(get, 403, no_free_table);
+        return false;
+    }
+    if (!service->named_shape(service->owner, &request->auth, params->name, &get->asked->arena,
+                              &named, &err)) {
+        if (err.code == ERR_NOT_FOUND)
+            shape_answer_field(get, "shape", &err);
+        else
+            shape_answer_error(get, 403, err.msg);
+        return false;
+    }
+    named.replica = params->shape.replica;
+    named.changes_only = params->shape.changes_only;
+    params->shape = named;
+    get->named = true;
+    return true;
+}
+
 /* An admitted request: its parameters, and then its log. */
 static void take(struct shape_request_state *get, const struct http_request *request,
                  read_params *read)
@@ -409,6 +461,8 @@ static void take(struct shape_request_state *get, const struct http_request *req
         shape_answer_invalid(get, invalid.status, invalid.body);
         return;
     }
+    if (!take_named(get, request))
+        return;
     take_params(get, request);
     keep_params(get->asked);
     get->phase = SHAPE_READY;
@@ -429,17 +483,10 @@ void shape_delete(struct http_conn *conn, const struct http_request *request)
     struct shape_request_state *get = state_new(conn, request);
 
     get->deletes = true;
-    if (!get->loop->site->allow_delete)
+    if (request->auth.kind == AUTH_TOKEN)
+        shape_answer_error(get, 403, "DELETE needs the secret");
+    else if (!get->loop->site->allow_delete)
         shape_answer_error(get, 405, "DELETE not allowed");
     else if (admit(get, request))
         take(get, request, shape_params_read_delete);
-}
-
-bool shape_has_secret(const struct http_request *request, const char *secret)
-{
-    struct slice given;
-
-    if (!http_request_param(request, "secret", &given) || !given.len)
-        http_request_param(request, "api_secret", &given);
-    return http_same_secret(given, secret);
 }

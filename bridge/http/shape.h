@@ -62,7 +62,4 @@ void shape_loop_free(struct shape_loop *loop);
 http_handler shape_get;
 http_handler shape_delete;
 
-/* Whether the query has the secret: `secret`, or `api_secret`. */
-bool shape_has_secret(const struct http_request *request, const char *secret);
-
 #endif

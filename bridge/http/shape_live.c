@@ -191,6 +191,14 @@ static void answer_content(struct shape_request_state *get, const struct shape_p
         shape_send_plan(get, plan);
 }
 
+/* Never longer than the token is good. */
+static int64_t live_ms(const struct shape_request_state *get)
+{
+    int64_t left = get->expires - http_loop_now(get->loop->loop);
+
+    return left < get->loop->site->long_poll_ms ? left : get->loop->site->long_poll_ms;
+}
+
 static void begin_live(struct shape_request_state *get, const struct shape_plan *plan)
 {
     if (is_not_modified(get, plan))
@@ -198,7 +206,7 @@ static void begin_live(struct shape_request_state *get, const struct shape_plan 
     else if (get->sse)
         shape_send_events(get, plan);
     else
-        shape_wait(get, SHAPE_LIVE, get->loop->site->long_poll_ms);
+        shape_wait(get, SHAPE_LIVE, live_ms(get));
 }
 
 void shape_go_on(struct shape_request_state *get)

@@ -77,6 +77,7 @@ static void cast_shape(struct shape_fields *f, struct shape_params *out)
 {
     bool given;
 
+    out->name = shape_fields_text(f, PART_SHAPE, "shape");
     out->shape.table = shape_fields_text(f, PART_SHAPE, "table");
     out->shape.where = shape_fields_text(f, PART_SHAPE, "where");
     out->shape.columns = shape_fields_names(f, "columns");
@@ -176,8 +177,31 @@ static void check_clause(struct shape_fields *f, enum shape_part part, struct sl
         shape_fields_wrong(f, part, "where", err.msg);
 }
 
+/* What is named has all that defines it. */
+static bool check_named(struct shape_fields *f, const struct shape_params *out)
+{
+    static const char text[] = "can't be given together with shape";
+    const struct {
+        const char *field;
+        bool given;
+    } fields[] = {
+        {"table", out->shape.table.len > 0},
+        {"where", out->shape.where.len > 0},
+        {"columns", out->shape.columns.ptr != NULL},
+        {"params", shape_fields_params(f, PART_SHAPE).n > 0},
+    };
+
+    for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++) {
+        if (fields[i].given)
+            shape_fields_wrong(f, PART_SHAPE, fields[i].field, text);
+    }
+    return f->nproblems == 0;
+}
+
 static bool check_table(struct shape_fields *f, struct shape_params *out)
 {
+    if (out->name.len)
+        return check_named(f, out);
     if (!out->shape.table.len)
         shape_fields_wrong(f, PART_SHAPE, "table", "can't be blank");
     check_clause(f, PART_SHAPE, out->shape.where);

@@ -26,6 +26,8 @@ enum shape_offset_at {
 };
 
 struct shape_params {
+    struct slice name; /* of a shape that the rules have: then `shape` is to be filled from it;
+                          len 0: not given */
     struct shape_request shape; /* with its queryable columns; a DELETE: table.len 0: not given */
     struct slice handle;        /* len 0: none, also where the offset is -1 or now */
     enum shape_offset_at at;

@@ -89,6 +89,7 @@ struct shape_request_state {
     uint64_t cursor;
     int64_t until;    /* loop time: when waiting is over */
     int64_t waited;   /* loop time: since when */
+    int64_t expires;  /* loop time: when the token does, and with it what is live */
     void *asking;     /* what the pool is asked for a subset or a deletion; NULL: nothing, or it
                          has been answered */
     char *tags;       /* if-none-match, until it was looked at; owned */
@@ -102,6 +103,7 @@ struct shape_request_state {
     bool deletes : 1;
     bool existing : 1; /* admitted as such, else as initial */
     bool admitted : 1;
+    bool named : 1; /* the shape is one of the rules' */
     bool begun : 1; /* its shape's rows were there to be read */
 };
 

@@ -190,6 +190,8 @@ static enum http_pull next_batch(struct event_stream *s, struct http_conn *conn,
 {
     struct shape_plan plan = {0};
 
+    if (http_loop_now(http_conn_loop(conn)) >= s->get->expires)
+        return HTTP_END;
     if (!shape_plan_range(s->get->loop, s->get->log, s->offset, true, &plan))
         return HTTP_END;
     if (log_offset_compare(plan.to, plan.content.range.after) == 0)
@@ -239,6 +241,8 @@ void shape_send_events(struct shape_request_state *get, const struct shape_plan 
     s->offset = get->offset.lsn == 0 ? LOG_OFFSET_BEGIN : get->offset;
     s->said_at = http_loop_now(get->loop->loop);
     s->end = s->said_at + get->loop->site->sse_ms;
+    if (s->end > get->expires)
+        s->end = get->expires;
     shape_ends(get);
     shape_put_headers(get, &reply, &h);
     watchers_add(get->loop->watchers, get->log, &get->watcher);

@@ -50,7 +50,8 @@ static void respond_invalid(struct http_conn *conn, const struct sync_invalid *i
     respond_json(conn, 400, NULL, &body);
 }
 
-static void respond_unavailable(struct http_conn *conn, const char *text)
+static void respond_message(struct http_conn *conn, int status, const char *retry_after,
+                            const char *text)
 {
     struct buf body;
 
@@ -58,7 +59,12 @@ static void respond_unavailable(struct http_conn *conn, const char *text)
     buf_put_cstr(&body, "{\"message\":");
     json_put_string(&body, slice_of(text));
     buf_put_u8(&body, '}');
-    respond_json(conn, 503, "1", &body);
+    respond_json(conn, status, retry_after, &body);
+}
+
+static void respond_unavailable(struct http_conn *conn, const char *text)
+{
+    respond_message(conn, 503, "1", text);
 }
 
 /* ---- from the request to logs ---------------------------------------------------------------- */
@@ -185,6 +191,8 @@ static void note_failure(struct sync_session *session, size_t i, const struct sh
     invalid->err = answer->err;
     if (answer->field)
         snprintf(invalid->field, sizeof(invalid->field), "shapes[%zu].%s", i, answer->field);
+    session->unfit = session->shapes[i].request->name.len && answer->field &&
+                     (strcmp(answer->field, "where") == 0 || strcmp(answer->field, "params") == 0);
 }
 
 static void on_resolved(void *arg)
@@ -333,6 +341,16 @@ static bool all_begun(const struct sync_session *session)
     return true;
 }
 
+/* The rules' clause was held against the catalogue: it is the claims that do not fit. */
+static void respond_unfit(struct sync_session *session)
+{
+    char text[sizeof(session->invalid->err.msg) + 64];
+
+    snprintf(text, sizeof(text), "the token's claims do not fit the shape: %s",
+             session->invalid->err.msg);
+    respond_message(session->conn, 403, NULL, text);
+}
+
 static void begin_if_ready(struct sync_session *session)
 {
     char reason[256];
@@ -341,7 +359,9 @@ static void begin_if_ready(struct sync_session *session)
         return;
     if (session->invalid) {
         session->answered = true;
-        if (session->invalid->field[0])
+        if (session->unfit)
+            respond_unfit(session);
+        else if (session->invalid->field[0])
             respond_invalid(session->conn, session->invalid);
         else
             respond_unavailable(session->conn,
@@ -374,6 +394,37 @@ static const char *not_ready(const struct service *service)
     return NULL;
 }
 
+/* What the rules have under the names. False: it was answered. */
+static bool take_named(struct sync_session *session, const struct auth *auth)
+{
+    const struct service *service = session->service;
+    struct sync_invalid invalid;
+
+    for (size_t i = 0; i < session->request.nshapes; i++) {
+        struct sync_shape_request *r = &session->request.shapes[i];
+
+        if (!r->name.len && auth->kind != AUTH_TOKEN)
+            continue;
+        if (!r->name.len) {
+            respond_message(session->conn, 403, NULL,
+                            "a token is for the shapes that the rules name: ask for \"shape\": "
+                            "NAME (a free table needs the secret)");
+            return false;
+        }
+        if (!service->named_shape(service->owner, auth, r->name, &session->arena, &r->shape,
+                                  &invalid.err)) {
+            snprintf(invalid.field, sizeof(invalid.field), "shapes[%zu].shape", i);
+            if (invalid.err.code == ERR_NOT_FOUND)
+                respond_invalid(session->conn, &invalid);
+            else
+                respond_message(session->conn, 403, NULL, invalid.err.msg);
+            return false;
+        }
+        r->shape.keyed_by_identity = true;
+    }
+    return true;
+}
+
 void sync_post(struct http_conn *conn, const struct http_request *request)
 {
     struct endpoint_loop *loop = http_loop_user(http_conn_loop(conn));
@@ -387,6 +438,7 @@ void sync_post(struct http_conn *conn, const struct http_request *request)
     session->loop = loop;
     session->conn = conn;
     session->ref = http_conn_ref(conn);
+    session->expires = auth_ends(&request->auth, http_loop_now(http_conn_loop(conn)));
     http_conn_set_user(conn, session, release_user);
     if (!http_request_param(request, "replica", &replica) || !ident_is_replica(replica)) {
         snprintf(invalid.field, sizeof(invalid.field), "replica");
@@ -400,6 +452,8 @@ void sync_post(struct http_conn *conn, const struct http_request *request)
         respond_invalid(conn, &invalid);
         return;
     }
+    if (!take_named(session, &request->auth))
+        return;
     if ((unready = not_ready(session->service))) {
         respond_unavailable(conn, unready);
         return;

@@ -142,17 +142,33 @@ static bool take_refused(struct parse *p, yyjson_val *object, struct sync_shape_
     return !out->resumes || wrong(p, "offset", "must be -1 for a handle that is refused");
 }
 
+/* What is named has all that defines it. */
+static bool check_named(struct parse *p, const struct sync_shape_request *out)
+{
+    const struct shape_request *shape = &out->shape;
+    const char *field = shape->table.ptr     ? "table"
+                        : shape->where.ptr   ? "where"
+                        : shape->columns.ptr ? "columns"
+                        : shape->params.n    ? "params"
+                                             : NULL;
+
+    return !field || wrong(p, field, "can't be given together with shape");
+}
+
 static bool take_shape(struct parse *p, yyjson_val *object, struct sync_shape_request *out)
 {
     if (!yyjson_is_obj(object))
         return wrong(p, "", "must be an object");
-    if (!take_string(p, object, "table", &out->shape.table) ||
+    if (!take_string(p, object, "shape", &out->name) ||
+        !take_string(p, object, "table", &out->shape.table) ||
         !take_string(p, object, "where", &out->shape.where) ||
         !take_string(p, object, "handle", &out->handle) ||
         !take_columns(p, object, &out->shape.columns) ||
         !take_params(p, object, &out->shape.params) || !take_offset(p, object, out) ||
         !take_refused(p, object, out))
         return false;
+    if (out->name.len)
+        return check_named(p, out);
     if (!out->shape.table.len)
         return wrong(p, "table", "can't be blank");
     out->shape.keyed_by_identity = true;

@@ -10,11 +10,12 @@
 #include "shapes/shape.h"
 
 struct sync_shape_request {
-    struct shape_request shape;
-    struct slice handle;  /* empty: none */
-    struct slice refused; /* why the replica cannot use that handle; empty: it can */
-    bool resumes;         /* a handle and an offset behind its snapshot were given */
-    lsn_t after;          /* then: everything behind this position */
+    struct slice name;          /* of the rules' shape; empty: `shape` is what was given */
+    struct shape_request shape; /* named: to be filled in */
+    struct slice handle;        /* empty: none */
+    struct slice refused;       /* why the replica cannot use that handle; empty: it can */
+    bool resumes;               /* a handle and an offset behind its snapshot were given */
+    lsn_t after;                /* then: everything behind this position */
 };
 
 struct sync_request {

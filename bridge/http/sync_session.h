@@ -58,9 +58,11 @@ struct sync_session {
     lsn_t said;      /* position of the last commit or keepalive line */
     int64_t said_at; /* loop time of the last line */
     lsn_t fence;
+    int64_t expires;  /* loop time: when the token does, and the stream ends; INT64_MAX: never */
     unsigned history; /* shapelog_resets() at the beginning: positions are of that history */
 
     bool streaming;       /* the response has begun */
+    bool unfit;           /* `invalid` is of claims that do not fit the rules' clause */
     bool answered;        /* an error was answered instead */
     bool said_consistent; /* the last commit or keepalive line was consistent */
     bool live_turn;

@@ -523,7 +523,8 @@ static enum http_pull rest(struct sync_session *session, struct http_conn *conn,
     /* Neither a fence nor a snapshot's limit is news of a log: look again soon while one is
      * awaited. */
     bool awaited = all_settled(session) && (!session->request.live || !consistent);
-    http_conn_wake_after(conn, awaited ? 5 : keepalive);
+    int64_t left = session->expires - now;
+    http_conn_wake_after(conn, awaited ? 5 : keepalive < left ? keepalive : left);
     return HTTP_WAIT;
 }
 
@@ -533,6 +534,8 @@ static enum http_pull pull(struct http_source *source, struct http_conn *conn, s
     struct sync_shape *gone = NULL;
     size_t before = http_out_room(out);
 
+    if (http_loop_now(http_conn_loop(conn)) >= session->expires)
+        return put_error(out, -1, "the token has expired", true);
     if (session->invalid)
         return put_error(out, -1, session->invalid->err.msg,
                          !session->invalid->field[0] || err_retriable(session->invalid->err.code));

@@ -60,6 +60,12 @@ enum { METRIC_NERRORS = 0 ERR_MAP(METRIC_ONE_) };
     X(RECONNECTS, "reconnects_total", NULL, 1, "Times the replication connection was lost.")       \
     X(ERRORS, "errors_total", "kind", METRIC_NERRORS, "Errors, by their kind.")                    \
     X(HTTP_REQUESTS, "http_requests_total", "class", 5, "Requests answered, by status class.")     \
+    X(TOKENS_VERIFIED, "tokens_verified_total", NULL, 1, "Tokens whose signature was verified.")   \
+    X(TOKENS_CACHED, "tokens_cached_total", NULL, 1,                                               \
+      "Tokens found among those that were verified before.")                                       \
+    X(TOKENS_REFUSED, "tokens_refused_total", NULL, 1, "Tokens refused.")                          \
+    X(TOKEN_KEYS_RELOADED, "token_keys_reloaded_total", NULL, 1,                                   \
+      "Times that a file gave new keys for tokens.")                                               \
     X(HTTP_BYTES_SENT, "http_bytes_sent_total", NULL, 1, "Bytes sent to HTTP clients.")
 
 #define METRIC_LEVELS(X)                                                                           \

@@ -12,9 +12,11 @@
 #define SERVE_BRIDGE_H
 
 #include "fanout/fanout.h"
+#include "http/auth.h"
 #include "http/server.h"
 #include "http/service.h"
 #include "http/shape.h"
+#include "rules/site.h"
 #include "serve/keeper.h"
 #include "settings/config.h"
 #include "snapshot/pool.h"
@@ -44,6 +46,9 @@ struct bridge {
     struct subset_pool *subsets;
     struct subset_budget subset_budget;
     struct keeper *keeper;
+    struct token_keys *tokens; /* NULL: none are taken */
+    struct rules_site *rules;
+    struct auth_site auth;
     struct service service;
     struct shape_site shapes;
     atomic_size_t clients; /* live streams */
@@ -61,6 +66,12 @@ void bridge_free_stream(struct bridge *bridge);
 bool bridge_start_http(struct bridge *bridge, struct err *err) MUST_CHECK;
 /* The threads behind it end; between http_server_stop() and http_server_free(). */
 void bridge_stop_encoder(struct bridge *bridge);
+
+/* permits.c: the keys for tokens, and the rules of who may do what. */
+bool bridge_open_permits(struct bridge *bridge, struct err *err) MUST_CHECK;
+void bridge_close_permits(struct bridge *bridge);
+/* At SIGHUP; the settings have been read again. */
+void bridge_reread_rules(struct bridge *bridge);
 
 /* figures.c: what the rooms have counted, into the metrics; at a scrape, any thread. */
 void bridge_collect_figures(struct bridge *bridge);

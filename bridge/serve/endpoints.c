@@ -1,7 +1,9 @@
 /*
  * The HTTP server's route tables, and the endpoints that are a line or two.
  */
+#include "base/arena.h"
 #include "base/logging.h"
+#include "change/json.h"
 #include "http/shape.h"
 #include "http/shape_params.h"
 #include "http/sync.h"
@@ -68,8 +70,29 @@ static void fence(void *owner, service_fenced *fenced, void *arg)
     keeper_fence(((struct bridge *)owner)->keeper, fenced, arg);
 }
 
+static struct slice keep(struct arena *arena, struct slice s)
+{
+    return s.ptr ? arena_copy(arena, s) : s;
+}
+
+/* The values are in the arena already; the rest is the rules'. */
+static bool named_shape(void *owner, const struct auth *auth, struct slice name,
+                        struct arena *arena, struct shape_request *out, struct err *err)
+{
+    struct rules *rules = rules_site_get(((struct bridge *)owner)->rules);
+    bool found = rules_shape(rules, name, auth->token, arena, out, err) == RULES_FOUND;
+
+    out->table = keep(arena, out->table);
+    out->where = keep(arena, out->where);
+    out->columns = keep(arena, out->columns);
+    out->queryable = keep(arena, out->queryable);
+    rules_unref(rules);
+    return found;
+}
+
 static void fill_service(struct bridge *b)
 {
+    b->auth = (struct auth_site){.secret = b->config.secret, .keys = b->tokens};
     refusals_init(&b->refusals, b->config.refusal_interval_ms);
     b->service = (struct service){
         .store = b->store,
@@ -82,6 +105,7 @@ static void fill_service(struct bridge *b)
         .request_subset = request_subset,
         .cancel_subset = cancel_subset,
         .fence = fence,
+        .named_shape = named_shape,
         .clients = &b->clients,
         .max_shapes = (size_t)b->config.max_shapes_per_request,
         .keepalive_ms = b->config.keepalive_ms,
@@ -203,16 +227,18 @@ static const char *methods_of(const struct http_route *route)
 }
 
 /* Any origin may read: who may ask is a matter of the secret, and a response that named the origin
- * could not be cached for others. Without the secret nothing is said. */
+ * could not be cached for others. Without the secret nothing is said; a page whose token has
+ * expired must be able to see that. */
 static void add_headers(void *arg, struct http_conn *conn, const struct http_request *request,
                         int status, struct http_headers *h)
 {
-    (void)arg;
+    const struct bridge *b = arg;
+
     (void)request;
     http_headers_add(h, "electric-server", "ElectricSQL/1.7.12 (Tombolo)");
     if (status != 204 && !http_headers_has(h, "cache-control"))
         http_headers_add(h, "cache-control", "max-age=0, private, must-revalidate");
-    if (status == 401)
+    if (status == 401 && !b->tokens)
         return;
     http_headers_add(h, "access-control-allow-origin", "*");
     http_headers_add(h, "access-control-expose-headers",
@@ -222,35 +248,49 @@ static void add_headers(void *arg, struct http_conn *conn, const struct http_req
     http_headers_add(h, "access-control-allow-methods", methods_of(http_conn_route(conn)));
 }
 
-/* ---- the secret ------------------------------------------------------------------------------ */
+/* ---- who asks -------------------------------------------------------------------------------- */
 
-/* RFC 6750: Authorization: Bearer <secret>. */
-static bool has_bearer(const struct http_request *request, const char *secret)
+static void put_challenge(const struct bridge *b, bool shape, struct http_headers *h)
 {
-    const size_t scheme = sizeof("Bearer ") - 1;
-    struct slice value;
-
-    return http_request_header(request, "authorization", &value) && value.len > scheme &&
-           strncasecmp(value.ptr, "Bearer ", scheme) == 0 &&
-           http_same_secret((struct slice){value.ptr + scheme, value.len - scheme}, secret);
+    if (b->tokens)
+        http_headers_add(h, "www-authenticate", "Bearer error=\"invalid_token\"");
+    else if (!shape)
+        http_headers_add(h, "www-authenticate", "Bearer");
 }
 
-static bool authorise(void *arg, struct http_conn *conn, const struct http_request *request)
+/* Where no tokens are taken the text is the shape API's; else it says why, for the developer of the
+ * app that made the token. */
+static void respond_unauthorised(const struct bridge *b, struct http_conn *conn, bool shape,
+                                 const struct err *why)
+{
+    struct http_headers h;
+    struct buf body, text;
+
+    buf_init(&body, BUF_NO_LIMIT);
+    buf_init(&text, BUF_NO_LIMIT);
+    buf_printf(&text, "Unauthorized%s", b->tokens ? " - " : shape ? " - Invalid API secret" : "");
+    if (b->tokens)
+        buf_printf(&text, "%s%s%s", why->msg, why->hint[0] ? ": " : "", why->hint);
+    buf_put_cstr(&body, "{\"message\":");
+    json_put_string(&body, buf_slice(&text));
+    buf_put_u8(&body, '}');
+    http_headers_init(&h);
+    http_headers_add(&h, "content-type", "application/json; charset=utf-8");
+    put_challenge(b, shape, &h);
+    http_respond(conn, 401, &h, buf_slice(&body));
+    buf_release(&text);
+    buf_release(&body);
+}
+
+static bool authorise(void *arg, struct http_conn *conn, struct http_request *request)
 {
     const struct bridge *b = arg;
     bool shape = strcmp(request->route->path, "/v1/shape") == 0;
-    struct http_headers h;
+    struct err why;
 
-    if (b->config.insecure || has_bearer(request, b->config.secret) ||
-        (shape && shape_has_secret(request, b->config.secret)))
+    if (auth_read(&b->auth, request, shape, &request->auth, &why))
         return true;
-    http_headers_init(&h);
-    http_headers_add(&h, "content-type", "application/json; charset=utf-8");
-    if (!shape)
-        http_headers_add(&h, "www-authenticate", "Bearer");
-    http_respond(conn, 401, &h,
-                 shape ? SLICE("{\"message\":\"Unauthorized - Invalid API secret\"}")
-                       : SLICE("{\"message\":\"Unauthorized\"}"));
+    respond_unauthorised(b, conn, shape, &why);
     return false;
 }
 

@@ -57,6 +57,19 @@ static void collect_store(const struct bridge *b)
     total(METRIC_SNAPSHOT_FAILURES, 0, atomic_load(&s->failures));
 }
 
+static void collect_tokens(const struct bridge *b)
+{
+    struct token_stats stats;
+
+    if (!b->tokens)
+        return;
+    token_keys_stats(b->tokens, &stats);
+    total(METRIC_TOKENS_VERIFIED, 0, stats.verified);
+    total(METRIC_TOKENS_CACHED, 0, stats.cached);
+    total(METRIC_TOKENS_REFUSED, 0, stats.refused);
+    total(METRIC_TOKEN_KEYS_RELOADED, 0, stats.reloads);
+}
+
 static void collect_http(const struct bridge *b)
 {
     const struct http_metrics *m = http_server_metrics(b->http);
@@ -78,5 +91,6 @@ void bridge_collect_figures(struct bridge *b)
     collect_stream(b);
     collect_store(b);
     collect_http(b);
+    collect_tokens(b);
     pthread_mutex_unlock(&totals.mutex);
 }

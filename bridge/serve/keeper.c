@@ -106,9 +106,38 @@ static bool look_at_publication(struct keeper *k, struct err *err)
     return true;
 }
 
+/* Whether the connection is still good: wrong rules are told, and are no failure of ours. */
+static bool look_at_rules(struct keeper *k, struct err *err)
+{
+    if (rules_site_look(k->config.rules, k->conn, err))
+        return true;
+    if (err->code != ERR_CONFIG)
+        return err_wrap(err, "could not hold the rules against the catalogue");
+    log_error("the rules stay as they were", LOG_ERR(err));
+    return true;
+}
+
+static bool rules_are_due(const struct keeper *k)
+{
+    return rules_site_is_due(k->config.rules);
+}
+
+/* Files: whatever becomes of Postgres. */
+static void look_at_keys(const struct keeper *k)
+{
+    struct err err;
+
+    if (k->config.tokens && !token_keys_refresh(k->config.tokens, clock_ms(), &err))
+        log_error("the keys for tokens stay as they were", LOG_ERR(&err));
+}
+
 static bool check_all(struct keeper *k, struct err *err)
 {
     bool soon = atomic_exchange(&k->check_soon, false);
+
+    /* A table was altered, or without event triggers it may have been. */
+    if (soon || !k->has_events)
+        rules_site_doubt(k->config.rules);
 
     if (!look_at_slot(k, err) || !look_at_publication(k, err) ||
         !ddl_events_active(k->conn, &k->has_events, err) ||
@@ -150,7 +179,8 @@ static bool work(struct keeper *k, struct fence_request *fences, struct err *err
     answer_fences(fences, is_fenced, lsn);
     return ok && (is_fenced || !fences) &&
            (!unseen_len(k->config.unseen) || prune_unseen(k, err)) &&
-           (!slot_is_due(k) || look_at_slot(k, err)) && (!check_is_due(k) || check_all(k, err));
+           (!slot_is_due(k) || look_at_slot(k, err)) && (!check_is_due(k) || check_all(k, err)) &&
+           (!rules_are_due(k) || look_at_rules(k, err));
 }
 
 static bool server_is_going(const struct err *err)
@@ -194,8 +224,10 @@ static void *run(void *arg)
 
     while (wait_for_work(k, pause, failed, &fences)) {
         struct err err = {0};
-        bool needed = fences || unseen_len(k->config.unseen) || slot_is_due(k) || check_is_due(k);
+        bool needed = fences || unseen_len(k->config.unseen) || slot_is_due(k) || check_is_due(k) ||
+                      rules_are_due(k);
 
+        look_at_keys(k);
         pause = unseen_len(k->config.unseen) ? UNSEEN_EVERY_MS : LOOK_EVERY_MS;
         if (!needed || work(k, fences, &err)) {
             failed = failed && !needed;

@@ -4,6 +4,8 @@
  *
  *   often        which decoded transactions every new snapshot sees by now (change/unseen.h)
  *   when asked   a fence: a position that the stream passes after everything committed so far
+ *   now and then the files with the keys for tokens
+ *   when asked   the rules, when they were read again or a table was altered
  *   now and then the catalogue: tables dropped, altered or rewritten, partitions attached or
  * detached, replica identity or publication lost; and the slot's state, for the metrics
  *
@@ -14,6 +16,7 @@
 
 #include "change/unseen.h"
 #include "fanout/fanout.h"
+#include "rules/site.h"
 #include "shapelog/shapelog.h"
 #include "snapshot/pool.h"
 #include "wal/receiver.h"
@@ -30,6 +33,8 @@ struct keeper_config {
     int64_t catalog_interval_ms;
     bool manual_publishing; /* as the pool's */
     int lock_timeout_ms;
+    struct token_keys *tokens; /* NULL: none */
+    struct rules_site *rules;
     uint64_t log_growth; /* a log this many times its snapshot begins anew; 0: never */
 };
 

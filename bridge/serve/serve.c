@@ -130,6 +130,8 @@ static bool make_keeper(struct bridge *b, struct err *err)
         .manual_publishing = b->config.manual_table_publishing,
         .lock_timeout_ms = (int)b->config.lock_timeout_ms,
         .log_growth = (uint64_t)b->config.log_growth,
+        .tokens = b->tokens,
+        .rules = b->rules,
     };
 
     b->keeper = keeper_new(&config, err);
@@ -154,7 +156,8 @@ static bool start(struct bridge *b, struct err *err)
 {
     snprintf(b->slot, sizeof(b->slot), "tombolo_%s", b->config.stream_id);
     snprintf(b->publication, sizeof(b->publication), "tombolo_%s", b->config.stream_id);
-    if (!open_store(b, err) || !bridge_make_stream(b, err) || !make_pool(b, err))
+    if (!bridge_open_permits(b, err) || !open_store(b, err) || !bridge_make_stream(b, err) ||
+        !make_pool(b, err))
         return false;
     revive_logs(b);
     return make_keeper(b, err) && bridge_start_http(b, err) && start_stream(b, err);
@@ -191,6 +194,7 @@ static void stop(struct bridge *b)
     bridge_free_stream(b);
     if (b->store)
         shapelog_close(b->store);
+    bridge_close_permits(b);
 }
 
 static void reload(struct bridge *b, int argc, char **argv)
@@ -203,6 +207,7 @@ static void reload(struct bridge *b, int argc, char **argv)
         logging_init(b->config.log_level, b->config.log_format);
         log_info("settings read again",
                  LOG_STR("need_restart", restart.len ? buf_cstr(&restart) : NULL));
+        bridge_reread_rules(b);
     } else {
         log_error("the settings stay as they were", LOG_ERR(&err));
     }

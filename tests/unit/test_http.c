@@ -432,7 +432,7 @@ static void add_cors(void *arg, struct http_conn *conn, const struct http_reques
         http_headers_add(headers, "cache-control", "no-store");
 }
 
-static bool refuse_all(void *arg, struct http_conn *conn, const struct http_request *request)
+static bool refuse_all(void *arg, struct http_conn *conn, struct http_request *request)
 {
     (void)arg;
     (void)request;
