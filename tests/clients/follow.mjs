@@ -2,11 +2,14 @@
 // line. Which shape, and how, is the first argument; what to do meanwhile comes as lines:
 //
 //     {"do": "snapshot", "id": 1, "params": {...}}    ShapeStream.requestSnapshot()
+//     {"do": "snapshots", "id": 4, "each": [{...}]}   several at once; how many rows they had
+//     {"do": "rows", "id": 5}                         those that it holds
 //     {"do": "refresh", "id": 2}                      forceDisconnectAndRefresh()
 //     {"do": "awaitTxId", "id": 3, "txid": 741}       a collection's utils.awaitTxId()
 //
 // With "use": "shape" it holds the rows as the client's Shape does, and beside it checks each
 // message: an insert of a row that is there, or a change of one that is not, is an error. With
+// "quiet" it does not say the rows each time that they change. With
 // "use": "collection" it is a collection of TanStack DB, filled by its Electric adapter.
 import { createInterface } from 'node:readline'
 import { Shape, ShapeStream, isChangeMessage, isControlMessage } from '@electric-sql/client'
@@ -35,6 +38,7 @@ const shapeOptions = {
   url: config.url,
   params: config.params,
   headers: config.headers,
+  offset: config.offset,
   liveSse: config.liveSse ?? false,
   log: config.log,
   subsetMethod: config.subsetMethod,
@@ -87,9 +91,15 @@ function followShape() {
   const checker = new Checker()
   stream.subscribe((messages) => messages.forEach((message) => checker.take(message)))
   const shape = new Shape(stream)
-  shape.subscribe(({ rows }) => say({ rows, offset: stream.lastOffset, handle: stream.shapeHandle }))
+  if (!config.quiet)
+    shape.subscribe(({ rows }) => say({ rows, offset: stream.lastOffset, handle: stream.shapeHandle }))
   return {
     snapshot: ({ params }) => stream.requestSnapshot(params),
+    snapshots: async ({ each }) => {
+      const found = await Promise.all(each.map((params) => stream.requestSnapshot(params)))
+      return found.reduce((sum, { data }) => sum + data.length, 0)
+    },
+    rows: async () => shape.currentRows,
     fetch: ({ params }) => stream.fetchSnapshot(params),
     refresh: () => stream.forceDisconnectAndRefresh(),
   }

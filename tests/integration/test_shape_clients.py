@@ -4,7 +4,10 @@ Their versions are in tests/clients/package-lock.json. In every test the client'
 equal Postgres's; follow.mjs also checks each message as it comes.
 """
 
+import contextlib
 import json
+import random
+import threading
 import time
 
 import pytest
@@ -189,6 +192,62 @@ def test_subset_snapshots_are_merged_with_the_log(items, follow, method):
     items.sql("UPDATE items SET v = 'seen' WHERE id = 294; DELETE FROM items WHERE id = 284")
     client.wait_for_rows([{**row, "v": "seen"} if row["id"] == 294 else row for row in wanted
                           if row["id"] != 284])
+
+
+@contextlib.contextmanager
+def writing(database, table, ids):
+    """Somebody who inserts, updates and deletes at random all the time, a few rows a transaction."""
+    end, done = threading.Event(), [0]
+
+    def write():
+        with contextlib.closing(database.connect()) as connection:
+            cursor = connection.cursor()
+            while not end.is_set():
+                at = random.randrange(ids)
+                cursor.execute(
+                    f"UPDATE {table} SET n = n + 1 WHERE id IN ({at}, {at * 7 % ids});"
+                    f"DELETE FROM {table} WHERE id = {at * 13 % ids};"
+                    f"INSERT INTO {table} VALUES ({at * 17 % ids}, 'written', {done[0]})"
+                    " ON CONFLICT (id) DO UPDATE SET v = excluded.v")
+                done[0] += 1
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield done
+    finally:
+        end.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("live", LIVE, ids=LIVE_IDS)
+def test_snapshots_of_a_table_that_is_written_to_lose_no_change(database, bridge, follow, live):
+    """Each answer's offset becomes the client's: it must not be past changes of rows that the
+    client has from elsewhere."""
+    total, part = 20000, 500
+    database.sql("CREATE TABLE large (id int PRIMARY KEY, v text, n int);"
+                 f"INSERT INTO large SELECT i, 'v' || i, 0 FROM generate_series(0, {total - 1}) i")
+    client = follow({"table": "large"}, log="changes_only", offset="now", quiet=True, **live)
+    client.wait_for(lambda: client.controls("up-to-date"), "it to be up to date")
+
+    def snapshots(starts):
+        return client.do("snapshots", 60, each=[
+            {"where": "id >= $1 AND id < $2", "params": {"1": str(i), "2": str(i + part)},
+             "orderBy": "id"} for i in starts])
+
+    with writing(database, "large", total) as done:
+        for start in range(0, total, 4 * part):
+            assert snapshots(range(start, start + 4 * part, part)) > part
+        for _ in range(20):
+            snapshots(random.randrange(total - part) for _ in range(2))
+    assert done[0] > 100
+    wanted = sorted(database.sql("SELECT id, v, n FROM large"))
+
+    def held():
+        return sorted((row["id"], row["v"], row["n"]) for row in client.do("rows"))
+    wait_for(lambda: held() == wanted, 30,
+             lambda: f"other than {sorted(set(held()) ^ set(wanted))[:10]}", interval=0.5)
+    assert not client.errors() and not client.controls("must-refetch")
 
 
 def test_wrong_clause_is_an_error_and_not_a_loop(items, follow):

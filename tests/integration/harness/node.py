@@ -45,7 +45,7 @@ def installed():
 class NodeClient:
     """follow.mjs with one shape: `rows` as it last said them (None: not yet), every line it said.
 
-    `options`: use, liveSse, log, subsetMethod, headers, syncMode, messages.
+    `options`: use, liveSse, log, offset, subsetMethod, headers, syncMode, messages, quiet.
     """
 
     def __init__(self, folder, url, params, name="client", **options):
