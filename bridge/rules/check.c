@@ -30,31 +30,57 @@ static bool check_selection(const struct named_shape *shape, struct table *table
     return true;
 }
 
-static bool check_shape(struct pg_conn *conn, const struct named_shape *shape, struct err *err)
+static bool check_clause(const struct named_shape *shape, const struct table *table,
+                         struct err *err)
+{
+    return !shape->clause.text.len ||
+           where_check(shape->clause.text, shape->clause.n, table, err) ||
+           err_wrap(err, "[shape %.100s] where", shape->name.ptr);
+}
+
+static struct table *table_of(struct pg_conn *conn, const struct named_shape *shape,
+                              struct err *err)
 {
     struct arena arena = {0};
     struct slice nspname, relname;
     struct table *table = NULL;
-    bool ok = shape_table_name(shape->table, &arena, &nspname, &relname, err);
 
-    if (ok)
+    if (shape_table_name(shape->table, &arena, &nspname, &relname, err))
         table = catalog_table(conn, nspname, relname, err);
     arena_release(&arena);
     if (!table)
-        return err_wrap(err, "[shape %.100s] table", shape->name.ptr);
-    ok = check_selection(shape, table, err);
-    if (ok && shape->clause.text.len &&
-        !where_check(shape->clause.text, shape->clause.n, table, err))
-        ok = err_wrap(err, "[shape %.100s] where", shape->name.ptr);
+        err_wrap(err, "[shape %.100s] table", shape->name.ptr);
+    return table;
+}
+
+/* *line becomes that of what is wrong. */
+static bool check_shape(struct pg_conn *conn, const struct named_shape *shape, int *line,
+                        struct err *err)
+{
+    struct table *table = table_of(conn, shape, err);
+
+    *line = shape->line;
+    if (!table)
+        return false;
+    bool ok = check_selection(shape, table, err);
+
+    if (!ok && shape->columns_line)
+        *line = shape->columns_line;
+    if (ok && !check_clause(shape, table, err)) {
+        *line = shape->where_line;
+        ok = false;
+    }
     table_unref(table);
     return ok;
 }
 
 static bool check_shapes(struct rules *rules, struct pg_conn *conn, struct err *err)
 {
+    int line;
+
     for (const struct named_shape *s = rules->first_shape; s; s = s->next) {
-        if (!check_shape(conn, s, err))
-            return is_verdict(err) ? rules_wrong(rules->path, s->line, err) : false;
+        if (!check_shape(conn, s, &line, err))
+            return is_verdict(err) ? rules_wrong(rules->path, line, err) : false;
     }
     return true;
 }

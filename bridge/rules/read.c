@@ -55,35 +55,39 @@ static struct slice without_space(struct slice list, struct arena *arena)
     return (struct slice){bytes, n};
 }
 
-static bool shape_table(struct reader *r, struct named_shape *shape, struct slice value,
+static bool shape_table(struct reader *r, struct named_shape *shape, struct slice value, int line,
                         struct err *err)
 {
     struct slice nspname, relname;
 
+    (void)line;
     shape->table = value;
     return shape_table_name(value, &r->scratch, &nspname, &relname, err);
 }
 
-static bool shape_where(struct reader *r, struct named_shape *shape, struct slice value,
+static bool shape_where(struct reader *r, struct named_shape *shape, struct slice value, int line,
                         struct err *err)
 {
+    shape->where_line = line;
     shape->where = value;
     return claims_split(value, r->arena, &shape->clause, err);
 }
 
-static bool shape_columns(struct reader *r, struct named_shape *shape, struct slice value,
+static bool shape_columns(struct reader *r, struct named_shape *shape, struct slice value, int line,
                           struct err *err)
 {
     struct slice *names;
     size_t n;
 
+    shape->columns_line = line;
     shape->columns = without_space(value, r->arena);
     return ident_split(shape->columns, ',', &r->scratch, &names, &n, err);
 }
 
 static const struct {
     const char *name;
-    bool (*take)(struct reader *r, struct named_shape *shape, struct slice value, struct err *err);
+    bool (*take)(struct reader *r, struct named_shape *shape, struct slice value, int line,
+                 struct err *err);
     size_t at; /* of its text in struct named_shape */
 } shape_entries[] = {
     {"table", shape_table, offsetof(struct named_shape, table)},
@@ -116,7 +120,8 @@ static bool take_shape(struct reader *r, const struct inifile_entry *entry, stru
             continue;
         if (((struct slice *)(void *)((char *)shape + shape_entries[i].at))->ptr)
             return again(err);
-        return shape_entries[i].take(r, shape, arena_copy(r->arena, slice_of(entry->value)), err);
+        return shape_entries[i].take(r, shape, arena_copy(r->arena, slice_of(entry->value)),
+                                     entry->line, err);
     }
     err_set(err, ERR_CONFIG, "is not known");
     return err_hint(err, "a shape has table, where and columns");

@@ -23,7 +23,7 @@ struct named_shape {
     struct named_shape *next; /* in the file's order */
     struct slice name;
     struct slice table, where, columns; /* as they are written; ptr NULL: not given */
-    int line;                           /* of its first entry */
+    int line, where_line, columns_line; /* of its first entry, and of these two */
     struct claims_clause clause;
 };
 
