@@ -10,6 +10,7 @@
 #include "http/refusals.h"
 #include "shapelog/answer.h"
 #include "shapes/subset.h"
+#include "write/pool.h"
 
 #include <stdatomic.h>
 
@@ -53,6 +54,10 @@ struct service {
      * this token). */
     bool (*named_shape)(void *owner, const struct auth *auth, struct slice name,
                         struct arena *arena, struct shape_request *out, struct err *err);
+    /* Applies the body of a /v1/write (write_pool_request()); takes the reference to the token,
+     * NULL being the operator's. */
+    void (*write)(void *owner, struct slice body, struct token *token, write_answered *answered,
+                  void *arg);
 
     atomic_size_t *clients; /* counts the live streams of /v1/sync */
     struct refusals *refusals;

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 static const char *const http_classes[] = {"1xx", "2xx", "3xx", "4xx", "5xx"};
+static const char *const writes[] = {"applied", "partly", "rejected", "repeated", "again"};
 static const char *const states[] = {"starting", "waiting", "active"};
 static const char *const wal_statuses[] = {"none", "reserved", "extended", "unreserved", "lost"};
 static const char *const err_names[] = {
@@ -36,6 +37,11 @@ static void put_err_kind(struct buf *out, enum err_code code)
         buf_put_u8(out, (uint8_t)tolower((unsigned char)*p));
 }
 
+static void put_seconds(struct buf *out, uint64_t us)
+{
+    buf_printf(out, "%" PRIu64 ".%06" PRIu64, us / 1000000, us % 1000000);
+}
+
 static void put_counter(struct buf *out, enum metric_counter counter, const char *name,
                         const char *label, unsigned n, const char *help)
 {
@@ -48,7 +54,14 @@ static void put_counter(struct buf *out, enum metric_counter counter, const char
             put_err_kind(out, (enum err_code)i);
         else if (counter == METRIC_HTTP_REQUESTS)
             buf_put_cstr(out, http_classes[i]);
-        buf_printf(out, "%s %" PRIu64 "\n", label ? "\"}" : "", metric_counter_value(counter, i));
+        else if (counter == METRIC_WRITES)
+            buf_put_cstr(out, writes[i]);
+        buf_put_cstr(out, label ? "\"} " : " ");
+        if (counter == METRIC_WRITE_SECONDS)
+            put_seconds(out, metric_counter_value(counter, i));
+        else
+            buf_put_dec(out, metric_counter_value(counter, i));
+        buf_put_u8(out, '\n');
     }
 }
 
@@ -70,10 +83,14 @@ static void put_gauge(struct buf *out, enum metric_gauge gauge, enum metric_form
     put_head(out, name, "gauge", help);
     if (form == METRIC_STATES)
         put_states(out, gauge, name, label, n);
-    else if (form == METRIC_SECONDS)
-        buf_printf(out, "%s %" PRIu64 ".%06" PRIu64 "\n", name, value / 1000000, value % 1000000);
-    else
-        buf_printf(out, "%s %" PRIu64 "\n", name, value);
+    else {
+        buf_printf(out, "%s ", name);
+        if (form == METRIC_SECONDS)
+            put_seconds(out, value);
+        else
+            buf_put_dec(out, value);
+        buf_put_u8(out, '\n');
+    }
 }
 
 static void put_level(struct buf *out, enum metric_level level, const char *name, const char *help)

@@ -25,6 +25,13 @@
 #define METRICS_CONTENT_TYPE "text/plain; version=0.0.4; charset=utf-8"
 
 /* Values of labels. */
+enum metric_write {
+    METRIC_WRITE_APPLIED,
+    METRIC_WRITE_PARTLY,
+    METRIC_WRITE_REJECTED,
+    METRIC_WRITE_REPEATED, /* decided by an earlier request */
+    METRIC_WRITE_AGAIN,    /* to be sent again */
+};
 enum metric_http_class { METRIC_1XX, METRIC_2XX, METRIC_3XX, METRIC_4XX, METRIC_5XX };
 /* pg_replication_slots.wal_status; NONE: there is no slot, or it was not yet looked at. */
 enum metric_wal_status {
@@ -43,7 +50,8 @@ enum metric_state {
 #define METRIC_ONE_(code, retriable, text) +1
 enum { METRIC_NERRORS = 0 ERR_MAP(METRIC_ONE_) };
 
-/* id, name behind "tombolo_", label or NULL, its number of values (1 without), help */
+/* id, name behind "tombolo_", label or NULL, its number of values (1 without), help. What is named
+ * seconds is counted in microseconds. */
 #define METRIC_COUNTERS(X)                                                                         \
     X(WAL_RECEIVED_BYTES, "wal_received_bytes_total", NULL, 1,                                     \
       "Bytes of logical messages received from Postgres.")                                         \
@@ -66,7 +74,12 @@ enum { METRIC_NERRORS = 0 ERR_MAP(METRIC_ONE_) };
     X(TOKENS_REFUSED, "tokens_refused_total", NULL, 1, "Tokens refused.")                          \
     X(TOKEN_KEYS_RELOADED, "token_keys_reloaded_total", NULL, 1,                                   \
       "Times that a file gave new keys for tokens.")                                               \
-    X(HTTP_BYTES_SENT, "http_bytes_sent_total", NULL, 1, "Bytes sent to HTTP clients.")
+    X(HTTP_BYTES_SENT, "http_bytes_sent_total", NULL, 1, "Bytes sent to HTTP clients.")            \
+    X(WRITES, "writes_total", "result", 5,                                                         \
+      "Transactions of replicas that came by /v1/write, by what became of them.")                  \
+    X(WRITE_REQUESTS, "write_requests_total", NULL, 1, "Requests of /v1/write answered.")          \
+    X(WRITE_SECONDS, "write_seconds_total", NULL, 1,                                               \
+      "How long these took together, waiting and at work.")
 
 #define METRIC_LEVELS(X)                                                                           \
     X(CLIENTS, "clients", NULL, 1, "Replicas that follow shapes live at the moment (/v1/sync).")   \
@@ -95,6 +108,8 @@ enum metric_form {
       "1 for the slot's wal_status as Postgres gives it, or none when there is no slot.")          \
     X(SLOT_RETAINED_BYTES, PLAIN, "slot_retained_bytes", NULL, 1,                                  \
       "WAL that the server keeps because of the slot.")                                            \
+    X(WRITES_WAITING, PLAIN, "writes_waiting", NULL, 1,                                            \
+      "Requests of /v1/write that wait for a connection.")                                         \
     X(SHAPES, PLAIN, "shapes", NULL, 1, "Shapes that are kept.")                                   \
     X(SHAPE_REQUESTS, PLAIN, "shape_requests", NULL, 1,                                            \
       "Requests to /v1/shape that wait for changes or are being answered.")                        \

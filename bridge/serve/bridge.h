@@ -4,7 +4,7 @@
  *     main      signals, start and stop
  *     stream    receiver -> fanout -> shape log
  *     keeper    keeper.h
- *     workers   snapshot/pool.h, snapshot/subset_pool.h
+ *     workers   snapshot/pool.h, snapshot/subset_pool.h, write/pool.h
  *     loops     http/server.h
  *     syncer    the shape log's own
  */
@@ -18,6 +18,7 @@
 #include "http/shape.h"
 #include "rules/site.h"
 #include "serve/keeper.h"
+#include "serve/writes.h"
 #include "settings/config.h"
 #include "snapshot/pool.h"
 #include "snapshot/subset_pool.h"
@@ -49,6 +50,7 @@ struct bridge {
     struct token_keys *tokens; /* NULL: none are taken */
     struct rules_site *rules;
     struct auth_site auth;
+    struct writes writes;
     struct service service;
     struct shape_site shapes;
     atomic_size_t clients; /* live streams */

@@ -7,6 +7,8 @@
 #include "http/shape.h"
 #include "http/shape_params.h"
 #include "http/sync.h"
+#include "http/write.h"
+#include "change/json.h"
 #include "metrics/metrics.h"
 #include "serve/bridge.h"
 
@@ -90,6 +92,12 @@ static bool named_shape(void *owner, const struct auth *auth, struct slice name,
     return found;
 }
 
+static void take_writes(void *owner, struct slice body, struct token *token,
+                        write_answered *answered, void *arg)
+{
+    write_pool_request(((struct bridge *)owner)->writes.pool, body, token, answered, arg);
+}
+
 static void fill_service(struct bridge *b)
 {
     b->auth = (struct auth_site){.secret = b->config.secret, .keys = b->tokens};
@@ -106,6 +114,7 @@ static void fill_service(struct bridge *b)
         .cancel_subset = cancel_subset,
         .fence = fence,
         .named_shape = named_shape,
+        .write = take_writes,
         .clients = &b->clients,
         .max_shapes = (size_t)b->config.max_shapes_per_request,
         .keepalive_ms = b->config.keepalive_ms,
@@ -129,7 +138,8 @@ static void get_root(struct http_conn *conn, const struct http_request *request)
     http_respond(conn, 200, NULL, SLICE(""));
 }
 
-/* Why nothing moves though the bridge is active, if so, is said beside. */
+/* Why nothing moves though the bridge is active, if so, is said beside; and why no write could be
+ * applied. */
 static void get_health(struct http_conn *conn, const struct http_request *request)
 {
     static const struct {
@@ -143,11 +153,16 @@ static void get_health(struct http_conn *conn, const struct http_request *reques
     enum service_status now = status(bridge_of(conn));
     const char *hold = receiver_hold_text(bridge_of(conn)->receiver);
     struct http_headers h;
+    char trouble[256];
     struct buf body;
 
     (void)request;
     buf_init(&body, BUF_NO_LIMIT);
     buf_printf(&body, "{\"status\":\"%s\"", answers[now].word);
+    if (writes_trouble(&bridge_of(conn)->writes, trouble)) {
+        buf_put_cstr(&body, ",\"writes\":");
+        json_put_string(&body, slice_of(trouble));
+    }
     if (hold)
         buf_printf(&body, ",\"holding\":\"%s\"", hold);
     buf_put_u8(&body, '}');
@@ -186,7 +201,8 @@ static void options(struct http_conn *conn, const struct http_request *request)
     http_respond(conn, 204, &h, SLICE(""));
 }
 
-static const struct http_route api_routes[] = {
+/* Not constant: how long a body of /v1/write may be is a setting. */
+static struct http_route api_routes[] = {
     {.path = "/", .methods = HTTP_M_GET_HEAD, .handle = get_root},
     {.path = "/v1/health", .methods = HTTP_M_GET_HEAD, .handle = get_health},
     {.path = "/v1/shape", .methods = HTTP_M_GET_HEAD, .handle = shape_get, .needs_secret = true},
@@ -208,6 +224,13 @@ static const struct http_route api_routes[] = {
      .body_limit = SYNC_BODY_LIMIT,
      .needs_secret = true},
     {.path = "/v1/sync", .methods = HTTP_M_OPTIONS, .handle = options},
+    {.path = "/v1/write",
+     .methods = HTTP_M_POST,
+     .handle = write_post,
+     .needs_secret = true,
+     .too_large = "{\"message\":\"is too large; send fewer transactions at a time\","
+                  "\"place\":\"body\"}"},
+    {.path = "/v1/write", .methods = HTTP_M_OPTIONS, .handle = options},
 };
 
 static const struct http_route metrics_routes[] = {
@@ -221,7 +244,7 @@ static const char *methods_of(const struct http_route *route)
 {
     if (route && strcmp(route->path, "/v1/shape") == 0)
         return "GET, POST, HEAD, DELETE, OPTIONS";
-    if (route && strcmp(route->path, "/v1/sync") == 0)
+    if (route && (strcmp(route->path, "/v1/sync") == 0 || strcmp(route->path, "/v1/write") == 0))
         return "POST, OPTIONS";
     return "GET, HEAD";
 }
@@ -336,6 +359,14 @@ static void print_address(char *out, size_t size, const struct config_address *a
     snprintf(out, size, "%s%s%s:%u", v6 ? "[" : "", address->host, v6 ? "]" : "", address->port);
 }
 
+static void limit_writes(const struct config *config)
+{
+    for (size_t i = 0; i < sizeof(api_routes) / sizeof(*api_routes); i++) {
+        if (api_routes[i].handle == write_post)
+            api_routes[i].body_limit = (size_t)config->write_body;
+    }
+}
+
 /* What the settings say of /v1/shape. */
 static bool make_site(struct bridge *b, struct err *err)
 {
@@ -369,6 +400,7 @@ bool bridge_start_http(struct bridge *b, struct err *err)
     struct http_config config = http_config_default();
 
     fill_service(b);
+    limit_writes(&b->config);
     if (!make_site(b, err))
         return false;
     print_address(addresses[0], sizeof(addresses[0]), &b->config.listen);

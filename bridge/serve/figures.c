@@ -85,6 +85,20 @@ static void collect_http(const struct bridge *b)
                 (int64_t)atomic_load(&m->open) - metric_level_value(METRIC_HTTP_CONNECTIONS));
 }
 
+static void collect_writes(const struct bridge *b)
+{
+    const struct write_stats *s = write_pool_stats(b->writes.pool);
+
+    total(METRIC_WRITES, METRIC_WRITE_APPLIED, atomic_load(&s->applied));
+    total(METRIC_WRITES, METRIC_WRITE_PARTLY, atomic_load(&s->partly));
+    total(METRIC_WRITES, METRIC_WRITE_REJECTED, atomic_load(&s->rejected));
+    total(METRIC_WRITES, METRIC_WRITE_REPEATED, atomic_load(&s->repeated));
+    total(METRIC_WRITES, METRIC_WRITE_AGAIN, atomic_load(&s->again));
+    total(METRIC_WRITE_REQUESTS, 0, atomic_load(&s->requests));
+    total(METRIC_WRITE_SECONDS, 0, atomic_load(&s->us));
+    metric_set(METRIC_WRITES_WAITING, atomic_load(&s->waiting));
+}
+
 void bridge_collect_figures(struct bridge *b)
 {
     pthread_mutex_lock(&totals.mutex);
@@ -92,5 +106,6 @@ void bridge_collect_figures(struct bridge *b)
     collect_store(b);
     collect_http(b);
     collect_tokens(b);
+    collect_writes(b);
     pthread_mutex_unlock(&totals.mutex);
 }

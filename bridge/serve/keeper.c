@@ -7,6 +7,7 @@
 #include "pg/publication.h"
 #include "pg/server.h"
 #include "serve/catalog_check.h"
+#include "serve/writes.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -169,7 +170,8 @@ static bool slot_is_due(const struct keeper *k)
            k->received != atomic_load(&receiver_get_stats(k->config.receiver)->received_lsn);
 }
 
-/* One round of work; the fences are answered whatever happens. */
+/* One round of work; the fences are answered whatever happens. The check is last, which says that
+ * the bridge is ready. */
 static bool work(struct keeper *k, struct fence_request *fences, struct err *err)
 {
     lsn_t lsn = LSN_NONE;
@@ -179,8 +181,9 @@ static bool work(struct keeper *k, struct fence_request *fences, struct err *err
     answer_fences(fences, is_fenced, lsn);
     return ok && (is_fenced || !fences) &&
            (!unseen_len(k->config.unseen) || prune_unseen(k, err)) &&
-           (!slot_is_due(k) || look_at_slot(k, err)) && (!check_is_due(k) || check_all(k, err)) &&
-           (!rules_are_due(k) || look_at_rules(k, err));
+           (!rules_are_due(k) || look_at_rules(k, err)) &&
+           (!writes_are_due(k->config.writes) || writes_look(k->config.writes, k->conn, err)) &&
+           (!slot_is_due(k) || look_at_slot(k, err)) && (!check_is_due(k) || check_all(k, err));
 }
 
 static bool server_is_going(const struct err *err)
@@ -225,7 +228,7 @@ static void *run(void *arg)
     while (wait_for_work(k, pause, failed, &fences)) {
         struct err err = {0};
         bool needed = fences || unseen_len(k->config.unseen) || slot_is_due(k) || check_is_due(k) ||
-                      rules_are_due(k);
+                      rules_are_due(k) || writes_are_due(k->config.writes);
 
         look_at_keys(k);
         pause = unseen_len(k->config.unseen) ? UNSEEN_EVERY_MS : LOOK_EVERY_MS;

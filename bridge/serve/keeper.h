@@ -6,6 +6,7 @@
  *   when asked   a fence: a position that the stream passes after everything committed so far
  *   now and then the files with the keys for tokens
  *   when asked   the rules, when they were read again or a table was altered
+ *   now and then the bridge's tables for writes (writes.h)
  *   now and then the catalogue: tables dropped, altered or rewritten, partitions attached or
  * detached, replica identity or publication lost; and the slot's state, for the metrics
  *
@@ -22,6 +23,7 @@
 #include "wal/receiver.h"
 
 struct keeper;
+struct writes;
 
 struct keeper_config {
     const char *conninfo, *slot, *publication;
@@ -35,6 +37,7 @@ struct keeper_config {
     int lock_timeout_ms;
     struct token_keys *tokens; /* NULL: none */
     struct rules_site *rules;
+    struct writes *writes;
     uint64_t log_growth; /* a log this many times its snapshot begins anew; 0: never */
 };
 

@@ -132,6 +132,7 @@ static bool make_keeper(struct bridge *b, struct err *err)
         .log_growth = (uint64_t)b->config.log_growth,
         .tokens = b->tokens,
         .rules = b->rules,
+        .writes = &b->writes,
     };
 
     b->keeper = keeper_new(&config, err);
@@ -160,7 +161,8 @@ static bool start(struct bridge *b, struct err *err)
         !make_pool(b, err))
         return false;
     revive_logs(b);
-    return make_keeper(b, err) && bridge_start_http(b, err) && start_stream(b, err);
+    return writes_open(&b->writes, &b->config, b->rules, err) && make_keeper(b, err) &&
+           bridge_start_http(b, err) && start_stream(b, err);
 }
 
 /* In the reverse order; whatever of it was started. Loops are freed last but one, since workers and
@@ -174,6 +176,7 @@ static void stop(struct bridge *b)
         snapshot_pool_stop(b->pool);
     if (b->subsets)
         subset_pool_stop(b->subsets);
+    writes_stop(&b->writes);
     if (b->http)
         http_server_stop(b->http, b->config.shutdown_timeout_ms);
     bridge_stop_encoder(b);
@@ -185,6 +188,7 @@ static void stop(struct bridge *b)
     snapshot_pool_free(b->pool);
     subset_pool_free(b->subsets);
     keeper_free(b->keeper);
+    writes_close(&b->writes);
     if (b->streaming)
         pthread_join(b->stream_thread, NULL);
     if (b->http)

@@ -82,6 +82,13 @@ struct config {
     int64_t max_shapes_per_request;
     int64_t log_growth; /* 0: no limit */
 
+    int64_t write_connections;
+    int64_t write_body;         /* of one request ... */
+    int64_t write_transactions; /* ... how much there may be in it */
+    int64_t write_mutations;
+    int64_t write_timeout_ms;
+    int64_t write_memory_ms;
+
     enum log_level log_level;
     enum log_format log_format;
 };

@@ -13,9 +13,12 @@ static bool run_params(struct pg_conn *conn, const char *sql, const char *const 
     return res != NULL;
 }
 
+/* A replica's id may come again after its row was removed by hand: what is left of it goes too. */
 static const char insert_sql[] =
-    "INSERT INTO tombolo.replicas (replica, subject, last_id, nonce, incarnation, seen_at)"
-    " VALUES ($1, $2, 0, '', $3, now()) ON CONFLICT (replica) DO NOTHING";
+    "WITH made AS ("
+    "  INSERT INTO tombolo.replicas (replica, subject, last_id, nonce, incarnation, seen_at)"
+    "  VALUES ($1, $2, 0, '', $3, now()) ON CONFLICT (replica) DO NOTHING RETURNING replica)"
+    " DELETE FROM tombolo.rejections r USING made WHERE r.replica = made.replica";
 static const char lock_sql[] =
     "SELECT subject, nonce, last_id FROM tombolo.replicas WHERE replica = $1 FOR UPDATE";
 
@@ -118,7 +121,6 @@ static bool record_rejection(struct pg_conn *conn, const struct write_request *r
 
     snprintf(id, sizeof(id), "%lld", (long long)request->txns[i].id);
     snprintf(mutation, sizeof(mutation), "%d", rejection->mutation);
-    /* A replica's id may come again after its row was removed by hand: what is new counts. */
     return run_params(conn,
                       "INSERT INTO tombolo.rejections"
                       " (replica, id, mutation, subject, code, sqlstate, message)"
