@@ -232,28 +232,43 @@ static bool check_write(struct checking *c)
     return take_check(c) && check_role(c);
 }
 
-static bool check_writes(struct rules *rules, struct pg_conn *conn, bool lenient, struct err *err)
+/* Says what has changed, once. */
+static void tell(const struct named_write *now, const struct rules *before, const struct err *err)
+{
+    const struct named_write *was = strmap_get(&before->writes, slice_of(now->section));
+
+    if (was && was->works == now->works)
+        return;
+    if (now->works)
+        log_info("a table takes writes again", LOG_STR("section", now->section));
+    else
+        log_error("a table takes no writes: its section does not fit it any more",
+                  LOG_STR("section", now->section), LOG_ERR(err));
+}
+
+static bool check_writes(struct rules *rules, struct pg_conn *conn, const struct rules *before,
+                         struct err *err)
 {
     for (struct named_write *w = rules->first_write; w; w = w->next) {
         struct checking c = {rules, conn, w, w->line, err};
 
         w->works = check_write(&c);
-        if (w->works)
-            continue;
-        if (!is_verdict(err))
+        if (!w->works && !is_verdict(err))
             return false;
-        rules_wrong(rules->path, c.line, err);
-        if (!lenient)
+        if (!w->works)
+            rules_wrong(rules->path, c.line, err);
+        if (!w->works && !before)
             return false;
-        log_error("a table takes no writes: its section does not fit it any more",
-                  LOG_STR("section", w->section), LOG_ERR(err));
+        if (before)
+            tell(w, before, err);
     }
     return true;
 }
 
-bool rules_check(struct rules *rules, struct pg_conn *conn, bool lenient, struct err *err)
+bool rules_check(struct rules *rules, struct pg_conn *conn, const struct rules *before,
+                 struct err *err)
 {
     rules->checked =
-        (lenient || check_shapes(rules, conn, err)) && check_writes(rules, conn, lenient, err);
+        (before || check_shapes(rules, conn, err)) && check_writes(rules, conn, before, err);
     return rules->checked;
 }

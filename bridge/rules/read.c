@@ -236,7 +236,7 @@ static bool write_role(struct reader *r, struct named_write *write,
         return read_claim(r, slice_of(entry->value), &write->role_claim, err);
     if (!ident_split(slice_of(entry->value), ',', r->arena, &names, &n, err))
         return false;
-    write->role = names[0];
+    write->role = arena_copy(r->arena, names[0]); /* its NUL is needed */
     return (n == 1 && !slice_is(write->role, "none")) ||
            err_set(err, ERR_CONFIG, "must be the name of a role, or a claim, as auth.role");
 }

@@ -46,9 +46,10 @@ void rules_unref(struct rules *rules); /* NULL is allowed */
 
 /* Holds every section against the catalogue; once, before the rules are shared. ERR_CONFIG with
  * "path:line: ..." for the first that is wrong, any other code when Postgres could not be asked.
- * `lenient`: a [write] section that is wrong is logged instead, and takes no writes (the table was
- * altered while the bridge runs: the others go on). Blocks. */
-bool rules_check(struct rules *rules, struct pg_conn *conn, bool lenient,
+ * `before`: the same rules as they have been in force until now, for a table may have been altered:
+ * a [write] section that is wrong is then logged, and takes no writes; the others go on. NULL:
+ * these rules are new. Blocks. */
+bool rules_check(struct rules *rules, struct pg_conn *conn, const struct rules *before,
                  struct err *err) MUST_CHECK;
 
 bool rules_are_empty(const struct rules *rules);

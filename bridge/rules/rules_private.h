@@ -49,7 +49,7 @@ struct named_write {
     struct claims_clause check;
     struct column_entry *set, *conflicts;
     struct column_entry conflict; /* of the whole table */
-    struct slice role;            /* a name; ptr NULL: none, or the claim's */
+    struct slice role;            /* a name, NUL-terminated; ptr NULL: none, or the claim's */
     struct claims_clause role_claim;
     /* By rules_check(): */
     bool works;

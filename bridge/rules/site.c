@@ -188,7 +188,7 @@ bool rules_site_look(struct rules_site *site, struct pg_conn *conn, struct err *
     atomic_store(&site->due, false);
     struct source source = take_source(site, &is_new);
     struct rules *rules = parse(&source, err);
-    bool ok = rules && rules_check(rules, conn, !is_new, err);
+    bool ok = rules && rules_check(rules, conn, is_new ? NULL : site->now, err);
 
     if (ok) {
         if (is_new && !rules_are_empty(rules))

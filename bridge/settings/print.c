@@ -119,7 +119,8 @@ static const char doc_head[] =
     "A comment begins with `;`, at the beginning of a line or after a space; with `#` at the "
     "beginning alone. A line holds at\nmost 190 bytes; one that ends in `\\` goes on in the next, "
     "with nothing in between. Sizes are written `512kB`, `64MB`, `1GB`\n(powers of 1024) or in "
-    "bytes; durations `500ms`, `30s`, `10min`, `1h`.\n\n"
+    "bytes; durations `500ms`, `30s`, `10min`, `1h`. The sections `[shape NAME]` and\n"
+    "`[write TABLE]` are no settings but rules: who may do what ([RULES.md](RULES.md)).\n\n"
     "At SIGHUP all is read anew. A setting that needs a restart keeps its value until then, and "
     "the log says which these are; if\nanything is wrong, all keep theirs.\n";
 
