@@ -18,5 +18,6 @@ struct command {
 
 int sync_main(int argc, char **argv);
 int status_main(int argc, char **argv);
+int rejected_main(int argc, char **argv);
 
 #endif

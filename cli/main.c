@@ -17,6 +17,7 @@ static const struct command commands[] = {
 #endif
     {"sync", sync_main, "keep a SQLite file in step with shapes of a bridge"},
     {"status", status_main, "say what a synced SQLite file holds"},
+    {"rejected", rejected_main, "list local writes that were refused, discard or retry them"},
 };
 
 static void usage(FILE *out)

@@ -16,8 +16,8 @@ static const char help[] =
     "Usage: tombolo status FILE [--json]\n"
     "\n"
     "Says what a synced SQLite file holds: its shapes with their rows, the position in\n"
-    "Postgres's log that they stand for, and how old it is. Reads only, also while the file\n"
-    "is being synced.\n";
+    "Postgres's log that they stand for, how old it is, and which local writes are not up yet\n"
+    "or were refused. Reads only, also while the file is being synced.\n";
 
 /* ---- for a program ---- */
 
@@ -49,7 +49,7 @@ static void put_shape(struct buf *out, const struct replica_shape_status *s)
     put_text(out, "where", s->where);
     put_text(out, "status", s->status);
     put_text(out, "reason", s->reason);
-    buf_printf(out, "\"rows\":%" PRId64 "}", s->rows);
+    buf_printf(out, "\"rows\":%" PRId64 ",\"writes\":%s}", s->rows, s->writes ? "true" : "false");
 }
 
 static void print_json(const struct replica_status *st)
@@ -63,6 +63,8 @@ static void print_json(const struct replica_status *st)
                st->consistent ? "true" : "false");
     buf_printf(&out, "\"committed_at_us\":%" PRId64 ",\"heard_at_us\":%" PRId64 ",", st->at,
                st->heard_at);
+    buf_printf(&out, "\"pending\":%" PRIu64 ",\"rejected\":%" PRIu64 ",", st->pending,
+               st->rejected);
     buf_printf(&out, "\"syncer_pid\":%" PRId64 ",", st->syncer_pid);
     put_text(&out, "syncer_host", st->syncer_pid ? st->syncer_host : NULL);
     buf_printf(&out, "\"file_bytes\":%" PRId64 ",\"wal_bytes\":%" PRId64 ",", st->file_bytes,
@@ -91,7 +93,8 @@ static void print_age(const char *what, int64_t at)
 
 static void print_shape(const struct replica_shape_status *s)
 {
-    printf("  %-24s %10" PRId64 " rows  %s", s->local, s->rows, s->status);
+    printf("  %-24s %10" PRId64 " rows  %s%s", s->local, s->rows, s->status,
+           s->writes ? ", writes go up" : "");
     if (s->reason)
         printf(" (%s)", s->reason);
     if (strcmp(s->schema, "public") != 0)
@@ -120,6 +123,8 @@ static void print_text(const struct replica_status *st)
            st->sqlite_at_risk ? ": has the WAL-reset bug; no other program of such a version "
                                 "should checkpoint the file"
                               : "");
+    printf("%-12s %" PRIu64 " not acknowledged, %" PRIu64 " refused%s\n", "writes", st->pending,
+           st->rejected, st->rejected ? ": see tombolo rejected" : "");
     puts("shapes");
     for (size_t i = 0; i < st->nshapes; i++)
         print_shape(&st->shapes[i]);

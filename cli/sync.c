@@ -24,16 +24,18 @@ static const char help[] =
     "Usage: tombolo sync --from URL --db FILE --shape SHAPE [--shape SHAPE]... [OPTION]...\n"
     "\n"
     "Keeps the tables of a SQLite file equal to shapes of a Postgres database, by way of a\n"
-    "bridge. Runs until it is stopped, and goes on where it was when started again.\n"
+    "bridge, and brings what is written to them to Postgres where the bridge's rules allow it.\n"
+    "Runs until it is stopped, and goes on where it was when started again.\n"
     "\n"
     "  --from URL       the bridge, http://host:port\n"
     "  --db FILE        the SQLite file; made when it is not there\n"
     "  --shape SHAPE    [schema.]table [(column, ...)] [where condition], as in\n"
     "                   \"orders(id, total) where owner = 7\"\n"
-    "  --once           end when the file is up to date\n"
+    "  --once           end when the file is up to date and its writes are acknowledged\n"
     "  --adopt          take over tables that are in the file already: their rows become\n"
     "                   the shape's\n"
     "  --secret S       the bridge's secret; better in the environment, as TOMBOLO_SECRET\n"
+    "  --token T        a token instead; better in the environment, as TOMBOLO_TOKEN\n"
     "  --quiet          only warnings and errors, no progress\n"
     "  --help           this text\n"
     "\n"
@@ -41,7 +43,7 @@ static const char help[] =
     "Exit status: 0 up to date (--once) or stopped by a signal; 1 failed; 2 used wrongly.\n";
 
 struct options {
-    const char *from, *db, *secret;
+    const char *from, *db, *secret, *token;
     struct replica_shape *shapes;
     size_t nshapes;
     bool once, adopt, quiet, help;
@@ -77,7 +79,17 @@ static bool add_shape(struct options *o, const char *text, struct err *err)
     return true;
 }
 
-enum { OPT_FROM = 256, OPT_DB, OPT_SHAPE, OPT_ONCE, OPT_ADOPT, OPT_SECRET, OPT_QUIET, OPT_HELP };
+enum {
+    OPT_FROM = 256,
+    OPT_DB,
+    OPT_SHAPE,
+    OPT_ONCE,
+    OPT_ADOPT,
+    OPT_SECRET,
+    OPT_TOKEN,
+    OPT_QUIET,
+    OPT_HELP
+};
 
 static const struct option long_options[] = {
     {"from", required_argument, NULL, OPT_FROM},
@@ -87,6 +99,7 @@ static const struct option long_options[] = {
     {"adopt", no_argument, NULL, OPT_ADOPT},
     {"quiet", no_argument, NULL, OPT_QUIET},
     {"secret", required_argument, NULL, OPT_SECRET},
+    {"token", required_argument, NULL, OPT_TOKEN},
     {"help", no_argument, NULL, OPT_HELP},
     {"h", no_argument, NULL, OPT_HELP},
     {NULL, 0, NULL, 0},
@@ -110,6 +123,9 @@ static bool take_option(struct options *o, int c, struct err *err)
     case OPT_SECRET:
         o->secret = optarg;
         return true;
+    case OPT_TOKEN:
+        o->token = optarg;
+        return true;
     case OPT_QUIET:
         return o->quiet = true;
     case OPT_HELP:
@@ -119,12 +135,19 @@ static bool take_option(struct options *o, int c, struct err *err)
     }
 }
 
+static const char *of_environment(const char *name)
+{
+    const char *text = getenv(name);
+
+    return text && *text ? text : NULL;
+}
+
 static bool parse_options(struct options *o, int argc, char **argv, struct err *err)
 {
-    const char *env = getenv("TOMBOLO_SECRET");
     int c;
 
-    *o = (struct options){.secret = env && *env ? env : NULL};
+    *o = (struct options){.secret = of_environment("TOMBOLO_SECRET"),
+                          .token = of_environment("TOMBOLO_TOKEN")};
     optind = 1;
     while ((c = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
         if (!take_option(o, c, err))
@@ -171,7 +194,7 @@ static bool follow(const struct options *o, struct replica *r, struct err *err)
 {
     struct view view = {.r = r};
     const struct fetch_options fetch = {.url = o->from,
-                                        .secret = o->secret,
+                                        .bearer = o->token ? o->token : o->secret,
                                         .once = o->once,
                                         .stop_fd = stop_fd,
                                         .on_bytes = on_bytes,

@@ -11,9 +11,13 @@
 
 #include "base/clock.h"
 #include "base/logging.h"
+#include "replica/acks.h"
 #include "replica/capture.h"
 #include "replica/merge.h"
+#include "replica/pending.h"
+#include "replica/rebase.h"
 #include "replica/trouble.h"
+#include "replica/writes.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -28,7 +32,7 @@ bool lite_apply_begin(struct replica *r, struct err *err)
         return true;
     r->txn_rows = 0;
     r->txn_started = clock_us();
-    return lite_db_begin(&r->db, err);
+    return lite_db_begin(&r->db, err) && lite_pending_drain(r, err);
 }
 
 struct lite_feed *lite_apply_feed(struct replica *r, yyjson_val *index, struct err *err)
@@ -75,12 +79,18 @@ static bool forget_handle(struct replica *r, struct lite_feed *feed, const char 
     return lite_apply_begin(r, err) && lite_shape_save(&r->db, s, err);
 }
 
-bool lite_apply_refetch(struct replica *r, struct lite_feed *feed, const char *reason,
-                        struct err *err)
+bool lite_apply_forget(struct replica *r, struct lite_feed *feed, const char *reason,
+                       struct err *err)
 {
     feed->skip = true;
     r->reconnect = true;
-    if (!forget_handle(r, feed, reason, err))
+    return forget_handle(r, feed, reason, err);
+}
+
+bool lite_apply_refetch(struct replica *r, struct lite_feed *feed, const char *reason,
+                        struct err *err)
+{
+    if (!lite_apply_forget(r, feed, reason, err))
         return false;
     if (r->changes || r->commit_due)
         return true; /* the commit line will end the stream */
@@ -119,6 +129,8 @@ static bool read_open(struct replica *r, struct lite_feed *feed, yyjson_val *eve
     if (!handle || !feed->schema_json)
         return err_set(err, ERR_PROTOCOL, "a shape was opened without handle or schema");
     feed->handle = arena_strdup(&r->session, handle);
+    feed->writable = yyjson_arr_size(yyjson_obj_get(event, "writes")) > 0;
+    feed->looked = false;
     if (!lite_schema_parse(schema, &r->session, &feed->schema, err))
         return false;
     if (feed->schema.nkey == 0 && !lite_schema_rowid(&feed->schema))
@@ -258,7 +270,7 @@ static bool complete(struct replica *r, struct lite_feed *feed, struct err *err)
     feed->side = false;
     feed->same = true;
     r->changes = true;
-    return lite_capture_heal(&r->db, s->local, err) &&
+    return lite_rebase_fetched(r, feed, err) && lite_capture_heal(&r->db, s->local, err) &&
            lite_columns_save(&r->db, s->local, &feed->schema, err) &&
            lite_shape_save(&r->db, s, err);
 }
@@ -273,7 +285,7 @@ bool lite_apply_flush(struct replica *r, struct err *err)
             !lite_offset_save(&r->db, r->feeds[i].shape, err))
             return false;
     }
-    if (!lite_unique_restore(&r->db, err) || !lite_db_commit(&r->db, err))
+    if (!lite_rebase_show(r, err) || !lite_rebase_restore(r, err) || !lite_db_commit(&r->db, err))
         return false;
     r->commit_due = false;
     r->progress.commits++;
@@ -321,7 +333,8 @@ static bool on_commit(struct replica *r, yyjson_val *event, struct err *err)
             (!lite_apply_begin(r, err) || !complete(r, &r->feeds[i], err)))
             return false;
     }
-    if (!read_position(r, event, err))
+    if (!read_position(r, event, err) || !lite_writes_capture(r, err) ||
+        !lite_acks_commit(r, r->state.position, err))
         return false;
     if (at)
         r->state.at = strtoll(at, NULL, 10);
@@ -360,8 +373,9 @@ static const struct {
     const char *name;
     bool (*apply)(struct replica *, yyjson_val *, struct err *);
 } events[] = {
-    {"commit", on_commit},   {"keepalive", on_keepalive},       {"open", on_open},
-    {"refetch", on_refetch}, {"snapshot_end", on_snapshot_end}, {"error", on_error},
+    {"ack", lite_acks_take}, {"commit", on_commit},   {"keepalive", on_keepalive},
+    {"open", on_open},       {"refetch", on_refetch}, {"snapshot_end", on_snapshot_end},
+    {"error", on_error},
 };
 
 bool lite_apply_line(struct replica *r, yyjson_val *line, struct err *err)

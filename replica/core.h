@@ -33,6 +33,8 @@ struct lite_feed {
     bool same;     /* the table that is there has this schema's columns */
     bool skip;     /* to be fetched again: what still comes is not applied */
     bool shuffled; /* the snapshot's rows do not come in the key's order */
+    bool writable; /* the bridge takes writes to it */
+    bool looked;   /* and whether it is captured has been seen to */
     const char *handle;
     const char *schema_json;
     struct lite_schema schema;
@@ -80,6 +82,20 @@ struct replica {
     bool changes;    /* the open transaction holds changes since the last commit line */
     bool commit_due; /* the open transaction stands at a commit line */
     bool reconnect;  /* a shape is to be fetched again, which needs a new request */
+    bool based;      /* rows have pending local writes (rebase.h) */
+    /* local writes (pending.h, acks.h, writes.h) */
+    struct buf ack;       /* the last ack line's JSON that waits for its commit line, or empty */
+    bool held;            /* acknowledged writes wait for their tables */
+    bool forked;          /* another copy of the file has written under our id */
+    bool stale;           /* acks of this stream are for the id that was ours before */
+    int64_t sent;         /* the bridge has decided up to this id, as it answered */
+    size_t asked;         /* writes of the last request */
+    bool one_by_one;      /* a request holds one write: several were refused together */
+    bool renumber;        /* there may be writes without a number */
+    int64_t data_version; /* of the file when writes were last numbered */
+    int64_t contact;      /* wall clock: our writes were known to be our own */
+    int64_t fork_through, fork_asked; /* seqs that were asked about, and are being */
+    bool fork_last;                   /* ... and there are no more */
     size_t txn_rows;
     int64_t txn_started;
     struct replica_progress progress;
@@ -93,6 +109,9 @@ bool lite_apply_begin(struct replica *r, struct err *err) MUST_CHECK;
 /* The shape's rows cannot be trusted any more: to be fetched from the beginning. */
 bool lite_apply_refetch(struct replica *r, struct lite_feed *feed, const char *reason,
                         struct err *err) MUST_CHECK;
+/* The same for the next request, without ending the stream. */
+bool lite_apply_forget(struct replica *r, struct lite_feed *feed, const char *reason,
+                       struct err *err) MUST_CHECK;
 /* The same, because what came does not fit (trouble.h): at `lsn`, 0 within a snapshot. */
 bool lite_apply_misfit(struct replica *r, struct lite_feed *feed, uint64_t lsn, const char *reason,
                        struct err *err) MUST_CHECK;

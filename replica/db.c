@@ -5,9 +5,11 @@
 #include "replica/capture.h"
 #include "replica/guard.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define BUSY_TIMEOUT_MS 5000
 #define BUSY_PATIENCE_MS 60000
@@ -239,6 +241,20 @@ void lite_db_rollback(struct lite_db *db)
             log_debug("could not look for captures", LOG_ERR(&ignored));
     }
     db->in_txn = false;
+}
+
+bool lite_db_sync(struct lite_db *db, struct err *err)
+{
+    char *name = sqlite3_mprintf("%s-wal", db->path);
+    int fd = name ? open(name, O_RDONLY | O_CLOEXEC) : -1;
+    bool ok = fd < 0 || fdatasync(fd) == 0; /* no WAL: all of it is in the file */
+
+    if (!ok)
+        err_errno(err, ERR_IO, "could not sync %s", name);
+    if (fd >= 0)
+        close(fd);
+    sqlite3_free(name);
+    return ok;
 }
 
 void lite_db_tidy(struct lite_db *db)

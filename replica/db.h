@@ -33,6 +33,19 @@ enum lite_statement {
     LITE_CAPTURE_OFF,
     LITE_CAPTURE_ON,
     LITE_CAPTURE_FORGET,
+    LITE_OUTBOX_ANY,
+    LITE_PENDING_ADD,
+    LITE_PENDING_OF_ROW,
+    LITE_PENDING_TO_ROW,
+    LITE_PENDING_OF_WRITE,
+    LITE_DATA_VERSION,
+    LITE_BASE_ANY,
+    LITE_BASE_ADD,
+    LITE_BASE_GET,
+    LITE_BASE_SET,
+    LITE_BASE_DIRTY,
+    LITE_BASE_DROP,
+    LITE_BASE_CLEAN,
     LITE_STATEMENTS,
 };
 
@@ -46,6 +59,7 @@ struct lite_db {
     bool in_txn;
     bool litestream; /* its tables are there */
     bool relaxed;    /* a unique index waits for lite_unique_restore() */
+    bool strict;     /* ... and none is relaxed now: what it refuses is refused */
     bool captured;   /* local writes are captured, and ours must not be (capture.h) */
     bool warned;
     sqlite3_stmt *statements[LITE_STATEMENTS];
@@ -79,6 +93,8 @@ bool lite_db_int(struct lite_db *db, int64_t otherwise, int64_t *out, struct err
 bool lite_db_begin(struct lite_db *db, struct err *err) MUST_CHECK;
 bool lite_db_commit(struct lite_db *db, struct err *err) MUST_CHECK;
 void lite_db_rollback(struct lite_db *db);
+/* Makes what is committed outlive the machine's failing too: synchronous=NORMAL alone does not. */
+bool lite_db_sync(struct lite_db *db, struct err *err) MUST_CHECK;
 /* Checkpoints when the WAL is long; what fails is tried again later. Outside of a transaction. */
 void lite_db_tidy(struct lite_db *db);
 

@@ -2,6 +2,7 @@
 
 #include "base/hash.h"
 #include "replica/capture_core.h"
+#include "replica/table.h"
 
 #include <stdlib.h>
 
@@ -92,35 +93,6 @@ static const struct layout *find_layout(struct lite_outbox *o, int64_t id, struc
 
 /* ---- values ---- */
 
-static void read_value(sqlite3_stmt *stmt, int column, struct arena *arena, struct lite_value *v)
-{
-    *v = (struct lite_value){.storage = LITE_NULL};
-    switch (sqlite3_column_type(stmt, column)) {
-    case SQLITE_INTEGER:
-        v->storage = LITE_INTEGER;
-        v->integer = sqlite3_column_int64(stmt, column);
-        break;
-    case SQLITE_FLOAT:
-        v->storage = LITE_REAL;
-        v->real = sqlite3_column_double(stmt, column);
-        break;
-    case SQLITE_TEXT:
-        v->storage = LITE_TEXT;
-        v->bytes.ptr = (const char *)sqlite3_column_text(stmt, column);
-        v->bytes.len = (size_t)sqlite3_column_bytes(stmt, column);
-        v->bytes = arena_copy(arena, v->bytes);
-        break;
-    case SQLITE_BLOB:
-        v->storage = LITE_BLOB;
-        v->bytes.ptr = sqlite3_column_blob(stmt, column);
-        v->bytes.len = (size_t)sqlite3_column_bytes(stmt, column);
-        v->bytes = arena_copy(arena, v->bytes);
-        break;
-    default:
-        break;
-    }
-}
-
 /* The image that begins at v<first>. */
 static struct lite_value *read_image(struct lite_outbox *o, size_t first)
 {
@@ -128,7 +100,7 @@ static struct lite_value *read_image(struct lite_outbox *o, size_t first)
     struct lite_value *values = arena_calloc(&o->row, n, sizeof(*values));
 
     for (size_t i = 0; i < n; i++)
-        read_value(o->rows, (int)(FIRST_VALUE + first + i), &o->row, &values[i]);
+        lite_value_read(o->rows, (int)(FIRST_VALUE + first + i), &o->row, &values[i]);
     return values;
 }
 

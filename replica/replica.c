@@ -5,7 +5,9 @@
 #include "replica/core.h"
 
 #include "base/clock.h"
+#include "replica/acks.h"
 #include "replica/json.h"
+#include "replica/pending.h"
 #include "replica/trouble.h"
 
 #include <inttypes.h>
@@ -26,6 +28,7 @@ struct replica *replica_open(const char *path, struct err *err)
     }
     r->trouble_ms = LITE_TROUBLE_MS;
     buf_init(&r->in, LINE_LIMIT + PIECE);
+    buf_init(&r->ack, BUF_NO_LIMIT);
     r->alc = yyjson_alc_dyn_new();
     if (!r->alc)
         abort();
@@ -34,6 +37,9 @@ struct replica *replica_open(const char *path, struct err *err)
         replica_close(r);
         return NULL;
     }
+    r->contact = r->state.applied_at;
+    r->sent = r->state.write_acked;
+    r->renumber = true;
     return r;
 }
 
@@ -59,6 +65,7 @@ void replica_close(struct replica *r)
     lite_db_close(&r->db);
     yyjson_alc_dyn_free(r->alc);
     buf_release(&r->in);
+    buf_release(&r->ack);
     arena_release(&r->session);
     free(r);
 }
@@ -78,7 +85,8 @@ static bool begin_session(struct replica *r, struct err *err)
     r->scanned = 0;
     r->changes = r->commit_due = r->reconnect = r->db.relaxed = false;
     arena_reset(&r->session);
-    if (!lite_shapes_load(&r->db, &r->session, &r->shapes, &r->nshapes, err))
+    if (!lite_state_read(&r->db, &r->state, err) ||
+        !lite_shapes_load(&r->db, &r->session, &r->shapes, &r->nshapes, err))
         return false;
     r->feeds = arena_calloc(&r->session, r->nshapes, sizeof(*r->feeds));
     for (size_t i = 0; i < r->nshapes; i++) {
@@ -86,36 +94,19 @@ static bool begin_session(struct replica *r, struct err *err)
             r->feeds[r->nfeeds++].shape = &r->shapes[i];
     }
     lite_trouble_waiting(r, &r->retry_at);
-    return true;
+    return lite_acks_begin(r, err);
 }
 
 /* ---- the request ---- */
-
-/* A name as the bridge reads it: folded when bare, so quoted where folding would change it. */
-static void put_name(struct buf *out, const char *name)
-{
-    bool bare = *name && strspn(name, "abcdefghijklmnopqrstuvwxyz_0123456789") == strlen(name) &&
-                !(*name >= '0' && *name <= '9');
-
-    if (!bare)
-        buf_put_u8(out, '"');
-    for (const char *p = name; *p; p++) {
-        buf_put_u8(out, (uint8_t)*p);
-        if (*p == '"')
-            buf_put_u8(out, '"');
-    }
-    if (!bare)
-        buf_put_u8(out, '"');
-}
 
 static void put_shape(struct buf *body, const struct lite_shape *s, const struct lite_trouble *t)
 {
     struct buf name;
 
     buf_init(&name, BUF_NO_LIMIT);
-    put_name(&name, s->schema);
+    lite_put_name(&name, s->schema);
     buf_put_u8(&name, '.');
-    put_name(&name, s->table);
+    lite_put_name(&name, s->table);
     buf_put_cstr(body, "{\"table\":");
     lite_json_string(body, buf_slice(&name));
     buf_release(&name);
@@ -155,7 +146,7 @@ bool replica_request(struct replica *r, bool live, struct buf *body, struct err 
             buf_put_u8(body, ',');
         put_shape(body, r->feeds[i].shape, lite_trouble_of(r, r->feeds[i].shape->id));
     }
-    buf_printf(body, "],\"live\":%s}", live ? "true" : "false");
+    buf_printf(body, "],\"live\":%s,\"writes\":true}", live ? "true" : "false");
     if (body->failed)
         return err_set(err, ERR_LIMIT, "the request is too long");
     r->streaming = true;
@@ -185,6 +176,7 @@ void replica_progress(const struct replica *r, struct replica_progress *out)
     out->waiting = lite_trouble_waiting(r, &again_at);
     out->position = r->state.position;
     out->consistent = r->state.consistent;
+    out->writes = r->db.captured;
     out->fetching = 0;
     for (size_t i = 0; i < r->nfeeds; i++)
         out->fetching += r->feeds[i].shape->status != LITE_LIVE;

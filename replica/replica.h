@@ -89,6 +89,35 @@ bool replica_feed(struct replica *r, const void *bytes, size_t n, struct err *er
  * shape is incomplete; else a retriable error. */
 bool replica_end(struct replica *r, struct err *err) MUST_CHECK;
 
+/*
+ * Local writes. Where the bridge lets this replica write to a table, every insert, update and
+ * delete of any program in the file is captured and goes up:
+ *
+ *     bool any;
+ *     replica_write_request(r, &body, &any, &err);          // at any time, on the same thread
+ *     if (any) { POST body to /v1/write; replica_write_answer(r, status, answer, &verdict, &err); }
+ *
+ * One request at a time. A write is over when its acknowledgement has come in the stream, with what
+ * Postgres made of it; until then its rows show it. What was refused is in _tombolo_rejected.
+ * A program that wants several statements to be accepted or refused as one:
+ *     BEGIN; INSERT INTO _tombolo_tx DEFAULT VALUES; ..; DELETE FROM _tombolo_tx; COMMIT
+ */
+enum replica_write_verdict {
+    REPLICA_WRITE_SENT,    /* go on: there may be more to send */
+    REPLICA_WRITE_AGAIN,   /* the same later; err says why */
+    REPLICA_WRITE_RENAMED, /* the file is a copy, and has another id now: begin a new stream */
+    REPLICA_WRITE_STOP,    /* writes are not taken, which repeating will not change; err says why */
+};
+
+/* `*any` false: there is nothing to send, or not now. Cheap when nobody wrote. */
+bool replica_write_request(struct replica *r, struct buf *body, bool *any,
+                           struct err *err) MUST_CHECK;
+/* False when the file cannot be written, or the answer is none; the request can be made again. */
+bool replica_write_answer(struct replica *r, long status, struct slice body,
+                          enum replica_write_verdict *verdict, struct err *err) MUST_CHECK;
+/* Mutations that are not acknowledged. */
+bool replica_pending(struct replica *r, uint64_t *mutations, struct err *err) MUST_CHECK;
+
 struct replica_progress {
     uint64_t rows;    /* applied since replica_open() */
     uint64_t commits; /* positions stored since replica_open() */
@@ -96,6 +125,7 @@ struct replica_progress {
     size_t waiting;   /* shapes left out for now, since their rows could not be applied */
     uint64_t position;
     bool consistent;
+    bool writes; /* local writes to some table are captured */
 };
 
 void replica_progress(const struct replica *r, struct replica_progress *out);
@@ -109,10 +139,24 @@ struct replica_shape_status {
     char *status;                         /* fetching, live, refetching */
     char *reason;                         /* why it is fetched again, or left out, or NULL */
     int64_t rows;
+    bool writes; /* local writes are captured */
+};
+
+/* A local write that was refused. Texts belong to the list; JSON objects of Postgres's texts. */
+struct replica_rejected {
+    int64_t id;
+    int64_t at;                      /* when that was known here, microseconds since 1970 */
+    int64_t write;                   /* the id that it went up with; 0: it did not */
+    char *table, *op;                /* of the file; I, U or D */
+    char *key;                       /* of the row, before */
+    char *before, *after;            /* what it changed; NULL for an insert, a delete */
+    char *code, *sqlstate, *message; /* the last two may be NULL */
 };
 
 struct replica_status {
     char id[40];
+    uint64_t pending;  /* local writes that are not acknowledged */
+    uint64_t rejected; /* ... that were refused, and nobody has looked after */
     uint64_t position;
     bool consistent;    /* the tables, all together, equal Postgres at the position */
     int64_t at;         /* that commit's time, microseconds since 1970; 0 unknown */
@@ -129,5 +173,17 @@ struct replica_status {
 /* ERR_NOT_FOUND where there is no file or no replica in it. */
 bool replica_status_read(const char *path, struct replica_status *out, struct err *err) MUST_CHECK;
 void replica_status_release(struct replica_status *status);
+
+/* ---- refused writes, by whatever program; also while the file is synced ---- */
+
+/* The oldest first. */
+bool replica_rejected_read(const char *path, struct replica_rejected **list, size_t *n,
+                           struct err *err) MUST_CHECK;
+void replica_rejected_release(struct replica_rejected *list, size_t n);
+/* Forgets it; ERR_NOT_FOUND where there is none of that id. */
+bool replica_rejected_discard(const char *path, int64_t id, struct err *err) MUST_CHECK;
+/* Writes it to its table once more, as any program could: so it goes up again. An update whose row
+ * is not there any more is ERR_NOT_FOUND. */
+bool replica_rejected_retry(const char *path, int64_t id, struct err *err) MUST_CHECK;
 
 #endif

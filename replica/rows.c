@@ -9,6 +9,8 @@
  */
 #include "replica/core.h"
 
+#include "replica/rebase.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <yyjson.h>
@@ -83,7 +85,10 @@ static bool insert_row(struct replica *r, struct lite_feed *feed, yyjson_val *va
     }
     r->txn_rows++;
     r->progress.rows++;
-    return lite_table_insert(&feed->table, fresh, err) || not_written(r, feed, why, err);
+    bool taken, found;
+    if (!lite_rebase_take(r, feed, LITE_SERVER_INSERT, &taken, &found, err))
+        return false;
+    return taken || lite_table_insert(&feed->table, fresh, err) || not_written(r, feed, why, err);
 }
 
 /* ---- snapshots ---- */
@@ -215,7 +220,7 @@ static bool apply_snapshot(struct replica *r, struct lite_feed *feed, yyjson_val
 static bool apply_update(struct replica *r, struct lite_feed *feed, yyjson_val *value,
                          const char **why, struct err *err)
 {
-    bool found = false;
+    bool taken, found = false;
     size_t n;
 
     if (feed->schema.nkey == 0 || !fill_cells(&feed->table, value, &n) ||
@@ -223,7 +228,9 @@ static bool apply_update(struct replica *r, struct lite_feed *feed, yyjson_val *
         *why = "an update did not have the table's key or columns";
         return true;
     }
-    if (!lite_table_update(&feed->table, &found, err))
+    if (!lite_rebase_take(r, feed, LITE_SERVER_UPDATE, &taken, &found, err))
+        return false;
+    if (!taken && !lite_table_update(&feed->table, &found, err))
         return not_written(r, feed, why, err);
     if (!found)
         *why = "an update came for a row that is not here";
@@ -233,7 +240,7 @@ static bool apply_update(struct replica *r, struct lite_feed *feed, yyjson_val *
 static bool apply_delete(struct replica *r, struct lite_feed *feed, yyjson_val *value,
                          const char **why, struct err *err)
 {
-    bool found;
+    bool taken, found;
     size_t n;
 
     if (!fill_cells(&feed->table, value, &n) || !key_filled(&feed->table) ||
@@ -241,7 +248,9 @@ static bool apply_delete(struct replica *r, struct lite_feed *feed, yyjson_val *
         *why = "a delete did not have the table's key";
         return true;
     }
-    return lite_table_remove(&feed->table, &found, err) || /* a row that is gone is gone */
+    if (!lite_rebase_take(r, feed, LITE_SERVER_DELETE, &taken, &found, err))
+        return false;
+    return taken || lite_table_remove(&feed->table, &found, err) || /* what is gone is gone */
            not_written(r, feed, why, err);
 }
 

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "replica/capture.h"
+#include "replica/pending.h"
 
 #include <stdio.h>
 #include <sys/random.h>
@@ -48,40 +49,76 @@ static bool run_kept(struct lite_db *db, sqlite3_stmt *stmt, const char *what, s
     return ok;
 }
 
-static bool make_row(struct lite_db *db, struct err *err)
+bool lite_random_name(char out[40], struct err *err)
 {
     unsigned char id[16];
-    char text[2 * sizeof(id) + 1];
 
     if (getrandom(id, sizeof(id), 0) != (ssize_t)sizeof(id))
         return err_errno(err, ERR_IO, "could not get random bytes");
     for (size_t i = 0; i < sizeof(id); i++)
-        snprintf(text + 2 * i, 3, "%02x", id[i]);
-    return lite_db_exec(db, err,
-                        "INSERT INTO _tombolo_state(id, format, replica) VALUES (1, %d, %Q) "
-                        "ON CONFLICT(id) DO NOTHING",
-                        FORMAT, text);
+        snprintf(out + 2 * i, 3, "%02x", id[i]);
+    return true;
 }
 
-static bool read_row(struct lite_db *db, struct lite_state *state, struct err *err)
+static bool make_row(struct lite_db *db, struct err *err)
+{
+    char name[40];
+
+    return lite_random_name(name, err) &&
+           lite_db_exec(db, err,
+                        "INSERT INTO _tombolo_state(id, format, replica) VALUES (1, %d, %Q) "
+                        "ON CONFLICT(id) DO NOTHING",
+                        FORMAT, name);
+}
+
+/* What files of the first version lack. */
+static bool add_columns(struct lite_db *db, struct err *err)
+{
+    int64_t there;
+
+    if (!lite_db_int(db, 0, &there, err,
+                     "SELECT count(*) FROM pragma_table_info('_tombolo_state') "
+                     "WHERE name = 'family'"))
+        return false;
+    return there || lite_db_exec(db, err,
+                                 "ALTER TABLE _tombolo_state ADD COLUMN family TEXT;"
+                                 "ALTER TABLE _tombolo_state ADD COLUMN"
+                                 " write_last INTEGER NOT NULL DEFAULT 0;"
+                                 "ALTER TABLE _tombolo_state ADD COLUMN"
+                                 " write_acked INTEGER NOT NULL DEFAULT 0;"
+                                 "ALTER TABLE _tombolo_state ADD COLUMN write_nonce TEXT;");
+}
+
+static void copy_text(char out[40], sqlite3_stmt *stmt, int column)
+{
+    const char *text = (const char *)sqlite3_column_text(stmt, column);
+
+    snprintf(out, 40, "%s", text ? text : "");
+}
+
+bool lite_state_read(struct lite_db *db, struct lite_state *state, struct err *err)
 {
     sqlite3_stmt *stmt = NULL;
     int format = 0;
 
     if (!lite_db_prepare(db,
-                         "SELECT format, replica, position, consistent, at, applied_at "
+                         "SELECT format, replica, position, consistent, at, applied_at, "
+                         "ifnull(family, replica), write_last, write_acked, write_nonce "
                          "FROM _tombolo_state WHERE id = 1",
                          &stmt, err))
         return false;
     *state = (struct lite_state){0};
     if (sqlite3_step(stmt) == SQLITE_ROW) {
         format = sqlite3_column_int(stmt, 0);
-        const char *replica = (const char *)sqlite3_column_text(stmt, 1);
-        snprintf(state->replica, sizeof(state->replica), "%s", replica ? replica : "");
+        copy_text(state->replica, stmt, 1);
         state->position = (uint64_t)sqlite3_column_int64(stmt, 2);
         state->consistent = sqlite3_column_int(stmt, 3) != 0;
         state->at = sqlite3_column_int64(stmt, 4);
         state->applied_at = sqlite3_column_int64(stmt, 5);
+        copy_text(state->family, stmt, 6);
+        state->write_last = sqlite3_column_int64(stmt, 7);
+        state->write_acked = sqlite3_column_int64(stmt, 8);
+        copy_text(state->write_nonce, stmt, 9);
     }
     sqlite3_finalize(stmt);
     if (format == FORMAT)
@@ -102,9 +139,10 @@ static bool take_lease(struct lite_db *db, struct err *err)
 
 bool lite_state_open(struct lite_db *db, struct lite_state *state, struct err *err)
 {
-    bool ok = lite_db_begin(db, err) && lite_db_exec(db, err, "%s", tables) && make_row(db, err) &&
-              read_row(db, state, err) && take_lease(db, err) && lite_capture_find(db, err) &&
-              lite_db_commit(db, err);
+    bool ok = lite_db_begin(db, err) && lite_db_exec(db, err, "%s", tables) &&
+              lite_pending_open(db, err) && add_columns(db, err) && make_row(db, err) &&
+              lite_state_read(db, state, err) && take_lease(db, err) &&
+              lite_capture_find(db, err) && lite_db_commit(db, err);
 
     if (!ok)
         lite_db_rollback(db);
@@ -133,6 +171,15 @@ bool lite_state_save(struct lite_db *db, const struct lite_state *state, struct 
     sqlite3_bind_int64(stmt, 3, state->at);
     sqlite3_bind_int64(stmt, 4, state->applied_at);
     return run_kept(db, stmt, "could not store the position", err);
+}
+
+bool lite_state_save_writes(struct lite_db *db, const struct lite_state *s, struct err *err)
+{
+    return lite_db_exec(db, err,
+                        "UPDATE _tombolo_state SET replica = %Q, family = %Q, write_last = %lld,"
+                        " write_acked = %lld, write_nonce = %Q",
+                        s->replica, s->family, (long long)s->write_last, (long long)s->write_acked,
+                        s->write_nonce);
 }
 
 bool lite_offset_save(struct lite_db *db, const struct lite_shape *shape, struct err *err)
@@ -240,6 +287,7 @@ bool lite_shape_save(struct lite_db *db, struct lite_shape *shape, struct err *e
 bool lite_shape_drop(struct lite_db *db, const struct lite_shape *shape, struct err *err)
 {
     return lite_capture_remove(db, shape->local, err) &&
+           lite_db_exec(db, err, "DELETE FROM _tombolo_base WHERE \"table\" = %Q", shape->local) &&
            lite_db_exec(db, err, "DROP TABLE IF EXISTS \"%w%w\"", LITE_SIDE_PREFIX, shape->local) &&
            (!shape->schema_json || /* a table of the user's that was never taken over */
             lite_db_exec(db, err, "DROP TABLE IF EXISTS \"%w\"", shape->local)) &&

@@ -2,7 +2,7 @@
  * The tables _tombolo_*: what the replica must know when it is started again.
  *
  *     _tombolo_state    one row: the replica's id, its position and whether the
- *                       tables are consistent there, who syncs it
+ *                       tables are consistent there, who syncs it; how far its writes are
  *     _tombolo_shapes   a row a shape: what was asked for, handle, offset, status
  *     _tombolo_columns  a row a column: the Postgres type behind each
  *
@@ -26,8 +26,12 @@ struct lite_state {
     char replica[40];
     uint64_t position;
     bool consistent;
-    int64_t at;         /* wall clock of the last commit in Postgres, microseconds; 0 unknown */
-    int64_t applied_at; /* when something was last heard and stored */
+    int64_t at;           /* wall clock of the last commit in Postgres, microseconds; 0 unknown */
+    int64_t applied_at;   /* when something was last heard and stored */
+    char family[40];      /* the file's first id, which copies of it share */
+    int64_t write_last;   /* the last id that a write was given; 0: none */
+    int64_t write_acked;  /* up to here Postgres has decided, as the stream says */
+    char write_nonce[40]; /* of that write, or "" */
 };
 
 struct lite_shape {
@@ -46,11 +50,19 @@ struct lite_shape {
 
 /* Creates what is missing, reads the row, writes the lease. */
 bool lite_state_open(struct lite_db *db, struct lite_state *state, struct err *err) MUST_CHECK;
+/* Reads the row again, after a transaction that changed it was rolled back. */
+bool lite_state_read(struct lite_db *db, struct lite_state *state, struct err *err) MUST_CHECK;
 /* Clears the lease; best effort. */
 void lite_state_close(struct lite_db *db);
 /* Inside a transaction. */
 bool lite_state_save(struct lite_db *db, const struct lite_state *state,
                      struct err *err) MUST_CHECK;
+
+/* How far the writes are, and the id; inside a transaction. */
+bool lite_state_save_writes(struct lite_db *db, const struct lite_state *state,
+                            struct err *err) MUST_CHECK;
+/* 32 hex digits made at random. */
+bool lite_random_name(char out[40], struct err *err) MUST_CHECK;
 
 /* The shape's offset alone; inside a transaction. */
 bool lite_offset_save(struct lite_db *db, const struct lite_shape *shape,

@@ -79,6 +79,33 @@ static int64_t count_rows(struct lite_db *db, const char *table)
     return lite_db_int(db, 0, &n, &none, "SELECT count(*) FROM \"%w\"", table) ? n : 0;
 }
 
+static bool is_captured(struct lite_db *db, const char *table)
+{
+    struct err none;
+    int64_t n;
+
+    return lite_db_int(db, 0, &n, &none,
+                       "SELECT count(*) FROM _tombolo_layouts WHERE live AND \"table\" = %Q",
+                       table) &&
+           n > 0;
+}
+
+/* Of tables that a file of an older version has not. */
+static uint64_t count(struct lite_db *db, const char *what)
+{
+    struct err none;
+    int64_t n;
+
+    return lite_db_int(db, 0, &n, &none, "SELECT count(*) FROM %s", what) ? (uint64_t)n : 0;
+}
+
+static void read_writes(struct lite_db *db, struct replica_status *out)
+{
+    out->pending = count(db, "_tombolo_pending WHERE due IS NULL") +
+                   count(db, "_tombolo_outbox WHERE op IS NOT NULL");
+    out->rejected = count(db, "_tombolo_rejected");
+}
+
 static bool read_shapes(struct lite_db *db, struct replica_status *out, struct err *err)
 {
     sqlite3_stmt *stmt = NULL;
@@ -99,6 +126,7 @@ static bool read_shapes(struct lite_db *db, struct replica_status *out, struct e
         s->status = copy_text(stmt, 4);
         s->reason = copy_text(stmt, 5);
         s->rows = count_rows(db, s->local);
+        s->writes = is_captured(db, s->local);
     }
     sqlite3_finalize(stmt);
     return true;
@@ -116,6 +144,7 @@ static bool read_all(struct lite_db *db, struct replica_status *out, struct err 
         return false;
     if (!ours)
         return err_set(err, ERR_NOT_FOUND, "there is no replica in it");
+    read_writes(db, out);
     return read_state(db, out, err) && read_shapes(db, out, err);
 }
 

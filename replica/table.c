@@ -17,6 +17,7 @@ void lite_table_release(struct lite_table *table)
     sqlite3_finalize(table->insert);
     sqlite3_finalize(table->upsert);
     sqlite3_finalize(table->remove);
+    sqlite3_finalize(table->get);
     for (size_t i = 0; i < LITE_UPDATES; i++)
         sqlite3_finalize(table->updates[i].stmt);
     arena_release(&table->arena);
@@ -194,7 +195,7 @@ static bool prepare_update(struct lite_table *t, sqlite3_stmt **stmt, struct err
 
 /* ---- running them ---- */
 
-static int bind_value(sqlite3_stmt *stmt, int at, const struct lite_value *v)
+static int bind(sqlite3_stmt *stmt, int at, const struct lite_value *v)
 {
     switch (v->storage) {
     case LITE_INTEGER:
@@ -212,6 +213,11 @@ static int bind_value(sqlite3_stmt *stmt, int at, const struct lite_value *v)
     }
 }
 
+bool lite_value_bind(sqlite3_stmt *stmt, int at, const struct lite_value *v)
+{
+    return bind(stmt, at, v) == SQLITE_OK;
+}
+
 /* Binds the cells that are there to the parameters of their numbers. */
 static bool bind_cells(struct lite_table *t, sqlite3_stmt *stmt, bool key_only, struct err *err)
 {
@@ -224,7 +230,7 @@ static bool bind_cells(struct lite_table *t, sqlite3_stmt *stmt, bool key_only, 
             continue;
         if (cell->text.ptr && !lite_from_pg(c->lite, cell->text, &t->scratch, &v, err))
             return err_wrap(err, "table \"%s\", column \"%s\"", t->name, c->name.ptr);
-        if (bind_value(stmt, (int)i + 1, &v) != SQLITE_OK)
+        if (!lite_value_bind(stmt, (int)i + 1, &v))
             return lite_db_fail(t->db, err, "could not bind a value");
     }
     return true;
@@ -244,7 +250,8 @@ static int step(struct lite_table *t, sqlite3_stmt *stmt, struct err *err)
     lite_db_fail(t->db, err, what);
     sqlite3_reset(stmt);
     struct err ignored;
-    if (rc == SQLITE_CONSTRAINT_UNIQUE && lite_unique_relax(t->db, t->name, &ignored)) {
+    if (rc == SQLITE_CONSTRAINT_UNIQUE && !t->db->strict &&
+        lite_unique_relax(t->db, t->name, &ignored)) {
         rc = sqlite3_step(stmt);
         if (rc != SQLITE_DONE)
             lite_db_fail(t->db, err, what);
@@ -301,4 +308,67 @@ bool lite_table_remove(struct lite_table *t, bool *found, struct err *err)
         return false;
     *found = sqlite3_changes(t->db->db) > 0;
     return true;
+}
+
+/* ---- reading ---- */
+
+void lite_value_read(sqlite3_stmt *stmt, int column, struct arena *arena, struct lite_value *v)
+{
+    *v = (struct lite_value){.storage = LITE_NULL};
+    switch (sqlite3_column_type(stmt, column)) {
+    case SQLITE_INTEGER:
+        v->storage = LITE_INTEGER;
+        v->integer = sqlite3_column_int64(stmt, column);
+        return;
+    case SQLITE_FLOAT:
+        v->storage = LITE_REAL;
+        v->real = sqlite3_column_double(stmt, column);
+        return;
+    case SQLITE_TEXT:
+        v->storage = LITE_TEXT;
+        v->bytes.ptr = (const char *)sqlite3_column_text(stmt, column);
+        break;
+    case SQLITE_BLOB:
+        v->storage = LITE_BLOB;
+        v->bytes.ptr = sqlite3_column_blob(stmt, column);
+        break;
+    default:
+        return;
+    }
+    v->bytes.len = (size_t)sqlite3_column_bytes(stmt, column);
+    v->bytes = arena_copy(arena, v->bytes);
+}
+
+static bool prepare_get(struct lite_table *t, struct err *err)
+{
+    struct sql sql;
+
+    if (t->get)
+        return true;
+    sql_init(&sql);
+    sql_put(&sql, "SELECT ");
+    put_list(&sql, t->schema, "\"%w\"");
+    sql_put(&sql, " FROM \"%w\"", t->name);
+    put_key_condition(&sql, t->schema);
+    return lite_db_prepare(t->db, sql_take(&sql, &t->scratch), &t->get, err);
+}
+
+bool lite_table_get(struct lite_table *t, bool *found, struct err *err)
+{
+    arena_reset(&t->scratch);
+    if (!prepare_get(t, err) || !bind_cells(t, t->get, true, err))
+        return false;
+    int rc = sqlite3_step(t->get);
+    *found = rc == SQLITE_ROW;
+    for (size_t i = 0; *found && i < t->schema->ncolumns; i++) {
+        struct lite_value v;
+
+        lite_value_read(t->get, (int)i, &t->scratch, &v);
+        lite_to_pg(t->schema->columns[i].lite, &v, &t->scratch, &t->cells[i].text);
+        t->cells[i].present = true;
+    }
+    if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+        lite_db_fail(t->db, err, "could not read a row");
+    sqlite3_reset(t->get);
+    return rc == SQLITE_ROW || rc == SQLITE_DONE;
 }

@@ -35,7 +35,7 @@ struct lite_table {
     const struct lite_schema *schema;
     char *name;
     struct lite_cell *cells; /* one a column; the caller fills them */
-    sqlite3_stmt *insert, *upsert, *remove;
+    sqlite3_stmt *insert, *upsert, *remove, *get;
     struct lite_update updates[LITE_UPDATES];
     unsigned next_update;
     struct arena arena;   /* the table's life */
@@ -57,6 +57,14 @@ bool lite_table_update(struct lite_table *table, bool *found, struct err *err) M
 /* The key is present, or every column where there is none: then one equal row goes. */
 bool lite_table_remove(struct lite_table *table, bool *found, struct err *err) MUST_CHECK;
 
+/* Fills all cells from the row that has the key's, as Postgres's texts; valid until the next call.
+ */
+bool lite_table_get(struct lite_table *table, bool *found, struct err *err) MUST_CHECK;
+/* A column's value of a row of any statement; the bytes are copied into the arena. */
+void lite_value_read(sqlite3_stmt *stmt, int column, struct arena *arena, struct lite_value *v);
+/* Binds a value; its bytes are borrowed. */
+bool lite_value_bind(sqlite3_stmt *stmt, int at, const struct lite_value *v);
+
 /* Puts "INSERT INTO t(..)" and what follows it: an upsert of rows from `source`,
  * which is "VALUES (?1, ..)" or a SELECT. */
 char *lite_table_upsert_sql(const struct lite_schema *schema, const char *name, const char *source,
@@ -65,7 +73,11 @@ char *lite_table_upsert_sql(const struct lite_schema *schema, const char *name, 
 /* unique.c: makes the user's unique indexes on the table plain. False when there
  * is none, or it cannot be done. */
 bool lite_unique_relax(struct lite_db *db, const char *table, struct err *err) MUST_CHECK;
-/* Before a transaction with a relaxed index commits. */
-bool lite_unique_restore(struct lite_db *db, struct err *err) MUST_CHECK;
+/* Before a transaction with a relaxed index commits. What cannot be unique is left for another
+ * call, db->relaxed still set; the `last` one lets it stay plain. */
+bool lite_unique_restore(struct lite_db *db, bool last, struct err *err) MUST_CHECK;
+/* The tables of the indexes that are left, in the arena. */
+bool lite_unique_relaxed(struct lite_db *db, struct arena *arena, char ***tables, size_t *n,
+                         struct err *err) MUST_CHECK;
 
 #endif

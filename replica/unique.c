@@ -69,27 +69,67 @@ bool lite_unique_relax(struct lite_db *db, const char *table, struct err *err)
     return each_relaxed(db, before, relax_one, err);
 }
 
-static bool restore_one(struct lite_db *db, const char *name, const char *made_by, struct err *err)
+static bool forget_one(struct lite_db *db, const char *name, struct err *err)
+{
+    return lite_db_exec(db, err, "DELETE FROM tombolo_relaxed WHERE name = %Q", name);
+}
+
+static bool make_unique(struct lite_db *db, const char *name, const char *made_by, struct err *err)
 {
     struct arena arena = {0};
-    struct err why;
     struct sql sql;
 
-    (void)err;
     sql_init(&sql);
     sql_put(&sql, "DROP INDEX IF EXISTS \"%w\"; %s", name, made_by);
-    if (!lite_db_try(db, &why, sql_take(&sql, &arena)))
+    bool ok = lite_db_try(db, err, sql_take(&sql, &arena));
+    arena_release(&arena);
+    return ok;
+}
+
+static bool try_one(struct lite_db *db, const char *name, const char *made_by, struct err *err)
+{
+    struct err why;
+
+    return !make_unique(db, name, made_by, &why) || forget_one(db, name, err);
+}
+
+static bool restore_one(struct lite_db *db, const char *name, const char *made_by, struct err *err)
+{
+    struct err why;
+
+    if (!make_unique(db, name, made_by, &why))
         log_warn("index is no longer unique: Postgres's rows do not allow it",
                  LOG_STR("index", name), LOG_ERR(&why));
-    arena_release(&arena);
+    return forget_one(db, name, err);
+}
+
+bool lite_unique_restore(struct lite_db *db, bool last, struct err *err)
+{
+    int64_t left;
+
+    if (!db->relaxed)
+        return true;
+    if (!each_relaxed(db, 0, last ? restore_one : try_one, err) ||
+        !lite_db_int(db, 0, &left, err, "SELECT count(*) FROM tombolo_relaxed"))
+        return false;
+    db->relaxed = left > 0;
     return true;
 }
 
-bool lite_unique_restore(struct lite_db *db, struct err *err)
+bool lite_unique_relaxed(struct lite_db *db, struct arena *arena, char ***tables, size_t *n,
+                         struct err *err)
 {
-    if (!db->relaxed)
-        return true;
-    db->relaxed = false;
-    return each_relaxed(db, 0, restore_one, err) &&
-           lite_db_exec(db, err, "DELETE FROM tombolo_relaxed");
+    static const char sql[] = "SELECT DISTINCT s.tbl_name FROM tombolo_relaxed r"
+                              " JOIN sqlite_schema s ON s.type = 'index' AND s.name = r.name";
+    sqlite3_stmt *stmt = NULL;
+    int64_t most;
+
+    if (!lite_db_int(db, 0, &most, err, "SELECT count(*) FROM tombolo_relaxed") ||
+        !lite_db_prepare(db, sql, &stmt, err))
+        return false;
+    *tables = arena_calloc(arena, (size_t)most, sizeof(**tables));
+    for (*n = 0; *n < (size_t)most && sqlite3_step(stmt) == SQLITE_ROW;)
+        (*tables)[(*n)++] = arena_strdup(arena, (const char *)sqlite3_column_text(stmt, 0));
+    sqlite3_finalize(stmt);
+    return true;
 }

@@ -3,19 +3,18 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/logging.h"
+#include "fetch/upload.h"
 #include "replica/answer.h"
 
 #include <curl/curl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <strings.h>
-#include <sys/random.h>
 
 #define SILENCE_MS 35000
 #define CONNECT_MS 10000
-#define BACKOFF_FIRST_MS 100
-#define BACKOFF_MOST_MS 30000
-#define RETRY_AFTER_MOST_S 3600
+/* How soon a local write is noticed. */
+#define LOOK_MS 100
 #define ONCE_ATTEMPTS 8
 /* A malformed stream may be a proxy's doing; but not for ever. */
 #define PROTOCOL_FAILURES 4
@@ -26,6 +25,7 @@ struct fetch {
     const struct fetch_options *options;
     CURLM *multi;
     CURL *easy;
+    struct upload up;
     struct curl_slist *headers;
     char *url;
     struct buf body;   /* of the request */
@@ -115,27 +115,61 @@ static bool stopped(struct err *err)
     return err_set(err, ERR_STOPPED, "stopped");
 }
 
-/* Runs the transfer to its end; curl's verdict in `*code`. */
-static bool transfer(struct fetch *f, CURLcode *code, struct err *err)
+/* What curl says has ended: the stream, `*code` its verdict, or an upload. */
+static bool take_messages(struct fetch *f, bool *ended, CURLcode *code, struct err *err)
+{
+    int left;
+
+    for (CURLMsg *msg; (msg = curl_multi_info_read(f->multi, &left));) {
+        if (msg->easy_handle == f->easy) {
+            *ended = true;
+            *code = msg->data.result;
+        } else if (!upload_done(&f->up, msg->data.result, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Waits for the network, or for a local write to be looked for. */
+static void wait_for_work(struct fetch *f)
 {
     struct curl_waitfd stop = {.fd = f->options->stop_fd, .events = CURL_WAIT_POLLIN};
-    int running = 1, left;
+    struct replica_progress progress;
 
+    replica_progress(f->r, &progress);
+    curl_multi_poll(f->multi, &stop, stop.fd >= 0, progress.writes ? LOOK_MS : 1000, NULL);
+}
+
+static bool step(struct fetch *f, bool *ended, CURLcode *code, struct err *err)
+{
+    int running;
+
+    if (curl_multi_perform(f->multi, &running) != CURLM_OK)
+        return err_set(err, ERR_IO, "curl failed");
+    return take_messages(f, ended, code, err) && (!stop_asked(f, 0) || stopped(err));
+}
+
+/* Runs the transfer to its end, and uploads beside it; curl's verdict in `*code`. */
+static bool transfer(struct fetch *f, CURLcode *code, struct err *err)
+{
+    bool ended = false;
+
+    f->up.renamed = false;
     for (;;) {
-        if (curl_multi_perform(f->multi, &running) != CURLM_OK)
-            return err_set(err, ERR_IO, "curl failed");
-        if (!running)
-            break;
-        if (stop_asked(f, 0))
-            return stopped(err);
+        if (!step(f, &ended, code, err))
+            return false;
+        if (ended)
+            return true;
         if (clock_ms() - f->heard_at > SILENCE_MS)
             return err_set(err, ERR_TIMEOUT, "nothing was heard from the bridge for %d s",
                            SILENCE_MS / 1000);
-        curl_multi_poll(f->multi, &stop, stop.fd >= 0, 1000, NULL);
+        if (!f->options->once && !upload_step(&f->up, err))
+            return false;
+        if (f->up.renamed)
+            return err_set(err, ERR_CHANGED, "the replica has a new name");
+        wait_for_work(f);
     }
-    CURLMsg *msg = curl_multi_info_read(f->multi, &left);
-    *code = msg ? msg->data.result : CURLE_RECV_ERROR;
-    return true;
 }
 
 /* What a transfer that ended means. */
@@ -157,9 +191,14 @@ static bool conclude(struct fetch *f, CURLcode code, struct err *err)
     return err_set(err, ERR_CONN, "%s: the answer is not a bridge's stream", f->options->url);
 }
 
+static char *make_url(const char *url, const char *path, const char *id);
+
 static bool connect_once(struct fetch *f, struct err *err)
 {
     CURLcode code = CURLE_OK;
+
+    free(f->url);
+    f->url = make_url(f->options->url, "/v1/sync?replica=", replica_id(f->r));
 
     f->stream = f->judged = false;
     f->err = (struct err){0};
@@ -173,28 +212,46 @@ static bool connect_once(struct fetch *f, struct err *err)
         return err_set(err, ERR_IO, "curl failed");
     bool ok = transfer(f, &code, err) && conclude(f, code, err);
     curl_multi_remove_handle(f->multi, f->easy);
+    upload_abort(&f->up);
     return ok;
 }
 
-/* ---- again and again ---- */
-
-static int backoff_ms(const struct fetch *f)
+/* For `once`: sends all that is there. */
+static bool upload_all(struct fetch *f, struct err *err)
 {
-    unsigned shift = f->failures < 10 ? f->failures : 10;
-    int64_t most = (int64_t)BACKOFF_FIRST_MS << shift;
-    curl_off_t after = 0;
-    uint32_t random = 0;
+    bool ended;
+    CURLcode code;
 
-    most = most < BACKOFF_MOST_MS ? most : BACKOFF_MOST_MS;
-    if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
-        random = (uint32_t)clock_us();
-    int64_t wait = most / 2 + random % (most / 2 + 1);
-    if (curl_easy_getinfo(f->easy, CURLINFO_RETRY_AFTER, &after) == CURLE_OK && after > 0) {
-        after = after < RETRY_AFTER_MOST_S ? after : RETRY_AFTER_MOST_S;
-        wait += (int64_t)after * 1000; /* the jitter comes on top: not all at the same second */
+    for (f->up.not_before = 0;;) {
+        if (!upload_step(&f->up, err))
+            return false;
+        if (!f->up.busy && (f->up.failures > 0 || f->up.stopped)) {
+            *err = f->up.err;
+            return err_wrap(err, "local writes");
+        }
+        if (!f->up.busy)
+            return true;
+        curl_multi_poll(f->multi, NULL, 0, LOOK_MS, NULL);
+        if (!step(f, &ended, &code, err))
+            return false;
     }
-    return (int)wait;
 }
+
+/* Both ways: what is acknowledged comes with the rows. (ERR_CHANGED: a commit that came in between
+ * is no reason to ask for ever.) */
+static bool once(struct fetch *f, struct err *err)
+{
+    uint64_t pending;
+
+    f->up.failures = 0;
+    f->up.stopped = false;
+    if (!upload_all(f, err) || !connect_once(f, err) || !replica_pending(f->r, &pending, err))
+        return false;
+    return pending == 0 || err_set(err, ERR_CONN, "%llu local writes are not acknowledged yet",
+                                   (unsigned long long)pending);
+}
+
+/* ---- again and again ---- */
 
 static bool hopeless(const struct fetch *f, const struct err *err)
 {
@@ -214,8 +271,7 @@ static bool pause_or_end(struct fetch *f, struct err *err)
 {
     if (err->code == ERR_STOPPED || hopeless(f, err))
         return false;
-    int wait = backoff_ms(f);
-    f->failures++;
+    int wait = (int)backoff_ms(f->easy, f->failures++);
     log_warn("not connected", LOG_STR("bridge", f->options->url), LOG_ERR(err),
              LOG_INT("again_in_ms", wait));
     return !stop_asked(f, wait) || stopped(err);
@@ -227,7 +283,7 @@ static bool run(struct fetch *f, struct err *err)
 
     for (;;) {
         replica_progress(f->r, &before);
-        bool ok = connect_once(f, err);
+        bool ok = f->options->once ? once(f, err) : connect_once(f, err);
         if (ok && f->options->once)
             return true;
         replica_progress(f->r, &after);
@@ -240,35 +296,36 @@ static bool run(struct fetch *f, struct err *err)
     }
 }
 
-static char *make_url(const char *url, const char *id)
+/* The bridge's address, which may have been given with /v1/sync, and the path. */
+static char *make_url(const char *url, const char *path, const char *id)
 {
-    static const char path[] = "/v1/sync";
+    static const char known[] = "/v1/sync";
+    const size_t len = sizeof(known) - 1;
     size_t n = strlen(url);
-    char *full = xmalloc(n + sizeof(path) + strlen(id) + 16);
 
     while (n > 0 && url[n - 1] == '/')
         n--;
+    if (n >= len && memcmp(url + n - len, known, len) == 0)
+        n -= len;
+    char *full = xmalloc(n + strlen(path) + strlen(id) + 1);
     memcpy(full, url, n);
-    full[n] = '\0';
-    if (n < sizeof(path) - 1 || strcmp(full + n - (sizeof(path) - 1), path) != 0)
-        strcat(full, path);
-    strcat(full, "?replica=");
+    strcpy(full + n, path);
     return strcat(full, id);
 }
 
-static struct curl_slist *make_headers(const char *secret)
+static struct curl_slist *make_headers(const char *token)
 {
     struct curl_slist *list = curl_slist_append(NULL, "Content-Type: application/json");
 
     list = curl_slist_append(list, "Accept: application/x-ndjson");
     list = curl_slist_append(list, "Expect:"); /* no round trip before the body */
-    if (secret) {
-        char *bearer = xmalloc(strlen(secret) + 32);
+    if (token) {
+        char *header = xmalloc(strlen(token) + 32);
 
-        strcpy(bearer, "Authorization: Bearer ");
-        strcat(bearer, secret);
-        list = curl_slist_append(list, bearer);
-        free(bearer);
+        strcpy(header, "Authorization: Bearer ");
+        strcat(header, token);
+        list = curl_slist_append(list, header);
+        free(header);
     }
     return list;
 }
@@ -279,11 +336,15 @@ bool fetch_run(struct replica *r, const struct fetch_options *options, struct er
 
     buf_init(&f.body, BUF_NO_LIMIT);
     buf_init(&f.answer, ANSWER_LIMIT);
-    f.url = make_url(options->url, replica_id(r));
-    f.headers = make_headers(options->secret);
+    f.headers = make_headers(options->bearer);
     f.multi = curl_multi_init();
     f.easy = curl_easy_init();
-    bool ok = f.multi && f.easy ? run(&f, err) : err_set(err, ERR_IO, "could not start curl");
+    char *write_url = make_url(options->url, "/v1/write", "");
+    bool ok = upload_init(&f.up, r, f.multi, write_url, f.headers) && f.multi && f.easy
+                  ? run(&f, err)
+                  : err_set(err, ERR_IO, "could not start curl");
+    upload_release(&f.up);
+    free(write_url);
     curl_easy_cleanup(f.easy);
     curl_multi_cleanup(f.multi);
     curl_slist_free_all(f.headers);

@@ -1,6 +1,7 @@
 /*
  * Keeps a replica fed from a bridge: POST /v1/sync, the stream's bytes to
- * replica_feed(), and again from where it stood when the connection ends.
+ * replica_feed(), and again from where it stood when the connection ends. Local writes go up
+ * beside it (upload.h); with `once` before it.
  *
  * Rows are applied in curl's write callback: while SQLite works nothing is
  * read, the socket's buffer fills, and the bridge waits. No bytes are held back
@@ -22,8 +23,8 @@
 
 struct fetch_options {
     const char *url;             /* the bridge: http://host:port, with or without /v1/sync */
-    const char *secret;          /* sent as a bearer token; NULL: none */
-    bool once;                   /* end when up to date */
+    const char *bearer;          /* the secret or a token, sent as a bearer token; NULL: none */
+    bool once;                   /* end when up to date, local writes acknowledged */
     unsigned attempts;           /* how often `once` fails in a row before it gives up; 0: 8 */
     int stop_fd;                 /* readable: end; -1 for none */
     void (*on_bytes)(void *arg); /* after bytes were applied; may be NULL */

@@ -69,6 +69,16 @@ static inline void say_open(struct kit *k, int shape, const char *handle, const 
                shape, handle, schema, snapshot ? "true" : "false");
 }
 
+/* The same of a table that may be written. */
+static inline void say_open_writable(struct kit *k, int shape, const char *handle,
+                                     const char *schema, bool snapshot)
+{
+    buf_printf(&k->stream,
+               "{\"open\":{\"shape\":%d,\"handle\":\"%s\",\"table\":[\"public\",\"x\"],"
+               "\"schema\":%s,\"snapshot\":%s,\"writes\":[\"insert\",\"update\",\"delete\"]}}\n",
+               shape, handle, schema, snapshot ? "true" : "false");
+}
+
 /* One message in a line of its own: op is insert, update or delete; value a JSON object. */
 static inline void say(struct kit *k, int shape, const char *op, const char *value)
 {

@@ -135,7 +135,7 @@ static const char *answer(const char *head, const char *lines, bool end)
 static bool sync_once(struct kit *k, struct server *s, struct replica **r, bool once, int stop_fd)
 {
     const struct fetch_options options = {
-        .url = s->url, .secret = "tell-no-one", .once = once, .stop_fd = stop_fd};
+        .url = s->url, .bearer = "tell-no-one", .once = once, .stop_fd = stop_fd};
 
     *r = kit_open(k, "items", NULL);
     return fetch_run(*r, &options, &k->err);

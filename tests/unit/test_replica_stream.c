@@ -90,15 +90,16 @@ static void test_the_next_request_goes_on_where_the_file_is(void **state)
     struct replica *r = kit_open(&k, "public.items(id,name,\"Qty\") where qty > 1", NULL);
     assert_string_equal(kit_request(&k, r),
                         "{\"shapes\":[{\"table\":\"public.items\",\"where\":\"qty > 1\","
-                        "\"columns\":[\"id\",\"name\",\"Qty\"]}],\"live\":true}");
+                        "\"columns\":[\"id\",\"name\",\"Qty\"]}],\"live\":true,\"writes\":true}");
     say_first_fetch(&k);
     kit_feed(&k, r);
     replica_close(r);
     r = kit_open(&k, "items ( id , name , \"Qty\" ) where qty > 1", NULL);
-    assert_string_equal(kit_request(&k, r),
-                        "{\"shapes\":[{\"table\":\"public.items\",\"where\":\"qty > 1\","
-                        "\"columns\":[\"id\",\"name\",\"Qty\"],"
-                        "\"handle\":\"h1\",\"offset\":\"100_inf\"}],\"live\":true}");
+    assert_string_equal(
+        kit_request(&k, r),
+        "{\"shapes\":[{\"table\":\"public.items\",\"where\":\"qty > 1\","
+        "\"columns\":[\"id\",\"name\",\"Qty\"],"
+        "\"handle\":\"h1\",\"offset\":\"100_inf\"}],\"live\":true,\"writes\":true}");
     say_open(&k, 0, "h1", ITEMS, false);
     say_changes(&k);
     kit_feed(&k, r);

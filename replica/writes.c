@@ -1,0 +1,497 @@
+#include "replica/writes.h"
+
+#include "base/clock.h"
+#include "base/logging.h"
+#include "replica/answer.h"
+#include "replica/capture.h"
+#include "replica/capture_core.h"
+#include "replica/json.h"
+#include "replica/pending.h"
+#include "replica/rebase.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <yyjson.h>
+
+#define MUTATIONS_A_WRITE 500
+#define BYTES_A_WRITE ((int64_t)512 << 10)
+/* Of a request; it has one write at least. */
+#define MOST_BYTES ((size_t)2 << 20)
+#define MOST_MUTATIONS 5000
+#define MOST_WRITES 500
+
+/* ---- captures ----------------------------------------------------------- */
+
+static bool capture(struct replica *r, struct lite_feed *feed, struct err *err)
+{
+    struct err why;
+
+    if (feed->schema.nkey > 0 && lite_capture_install(&r->db, feed->shape->local, &why)) {
+        log_info("local writes are captured", LOG_STR("table", feed->shape->local));
+        return true;
+    }
+    if (feed->schema.nkey == 0)
+        err_set(&why, ERR_INPUT, "it has no primary key");
+    log_warn("local writes stay local", LOG_STR("table", feed->shape->local), LOG_ERR(&why));
+    *err = why;
+    return why.code == ERR_INPUT;
+}
+
+static bool let_go(struct replica *r, struct lite_feed *feed, struct err *err)
+{
+    int64_t pending;
+
+    if (!lite_db_int(&r->db, 0, &pending, err,
+                     "SELECT EXISTS (SELECT 1 FROM _tombolo_pending WHERE \"table\" = %Q)",
+                     feed->shape->local))
+        return false;
+    if (pending)
+        return true;
+    log_info("local writes are no longer captured", LOG_STR("table", feed->shape->local));
+    return lite_capture_remove(&r->db, feed->shape->local, err);
+}
+
+static bool capture_feed(struct replica *r, struct lite_feed *feed, struct err *err)
+{
+    int64_t layout;
+
+    feed->looked = true;
+    if (!capture_layout(&r->db, feed->shape->local, &layout, err))
+        return false;
+    if (feed->writable == (layout != 0))
+        return true;
+    return lite_apply_begin(r, err) &&
+           (feed->writable ? capture(r, feed, err) : let_go(r, feed, err));
+}
+
+bool lite_writes_capture(struct replica *r, struct err *err)
+{
+    for (size_t i = 0; i < r->nfeeds; i++) {
+        struct lite_feed *feed = &r->feeds[i];
+
+        if (feed->phase == LITE_STREAMING && !feed->looked && !capture_feed(r, feed, err))
+            return false;
+    }
+    return true;
+}
+
+static bool fetch_again(struct replica *r, const char *table, const char *reason, struct err *err)
+{
+    for (size_t i = 0; i < r->nfeeds; i++) {
+        if (strcmp(r->feeds[i].shape->local, table) == 0 && r->feeds[i].phase != LITE_CLOSED)
+            return lite_apply_forget(r, &r->feeds[i], reason, err);
+    }
+    return lite_db_exec(&r->db, err,
+                        "UPDATE _tombolo_shapes SET handle = NULL, status = 'refetching',"
+                        " reason = %Q WHERE local = %Q AND status = 'live'",
+                        reason, table);
+}
+
+static bool repair(struct replica *r, const struct lite_capture *c, struct err *err)
+{
+    struct err why;
+
+    if (c->state == LITE_CAPTURE_INTACT)
+        return true;
+    log_warn("the capture of local writes was changed", LOG_STR("table", c->table),
+             LOG_STR("what", c->what));
+    if (!lite_capture_repair(&r->db, c, &why)) {
+        log_warn("local writes are no longer captured", LOG_STR("table", c->table), LOG_ERR(&why));
+        *err = why;
+        return why.code == ERR_INPUT && lite_capture_remove(&r->db, c->table, err);
+    }
+    return !c->gap || fetch_again(r, c->table, "local writes may have slipped by", err);
+}
+
+bool lite_writes_verify(struct replica *r, struct err *err)
+{
+    struct arena arena = {0};
+    struct lite_capture *captures;
+    size_t n;
+    bool moved;
+
+    bool ok = lite_capture_moved(&r->db, &moved, err);
+    if (ok && moved) {
+        ok = lite_capture_verify(&r->db, &arena, &captures, &n, err);
+        for (size_t i = 0; ok && i < n; i++)
+            ok = repair(r, &captures[i], err);
+    }
+    arena_release(&arena);
+    return ok;
+}
+
+/* ---- numbers ------------------------------------------------------------ */
+
+struct numbering {
+    struct replica *r;
+    sqlite3_stmt *set;
+    int64_t mark, bytes; /* of the present write */
+    int mutation;        /* the next one's place; -1: a write must begin */
+};
+
+static bool begin_write(struct numbering *n, int64_t mark, struct err *err)
+{
+    char nonce[40];
+
+    n->mark = mark;
+    n->bytes = n->mutation = 0;
+    return lite_random_name(nonce, err) &&
+           lite_db_exec(&n->r->db, err, "INSERT INTO _tombolo_writes VALUES (%lld, %Q, %d)",
+                        (long long)++n->r->state.write_last, nonce, mark != 0);
+}
+
+static bool number_one(struct numbering *n, sqlite3_stmt *unnumbered, struct err *err)
+{
+    int64_t mark = sqlite3_column_int64(unnumbered, 1);
+    bool full = mark == 0 && (n->mutation == MUTATIONS_A_WRITE || n->bytes > BYTES_A_WRITE);
+
+    if ((n->mutation < 0 || full || mark != n->mark) && !begin_write(n, mark, err))
+        return false;
+    n->bytes += sqlite3_column_int64(unnumbered, 2);
+    sqlite3_bind_int64(n->set, 1, sqlite3_column_int64(unnumbered, 0));
+    sqlite3_bind_int64(n->set, 2, n->r->state.write_last);
+    sqlite3_bind_int(n->set, 3, n->mutation++);
+    bool ok = sqlite3_step(n->set) == SQLITE_DONE ||
+              lite_db_fail(&n->r->db, err, "could not number a local write");
+    sqlite3_reset(n->set);
+    return ok;
+}
+
+/* The rows are read before any is changed: an index is walked that they would move in. */
+static bool number_all(struct replica *r, struct err *err)
+{
+    static const char unnumbered[] =
+        "CREATE TEMP TABLE IF NOT EXISTS tombolo_unnumbered(seq INTEGER PRIMARY KEY, mark, bytes);"
+        "DELETE FROM tombolo_unnumbered;"
+        "INSERT INTO tombolo_unnumbered SELECT seq, mark,"
+        " ifnull(length(before), 0) + ifnull(length(after), 0)"
+        " FROM _tombolo_pending WHERE id IS NULL AND due IS NULL AND NOT aside";
+    struct numbering n = {.r = r, .mutation = -1};
+    sqlite3_stmt *rows = NULL;
+    int rc = SQLITE_DONE;
+
+    bool ok =
+        lite_db_exec(&r->db, err, "%s", unnumbered) &&
+        lite_db_prepare(&r->db, "UPDATE _tombolo_pending SET id = ?2, mutation = ?3 WHERE seq = ?1",
+                        &n.set, err) &&
+        lite_db_prepare(&r->db, "SELECT seq, mark, bytes FROM tombolo_unnumbered ORDER BY seq",
+                        &rows, err);
+    while (ok && (rc = sqlite3_step(rows)) == SQLITE_ROW)
+        ok = number_one(&n, rows, err);
+    if (ok && rc != SQLITE_DONE)
+        ok = lite_db_fail(&r->db, err, "could not number local writes");
+    sqlite3_finalize(rows);
+    sqlite3_finalize(n.set);
+    return ok && (n.mutation < 0 || lite_state_save_writes(&r->db, &r->state, err));
+}
+
+/* Everything that is there is drained and numbered; one transaction. */
+static bool number(struct replica *r, struct err *err)
+{
+    bool ok = lite_apply_begin(r, err) && lite_writes_verify(r, err) &&
+              (r->forked || number_all(r, err)) && lite_rebase_show(r, err) &&
+              lite_rebase_restore(r, err) && lite_db_commit(&r->db, err);
+
+    if (!ok) {
+        struct err ignored;
+
+        lite_db_rollback(&r->db);
+        if (!lite_state_read(&r->db, &r->state, &ignored))
+            log_debug("could not read the state", LOG_ERR(&ignored));
+    }
+    return ok;
+}
+
+/* ---- the request -------------------------------------------------------- */
+
+static void put_member(struct buf *body, const char *name, sqlite3_stmt *stmt, int column)
+{
+    const char *json = (const char *)sqlite3_column_text(stmt, column);
+
+    if (json)
+        buf_printf(body, ",\"%s\":", name), buf_put_cstr(body, json);
+}
+
+/* NULL of an insert is what the program did not give: Postgres's default is to stand there. */
+static void put_values(struct buf *body, const char *json)
+{
+    yyjson_doc *doc = yyjson_read(json, strlen(json), 0);
+    yyjson_obj_iter iter = yyjson_obj_iter_with(yyjson_doc_get_root(doc));
+    yyjson_val *name;
+    const char *comma = "";
+
+    buf_put_cstr(body, ",\"values\":{");
+    while ((name = yyjson_obj_iter_next(&iter))) {
+        yyjson_val *v = yyjson_obj_iter_get_val(name);
+
+        if (!yyjson_is_str(v))
+            continue;
+        buf_put_cstr(body, comma);
+        lite_json_string(body, (struct slice){yyjson_get_str(name), yyjson_get_len(name)});
+        buf_put_u8(body, ':');
+        lite_json_string(body, (struct slice){yyjson_get_str(v), yyjson_get_len(v)});
+        comma = ",";
+    }
+    buf_put_u8(body, '}');
+    yyjson_doc_free(doc);
+}
+
+static void put_mutation(struct buf *body, sqlite3_stmt *stmt)
+{
+    const char *op = (const char *)sqlite3_column_text(stmt, 1);
+    bool insert = *op == 'I';
+
+    buf_put_cstr(body, "{\"table\":");
+    lite_json_string(body, slice_of((const char *)sqlite3_column_text(stmt, 0)));
+    buf_printf(body, ",\"op\":\"%s\"", insert ? "insert" : *op == 'U' ? "update" : "delete");
+    put_member(body, "key", stmt, 2);
+    if (insert)
+        put_values(body, (const char *)sqlite3_column_text(stmt, 4));
+    else
+        put_member(body, "values", stmt, 4);
+    put_member(body, "base", stmt, 3);
+    buf_printf(body, ",\"nonce\":\"%" PRId64 "\"}", (int64_t)sqlite3_column_int64(stmt, 5));
+}
+
+static bool put_write(struct replica *r, struct buf *body, int64_t id, const char *nonce,
+                      bool marked, size_t *mutations, struct err *err)
+{
+    sqlite3_stmt *stmt;
+    size_t n = 0;
+    int rc;
+
+    if (!lite_db_statement(&r->db, LITE_PENDING_OF_WRITE,
+                           "SELECT target, op, \"key\", before, after, nonce FROM _tombolo_pending"
+                           " WHERE id = ?1 ORDER BY mutation",
+                           &stmt, err))
+        return false;
+    buf_printf(body, "{\"id\":%" PRId64 ",\"nonce\":\"%s\",\"marked\":%s,\"mutations\":[", id,
+               nonce, marked ? "true" : "false");
+    sqlite3_bind_int64(stmt, 1, id);
+    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        if (n++ > 0)
+            buf_put_u8(body, ',');
+        put_mutation(body, stmt);
+    }
+    buf_put_cstr(body, "]}");
+    *mutations += n;
+    sqlite3_reset(stmt);
+    return rc == SQLITE_DONE || lite_db_fail(&r->db, err, "could not read local writes");
+}
+
+/* What the bridge has to find out of itself: who, from where on. */
+static bool put_head(struct replica *r, struct buf *body, struct err *err)
+{
+    const struct lite_state *s = &r->state;
+    char nonce[40] = "";
+    sqlite3_stmt *stmt = NULL;
+
+    if (!lite_db_prepare(&r->db, "SELECT nonce FROM _tombolo_writes WHERE id = ?1", &stmt, err))
+        return false;
+    sqlite3_bind_int64(stmt, 1, r->sent);
+    const char *text =
+        sqlite3_step(stmt) == SQLITE_ROW ? (const char *)sqlite3_column_text(stmt, 0) : NULL;
+    if (text || r->sent == s->write_acked)
+        snprintf(nonce, sizeof(nonce), "%s", text ? text : s->write_nonce);
+    sqlite3_finalize(stmt);
+    buf_printf(body, "{\"replica\":\"%s\",\"family\":\"%s\",\"acknowledged\":%" PRId64, s->replica,
+               s->family, s->write_acked);
+    if (nonce[0])
+        buf_printf(body, ",\"after\":\"%s\"", nonce);
+    buf_put_cstr(body, ",\"transactions\":[");
+    return true;
+}
+
+static bool put_writes(struct replica *r, struct buf *body, struct err *err)
+{
+    size_t mutations = 0, most = r->one_by_one ? 1 : MOST_WRITES;
+    sqlite3_stmt *stmt = NULL;
+    int rc = SQLITE_DONE;
+    bool ok = true;
+
+    r->asked = 0;
+    if (!put_head(r, body, err) ||
+        !lite_db_prepare(&r->db,
+                         "SELECT id, nonce, marked FROM _tombolo_writes WHERE id > ?1 ORDER BY id",
+                         &stmt, err))
+        return false;
+    sqlite3_bind_int64(stmt, 1, r->sent);
+    while (ok && r->asked < most && mutations < MOST_MUTATIONS && body->len < MOST_BYTES &&
+           (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        if (r->asked++ > 0)
+            buf_put_u8(body, ',');
+        ok = put_write(r, body, sqlite3_column_int64(stmt, 0),
+                       (const char *)sqlite3_column_text(stmt, 1), sqlite3_column_int(stmt, 2) != 0,
+                       &mutations, err);
+    }
+    if (ok && rc != SQLITE_ROW && rc != SQLITE_DONE)
+        ok = lite_db_fail(&r->db, err, "could not read local writes");
+    sqlite3_finalize(stmt);
+    buf_put_cstr(body, "]}");
+    return ok;
+}
+
+/* Whether the file may hold writes that are not numbered: some other connection has committed. */
+static bool somebody_wrote(struct replica *r, bool *wrote, struct err *err)
+{
+    sqlite3_stmt *stmt;
+
+    if (!lite_db_statement(&r->db, LITE_DATA_VERSION, "PRAGMA data_version", &stmt, err))
+        return false;
+    if (sqlite3_step(stmt) != SQLITE_ROW) {
+        sqlite3_reset(stmt);
+        return lite_db_fail(&r->db, err, "could not look for local writes");
+    }
+    int64_t version = sqlite3_column_int64(stmt, 0);
+    sqlite3_reset(stmt);
+    *wrote = version != r->data_version;
+    r->data_version = version;
+    return true;
+}
+
+/* Ends the open transaction where no change of Postgres's waits in it for its commit line. */
+static bool make_room(struct replica *r, struct err *err)
+{
+    if (!r->db.in_txn)
+        return true;
+    return r->commit_due ? lite_apply_flush(r, err) : lite_db_commit(&r->db, err);
+}
+
+bool replica_write_request(struct replica *r, struct buf *body, bool *any, struct err *err)
+{
+    bool wrote = false;
+
+    *any = false;
+    if (r->changes || !r->db.captured)
+        return true;
+    if (!somebody_wrote(r, &wrote, err) || !make_room(r, err))
+        return false;
+    if ((wrote || r->renumber) && !number(r, err)) {
+        r->renumber = true;
+        return false;
+    }
+    r->renumber = false;
+    if (!r->forked && r->state.write_last <= r->sent)
+        return true;
+    buf_clear(body);
+    if (!(r->forked ? lite_fork_request(r, body, err) : put_writes(r, body, err)))
+        return false;
+    if (body->failed)
+        return err_set(err, ERR_LIMIT, "the request is too long");
+    *any = r->forked || r->asked > 0;
+    return lite_db_sync(&r->db, err);
+}
+
+/* ---- the answer --------------------------------------------------------- */
+
+static bool take_last(struct replica *r, yyjson_val *root, enum replica_write_verdict *verdict,
+                      struct err *err)
+{
+    yyjson_val *last = yyjson_obj_get(root, "last");
+
+    if (!yyjson_is_uint(last) || (int64_t)yyjson_get_uint(last) > r->state.write_last)
+        return err_set(err, ERR_PROTOCOL, "the answer to a write does not say which was the last");
+    bool more = (int64_t)yyjson_get_uint(last) > r->sent;
+    if (more)
+        r->sent = (int64_t)yyjson_get_uint(last);
+    r->contact = clock_unix_us();
+    r->one_by_one = false;
+    *verdict = more ? REPLICA_WRITE_SENT : REPLICA_WRITE_AGAIN;
+    if (!more)
+        err_set(err, ERR_CONN, "the bridge could not decide on a write yet");
+    return true;
+}
+
+/* The mutation that cannot be read, or of one write that is too large all, is not sent again. */
+static bool reject_here(struct replica *r, int64_t id, int64_t mutation, const char *message,
+                        struct err *err)
+{
+    const struct lite_refusal why = {"invalid", NULL, message};
+    struct arena arena = {0};
+    const char *where =
+        lite_pending_where(&arena, "p.id = %lld AND (%lld < 0 OR p.mutation = %lld)", (long long)id,
+                           (long long)mutation, (long long)mutation);
+
+    log_warn("the bridge cannot take a local write", LOG_INT("write", id),
+             LOG_STR("message", message));
+    bool ok = lite_apply_begin(r, err) && lite_pending_reject(&r->db, where, &why, err) &&
+              lite_pending_end(&r->db, where, err) &&
+              (mutation < 0 || lite_db_exec(&r->db, err,
+                                            "UPDATE _tombolo_pending SET mutation = mutation - 1"
+                                            " WHERE id = %lld AND mutation > %lld",
+                                            (long long)id, (long long)mutation)) &&
+              lite_rebase_show(r, err) && lite_rebase_restore(r, err) &&
+              lite_db_commit(&r->db, err);
+    if (!ok)
+        lite_db_rollback(&r->db);
+    arena_release(&arena);
+    return ok;
+}
+
+/* "transactions[3].mutations[1].values.qty" */
+static bool read_place(const char *place, long long *txn, long long *mutation)
+{
+    return place && sscanf(place, "transactions[%lld].mutations[%lld]", txn, mutation) >= 1;
+}
+
+static bool refused(struct replica *r, long status, struct slice body, yyjson_val *root,
+                    enum replica_write_verdict *verdict, struct err *err)
+{
+    const char *message = yyjson_get_str(yyjson_obj_get(root, "message"));
+    long long txn = 0, mutation = -1;
+
+    lite_answer_refused(r, status, body, err);
+    *verdict = err_retriable(err->code) ? REPLICA_WRITE_AGAIN : REPLICA_WRITE_STOP;
+    if (*verdict == REPLICA_WRITE_AGAIN || r->changes)
+        return true;
+    bool placed = status == 400 &&
+                  read_place(yyjson_get_str(yyjson_obj_get(root, "place")), &txn, &mutation) &&
+                  txn >= 0 && (size_t)txn < r->asked;
+    if (!placed && r->asked > 1 && (status == 400 || status == 413)) {
+        r->one_by_one = true; /* one of them is at fault, or together they are too much */
+    } else if (placed || (r->one_by_one && status == 413)) {
+        if (!make_room(r, err) || !reject_here(r, r->sent + 1 + (placed ? txn : 0), mutation,
+                                               message ? message : "the bridge refused it", err))
+            return false;
+    } else {
+        return true;
+    }
+    *verdict = REPLICA_WRITE_SENT;
+    return true;
+}
+
+bool replica_write_answer(struct replica *r, long status, struct slice body,
+                          enum replica_write_verdict *verdict, struct err *err)
+{
+    yyjson_doc *doc = body.len ? yyjson_read(body.ptr, body.len, 0) : NULL;
+    yyjson_val *root = yyjson_doc_get_root(doc);
+    bool done, ok = true;
+
+    *verdict = REPLICA_WRITE_SENT;
+    if (status == 200 && r->forked) {
+        ok = lite_fork_answer(r, body, &done, err);
+        *verdict = ok && done ? REPLICA_WRITE_RENAMED : REPLICA_WRITE_SENT;
+    } else if (status == 200) {
+        ok = take_last(r, root, verdict, err);
+    } else if (status == 409 && yyjson_get_bool(yyjson_obj_get(root, "fork"))) {
+        log_warn("another copy of this file has written under its name");
+        r->forked = true;
+    } else {
+        ok = refused(r, status, body, root, verdict, err);
+    }
+    yyjson_doc_free(doc);
+    return ok;
+}
+
+bool replica_pending(struct replica *r, uint64_t *mutations, struct err *err)
+{
+    int64_t pending, fresh = 0;
+
+    if (!lite_db_int(&r->db, 0, &pending, err,
+                     "SELECT count(*) FROM _tombolo_pending WHERE due IS NULL") ||
+        (r->db.captured && !lite_db_int(&r->db, 0, &fresh, err,
+                                        "SELECT count(*) FROM _tombolo_outbox WHERE op NOT NULL")))
+        return false;
+    *mutations = (uint64_t)(pending + fresh);
+    return true;
+}
