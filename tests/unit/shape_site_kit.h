@@ -96,13 +96,13 @@ static const struct http_route kit_routes[] = {
 };
 
 /* With a log that has no snapshot yet. */
-static inline struct kit *kit_new_pending(void)
+static inline struct kit *kit_new_pending_chunked(size_t chunk_size)
 {
     struct kit *kit = xcalloc(1, sizeof(*kit));
     struct err err;
 
     make_fast_folder(kit->dir);
-    kit->store = open_store(kit->dir, 0);
+    kit->store = open_store_chunked(kit->dir, 0, chunk_size);
     kit->lane = shapelog_lane_new(kit->store);
     kit->log = new_log(kit->store, 1);
     log_register(kit->log, 10);
@@ -129,6 +129,11 @@ static inline struct kit *kit_new_pending(void)
     return kit;
 }
 
+static inline struct kit *kit_new_pending(void)
+{
+    return kit_new_pending_chunked(4096);
+}
+
 /* Its snapshot: `rows` messages, of a time at which the server wrote at `limit`. */
 static inline void kit_snapshot_at(struct kit *kit, const char *const *rows, size_t n, lsn_t limit)
 {
@@ -148,12 +153,17 @@ static inline void kit_snapshot(struct kit *kit, const char *const *rows, size_t
     kit_snapshot_at(kit, rows, n, 10);
 }
 
-static inline struct kit *kit_new(void)
+static inline struct kit *kit_new_chunked(size_t chunk_size)
 {
-    struct kit *kit = kit_new_pending();
+    struct kit *kit = kit_new_pending_chunked(chunk_size);
 
     kit_snapshot(kit, NULL, 0);
     return kit;
+}
+
+static inline struct kit *kit_new(void)
+{
+    return kit_new_chunked(4096);
 }
 
 static inline void kit_free(struct kit *kit)
@@ -176,10 +186,22 @@ static inline void kit_free(struct kit *kit)
 
 /* ---- messages -------------------------------------------------------------------------------- */
 
+#define KIT_BOUNDARY "}},{\\\"key\\\":\\\""
+
 /* One of a message's `pad` bytes, or what looks like a message's end. */
 static inline const char *kit_pad(size_t i)
 {
-    return i % 7 == 3 ? "}},{\\\"key\\\":\\\"" : "p";
+    return i % 7 == 3 ? KIT_BOUNDARY : "p";
+}
+
+static inline void kit_put_pad(struct buf *out, size_t pad)
+{
+    size_t i = 0;
+
+    for (; i + 7 <= pad; i += 7)
+        buf_put_cstr(out, "ppp" KIT_BOUNDARY "ppp");
+    for (; i < pad; i++)
+        buf_put_cstr(out, kit_pad(i));
 }
 
 /* As change/message.c makes them, with `pad` more bytes, and as misleading as JSON allows. */
@@ -187,8 +209,7 @@ static inline void kit_message(struct buf *out, lsn_t lsn, uint64_t op, size_t p
 {
     buf_printf(out, "{\"key\":\"\\\"public\\\".\\\"items\\\"/\\\"%llu\\\"\",\"value\":{\"v\":\"",
                (unsigned long long)op);
-    for (size_t i = 0; i < pad; i++)
-        buf_put_cstr(out, kit_pad(i));
+    kit_put_pad(out, pad);
     buf_printf(out,
                "\"},\"headers\":{\"operation\":\"insert\",\"txids\":[1],\"lsn\":\"%llu\","
                "\"op_position\":%llu}}",
@@ -285,6 +306,17 @@ static inline void client_hear_until(struct client *c, const char *text)
             fail_msg("\"%s\" has not come: %.300s", text, buf_cstr(&c->heard));
         http_loop_turn(c->kit->rig->worker.loop, 1);
     }
+}
+
+/* How often the text has come. */
+static inline unsigned client_count(const struct client *c, const char *text)
+{
+    const char *at = c->heard.ptr, *end = at + c->heard.len;
+    unsigned n = 0;
+
+    for (; at < end && (at = memmem(at, (size_t)(end - at), text, strlen(text))); n++)
+        at += strlen(text);
+    return n;
 }
 
 /* A header's value; "" when it is not there. In the arena of the caller. */

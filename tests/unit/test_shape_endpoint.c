@@ -10,23 +10,16 @@
 #define SSE LIVE "&live_sse=true"
 
 /* One request and its whole answer's body. */
-static void get(struct kit *kit, const char *query, const char *headers, struct client *c,
-                struct buf *body)
-{
-    client_open(c, kit);
-    client_ask(c, "GET", query, headers);
-    for (int i = 0; i < 50; i++)
-        client_hear(c);
-    buf_init(body, BUF_NO_LIMIT);
-    (void)kit;
-}
-
 static void get_body(struct kit *kit, const char *query, struct buf *body)
 {
     struct client c;
 
-    get(kit, query, "Connection: close\r\n", &c, body);
+    client_open(&c, kit);
+    client_ask(&c, "GET", query, "Connection: close\r\n");
+    for (int i = 0; i < 50; i++)
+        client_hear(&c);
     assert_true(client_has(&c, "HTTP/1.1 200"));
+    buf_init(body, BUF_NO_LIMIT);
     client_body(&c, body);
     client_close(&c);
 }
@@ -81,189 +74,6 @@ static void test_request_that_waits_costs_less_than_a_kilobyte(void **state)
         client_close(&clients[i]);
     if (before) /* a sanitizer's malloc tells nothing */
         assert_true(each < 1000);
-    kit_free(kit);
-}
-
-static void test_events_are_the_messages_whatever_their_sizes(void **state)
-{
-    static const size_t pads[] = {0,    1,    100,  1171, 1172,
-                                  1173, 1500, 3000, 9000, 30000}; /* the last ones large batches */
-
-    (void)state;
-    for (size_t p = 0; p < sizeof(pads) / sizeof(pads[0]); p++) {
-        struct kit *kit = kit_new();
-        struct buf json, events, again;
-        struct client c;
-
-        kit->site.sse_ms = 100000;
-        for (lsn_t lsn = 100; lsn < 104; lsn++)
-            kit_commit(kit, lsn, 1 + (unsigned)(lsn % 3) * 60, pads[p]);
-        /* All as JSON, chunk by chunk, as events would have it. */
-        buf_init(&again, BUF_NO_LIMIT);
-        char query[128] = AT_END;
-        do {
-            get(kit, query, "", &c, &json);
-            assert_true(client_has(&c, "HTTP/1.1 200"));
-            struct slice offset = client_header(&c, "electric-offset");
-
-            snprintf(query, sizeof(query), "handle=%%s&offset=%.*s", SLICE_ARG(offset));
-            bool done = client_has(&c, "electric-up-to-date");
-
-            client_body(&c, &json);
-            assert_int_equal(json.ptr[0], '[');
-            if (again.len)
-                buf_put_cstr(&again, ",");
-            buf_put(&again, json.ptr + 1, json.len - 2);
-            client_close(&c);
-            buf_release(&json);
-            if (done)
-                break;
-        } while (true);
-
-        get(kit, SSE, "", &c, &events);
-        client_hear_until(&c, "up-to-date");
-        client_hear(&c);
-        /* Its chunks joined: the stream goes on, so it is ended as a whole response would be. */
-        buf_put_cstr(&c.heard, "0\r\n\r\n");
-        client_body(&c, &events);
-        struct slice left = buf_slice(&events);
-        struct buf joined;
-
-        buf_init(&joined, BUF_NO_LIMIT);
-        while (left.len) {
-            const char *end = memmem(left.ptr, left.len, "\n\n", 2);
-
-            assert_non_null(end);
-            assert_memory_equal(left.ptr, "data: ", 6);
-            if (joined.len)
-                buf_put_cstr(&joined, ",");
-            buf_put(&joined, left.ptr + 6, (size_t)(end - left.ptr) - 6);
-            left.len -= (size_t)(end + 2 - left.ptr);
-            left.ptr = end + 2;
-        }
-        /* But for the last seen LSN, which is the last message's here. */
-        const char *control = memmem(again.ptr, again.len, "{\"headers\":{\"control\"", 21);
-
-        assert_non_null(control);
-        assert_true(joined.len > (size_t)(control - again.ptr));
-        assert_memory_equal(joined.ptr, again.ptr, (size_t)(control - again.ptr));
-        client_close(&c);
-        buf_release(&joined);
-        buf_release(&again);
-        buf_release(&events);
-        kit_free(kit);
-    }
-}
-
-/* The last stretch of the first one fills its round: its end has nothing more to put. */
-static void test_events_go_on_behind_a_large_batch_that_ends_with_its_round(void **state)
-{
-    const size_t stretch = 16 * 1024;
-    struct kit *kit = kit_new();
-    struct client c;
-    struct buf message;
-    size_t pad = SHAPE_SMALL;
-
-    (void)state;
-    buf_init(&message, BUF_NO_LIMIT);
-    kit_message(&message, 100, 0, pad);
-    for (size_t len = message.len; len % stretch; pad++)
-        len += strlen(kit_pad(pad));
-    kit_commit(kit, 100, 2, pad);
-    client_open(&c, kit);
-    client_ask(&c, "GET", SSE, "");
-    client_hear_until(&c, "\"global_last_seen_lsn\":\"100\"");
-    client_close(&c);
-    buf_release(&message);
-    kit_free(kit);
-}
-
-static unsigned count(const struct client *c, const char *text)
-{
-    const char *at = c->heard.ptr, *end = at + c->heard.len;
-    unsigned n = 0;
-
-    for (; at < end && (at = memmem(at, (size_t)(end - at), text, strlen(text))); n++)
-        at += strlen(text);
-    return n;
-}
-
-/* Small batches and large ones, each once. */
-static void test_events_begin_behind_the_offset_and_each_comes_once(void **state)
-{
-    struct kit *kit = kit_new();
-    struct client c;
-
-    (void)state;
-    kit_commit(kit, 100, 2, 0);
-    client_open(&c, kit);
-    client_ask(&c, "GET", "handle=%s&offset=100_0&live=true&live_sse=true", "");
-    client_hear_until(&c, "\"global_last_seen_lsn\":\"100\"");
-    assert_true(slice_is(client_header(&c, "electric-offset"), "100_0"));
-    assert_true(slice_is(client_header(&c, "content-type"), "text/event-stream"));
-    assert_true(slice_is(client_header(&c, "cache-control"), "public, max-age=59"));
-    assert_true(slice_is(client_header(&c, "x-accel-buffering"), "no"));
-    kit_commit(kit, 101, 1, 0);
-    client_hear_until(&c, "\"global_last_seen_lsn\":\"101\"");
-    kit_commit(kit, 102, 1, SHAPE_SMALL);
-    client_hear_until(&c, "\"global_last_seen_lsn\":\"102\"");
-    kit_commit(kit, 103, 1, 0);
-    client_hear_until(&c, "\"global_last_seen_lsn\":\"103\"");
-    assert_int_equal(count(&c, "\"op_position\":0}}"), 0); /* of 100, the one that is not last */
-    assert_int_equal(count(&c, "\"lsn\":\"100\""), 1);
-    assert_int_equal(count(&c, "\"lsn\":\"101\""), 1);
-    assert_int_equal(count(&c, "\"lsn\":\"102\""), 1);
-    assert_int_equal(count(&c, "\"lsn\":\"103\""), 1);
-    assert_int_equal(count(&c, "data: {"), 8);
-    client_close(&c);
-    kit_free(kit);
-}
-
-static void test_events_and_arrays_of_the_same_changes_are_not_mixed_up(void **state)
-{
-    struct kit *kit = kit_new();
-    struct client poll, events;
-
-    (void)state;
-    client_open(&poll, kit);
-    client_open(&events, kit);
-    client_ask(&poll, "GET", LIVE, "");
-    client_ask(&events, "GET", SSE, "");
-    client_hear(&poll);
-    client_hear_until(&events, "\r\n\r\n");
-    kit_commit(kit, 100, 1, 0);
-    client_hear_until(&poll, "\"global_last_seen_lsn\":\"100\"}}]");
-    client_hear_until(&events, "\"global_last_seen_lsn\":\"100\"}}\n\n");
-    assert_int_equal(count(&poll, "\r\n\r\n[{\"key\""), 1);
-    assert_int_equal(count(&events, "data: {\"key\""), 1);
-    client_close(&poll);
-    client_close(&events);
-    kit_free(kit);
-}
-
-/* Who has not all the rows is sent the next ones, as they always come. */
-static void test_rows_are_an_array_for_who_asks_for_events_too(void **state)
-{
-    struct kit *kit = kit_new_pending();
-    const char *rows[3];
-    struct buf row;
-    struct client c;
-
-    (void)state;
-    buf_init(&row, BUF_NO_LIMIT);
-    kit_message(&row, 1, 7, 4096);
-    for (int i = 0; i < 3; i++)
-        rows[i] = buf_cstr(&row);
-    kit_snapshot(kit, rows, 3);
-    client_open(&c, kit);
-    client_ask(&c, "GET", "handle=%s&offset=0_0&live=true&live_sse=true", "");
-    client_hear_until(&c, "\"op_position\":7}}]");
-    assert_true(slice_is(client_header(&c, "electric-offset"), "0_1"));
-    assert_true(slice_is(client_header(&c, "content-type"), "application/json; charset=utf-8"));
-    assert_true(client_has(&c, "\r\n\r\n[{\"key\""));
-    assert_false(client_has(&c, "data: {"));
-    client_close(&c);
-    buf_release(&row);
     kit_free(kit);
 }
 
@@ -525,24 +335,6 @@ static void test_end_of_a_log_wakes_who_waits(void **state)
     client_hear_until(&events, "\r\n0\r\n\r\n");
     client_close(&poll);
     client_close(&events);
-    kit_free(kit);
-}
-
-static void test_silent_stream_says_that_it_is_alive_and_then_ends(void **state)
-{
-    struct kit *kit = kit_new();
-    struct client c;
-
-    (void)state;
-    kit->site.sse_idle_ms = 20;
-    kit->site.sse_ms = 100;
-    client_open(&c, kit);
-    client_ask(&c, "GET", SSE, "");
-    client_hear_until(&c, ": keep-alive\n\n");
-    client_hear_until(&c, "\r\n0\r\n\r\n");
-    assert_false(client_has(&c, "data: {"));
-    assert_in_range(count(&c, "keep-alive"), 1, 4); /* not more than there is time for */
-    client_close(&c);
     kit_free(kit);
 }
 
@@ -1093,11 +885,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_commit_wakes_all_who_wait_with_one_body),
         cmocka_unit_test(test_request_that_waits_costs_less_than_a_kilobyte),
-        cmocka_unit_test(test_events_are_the_messages_whatever_their_sizes),
-        cmocka_unit_test(test_events_go_on_behind_a_large_batch_that_ends_with_its_round),
-        cmocka_unit_test(test_events_begin_behind_the_offset_and_each_comes_once),
-        cmocka_unit_test(test_events_and_arrays_of_the_same_changes_are_not_mixed_up),
-        cmocka_unit_test(test_rows_are_an_array_for_who_asks_for_events_too),
         cmocka_unit_test(test_bodies_are_of_one_log_and_one_offset),
         cmocka_unit_test(test_long_poll_without_news_ends_with_nothing_new),
         cmocka_unit_test(test_long_poll_that_ends_while_postgres_is_away_is_503),
@@ -1109,7 +896,6 @@ int main(void)
             test_changes_before_the_stream_has_come_to_the_snapshot_do_not_end_the_catching_up),
         cmocka_unit_test(test_shape_that_ends_before_it_has_rows_is_to_be_asked_for_again),
         cmocka_unit_test(test_end_of_a_log_wakes_who_waits),
-        cmocka_unit_test(test_silent_stream_says_that_it_is_alive_and_then_ends),
         cmocka_unit_test(test_who_waits_is_answered_when_the_server_stops),
         cmocka_unit_test(test_client_that_goes_is_forgotten),
         cmocka_unit_test(test_requests_above_the_limit_come_again_later),

@@ -60,16 +60,22 @@ static inline void make_fast_folder(char dir[64])
 
 /* ---- stores, shapes, logs -------------------------------------------------------------------- */
 
-static inline struct shapelog *open_store(const char *dir, uint64_t segment_size)
+static inline struct shapelog *open_store_chunked(const char *dir, uint64_t segment_size,
+                                                  size_t chunk_size)
 {
     const struct shapelog_config config = {
-        .dir = dir, .segment_size = segment_size, .sync_interval_ms = 1, .chunk_size = 4096};
+        .dir = dir, .segment_size = segment_size, .sync_interval_ms = 1, .chunk_size = chunk_size};
     struct err err;
     struct shapelog *store = shapelog_open(&config, &err);
 
     if (!store)
         fail_msg("shapelog_open: %s", err.msg);
     return store;
+}
+
+static inline struct shapelog *open_store(const char *dir, uint64_t segment_size)
+{
+    return open_store_chunked(dir, segment_size, 4096);
 }
 
 static inline void column(struct table *table, uint16_t i, const char *name, uint32_t typid)
