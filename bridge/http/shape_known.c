@@ -151,8 +151,6 @@ struct log *shape_known_find(struct shape_known *known, struct shapelog *store,
     if (w && w->hi == wording.hi) {
         w->used = true;
         log = log_of(store, w);
-        if (!log)
-            free(u64map_remove(&known->wordings, wording.lo));
     }
     pthread_mutex_unlock(&known->mutex);
     return log;

@@ -196,7 +196,7 @@ def test_subset_snapshots_are_merged_with_the_log(items, follow, method):
 
 @contextlib.contextmanager
 def writing(database, table, ids):
-    """Somebody who inserts, updates and deletes at random all the time, a few rows a transaction."""
+    """Somebody who inserts, updates and deletes at random all the time."""
     end, done = threading.Event(), [0]
 
     def write():

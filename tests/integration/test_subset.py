@@ -98,7 +98,7 @@ def test_nothing_is_left_in_the_data_folder(people, shape_bridge):
 
 
 def test_unread_subsets_take_no_more_room_than_they_may(database, tmp_path):
-    """Whoever reads or goes makes room. Seven megabytes are more than sockets take by themselves."""
+    """Whoever reads or goes makes room. Seven megabytes are more than sockets take."""
     database.sql("CREATE TABLE large (id int PRIMARY KEY, v text);"
                  "INSERT INTO large SELECT n, repeat('x', 70000) FROM generate_series(1, 200) n")
     bridge = Bridge(database, data_dir=tmp_path / "bridge", stream_id="bounded",

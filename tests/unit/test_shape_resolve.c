@@ -162,6 +162,19 @@ static void test_a_thousand_wordings_are_known_whatever_their_length(void **stat
     kit_free(kit);
 }
 
+/* Nothing may be asked for, or all. */
+static void test_wording_tells_an_empty_list_of_columns_from_none(void **state)
+{
+    const struct shape_request none = {.table = SLICE("t")},
+                               empty = {.table = SLICE("t"), .queryable = SLICE("")};
+    struct shape_known *known = shape_known_new();
+
+    (void)state;
+    assert_true(shape_known_wording(known, &none).lo != shape_known_wording(known, &empty).lo);
+    assert_true(shape_known_wording(known, &none).lo == shape_known_wording(known, &none).lo);
+    shape_known_free(known);
+}
+
 static void test_wording_that_is_asked_for_again_and_again_outlives_a_flood_of_others(void **state)
 {
     struct kit *kit = kit_new();
@@ -175,9 +188,59 @@ static void test_wording_that_is_asked_for_again_and_again_outlives_a_flood_of_o
             ask_numbered(&c, kit, 0, "");
     }
     assert_int_equal(kit->asked, 5001);
-    ask_numbered(&c, kit, 1, ""); /* and there is an end to what is known */
-    assert_int_equal(kit->asked, 5002);
+    for (unsigned i = 1; i <= 2000; i++) /* and there is an end to what is known */
+        ask_numbered(&c, kit, i, "");
+    assert_true(kit->asked >= 5001 + 2000 - 1100);
     client_close(&c);
+    kit_free(kit);
+}
+
+/* With more shapes there is more room: who polls them all needs nobody to resolve them. */
+static void test_wordings_are_known_of_as_many_shapes_as_there_are(void **state)
+{
+    enum { N = 1500 };
+    struct kit *kit = kit_new();
+    static struct log *logs[N];
+    struct client c;
+
+    (void)state;
+    for (unsigned i = 0; i < N; i++)
+        logs[i] = new_log(kit->store, i + 2);
+    client_open(&c, kit);
+    for (unsigned i = 0; i < 2 * N; i++)
+        ask_numbered(&c, kit, i % N, "");
+    assert_int_equal(kit->asked, N);
+    client_close(&c);
+    for (unsigned i = 0; i < N; i++)
+        log_unref(logs[i]);
+    kit_free(kit);
+}
+
+/* However lately they were asked for. */
+static void test_wordings_of_logs_that_have_ended_make_room_first(void **state)
+{
+    enum { LIVE = 600, ENDED = 400, NEW = 100 };
+    struct kit *kit = kit_new();
+    struct log *live = kit->log, *ended = new_live_log(kit->store, 2, 10);
+    struct client c;
+
+    (void)state;
+    client_open(&c, kit);
+    for (unsigned i = 0; i < LIVE; i++)
+        ask_numbered(&c, kit, i, "");
+    kit->log = ended;
+    for (unsigned i = 0; i < 2 * ENDED; i++)
+        ask_numbered(&c, kit, LIVE + i % ENDED, "");
+    kit->log = live;
+    shapelog_end_log(kit->store, ended, "the test ends it");
+    for (unsigned i = 0; i < NEW; i++)
+        ask_numbered(&c, kit, LIVE + ENDED + i, "");
+    assert_int_equal(kit->asked, LIVE + ENDED + NEW);
+    for (unsigned i = 0; i < LIVE; i++)
+        ask_numbered(&c, kit, i, "");
+    assert_int_equal(kit->asked, LIVE + ENDED + NEW);
+    client_close(&c);
+    log_unref(ended);
     kit_free(kit);
 }
 
@@ -209,7 +272,10 @@ int main(void)
         cmocka_unit_test(test_all_questions_of_a_replica_are_given_up_when_it_has_gone),
         cmocka_unit_test(test_question_that_stays_unanswered_is_answered_with_503),
         cmocka_unit_test(test_a_thousand_wordings_are_known_whatever_their_length),
+        cmocka_unit_test(test_wording_tells_an_empty_list_of_columns_from_none),
         cmocka_unit_test(test_wording_that_is_asked_for_again_and_again_outlives_a_flood_of_others),
+        cmocka_unit_test(test_wordings_are_known_of_as_many_shapes_as_there_are),
+        cmocka_unit_test(test_wordings_of_logs_that_have_ended_make_room_first),
         cmocka_unit_test(test_wording_of_a_log_that_has_ended_is_asked_anew),
     };
 
