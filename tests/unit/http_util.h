@@ -179,12 +179,13 @@ struct digest {
 
 static inline bool digest_line(struct slice *in, struct slice *line)
 {
-    const char *end = in->len ? memmem(in->ptr, in->len, "\r\n", 2) : NULL;
+    /* Not memmem(): to TSan that reads all there is. */
+    const char *end = in->len ? memchr(in->ptr, '\n', in->len) : NULL;
 
-    if (!end)
+    if (!end || end == in->ptr || end[-1] != '\r')
         return false;
-    *line = (struct slice){in->ptr, (size_t)(end - in->ptr)};
-    in->ptr = end + 2;
+    *line = (struct slice){in->ptr, (size_t)(end - in->ptr) - 1};
+    in->ptr = end + 1;
     in->len -= line->len + 2;
     return true;
 }

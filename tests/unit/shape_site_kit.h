@@ -291,17 +291,25 @@ static inline void client_hear(struct client *c)
     }
 }
 
-static inline bool client_has(const struct client *c, const char *text)
+static inline bool client_has_from(const struct client *c, size_t from, const char *text)
 {
-    return c->heard.len && memmem(c->heard.ptr, c->heard.len, text, strlen(text));
+    return c->heard.len > from &&
+           memmem(c->heard.ptr + from, c->heard.len - from, text, strlen(text));
 }
 
-/* Until the text has come. */
+static inline bool client_has(const struct client *c, const char *text)
+{
+    return client_has_from(c, 0, text);
+}
+
+/* Until the text has come. What was looked at is not looked at again: it may be long. */
 static inline void client_hear_until(struct client *c, const char *text)
 {
     int64_t until = clock_ms() + PATIENCE_MS;
+    size_t from = 0;
 
-    for (client_hear(c); !client_has(c, text); client_hear(c)) {
+    for (client_hear(c); !client_has_from(c, from, text); client_hear(c)) {
+        from = c->heard.len > strlen(text) ? c->heard.len - strlen(text) : 0;
         if (clock_ms() > until)
             fail_msg("\"%s\" has not come: %.300s", text, buf_cstr(&c->heard));
         http_loop_turn(c->kit->rig->worker.loop, 1);

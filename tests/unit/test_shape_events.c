@@ -48,9 +48,10 @@ static void assert_one_message(struct slice text)
 static void put_events(struct slice events, struct buf *out)
 {
     while (events.len) {
-        const char *end = memmem(events.ptr, events.len, "\n\n", 2);
+        const char *end = memchr(events.ptr, '\n', events.len);
 
         assert_non_null(end);
+        assert_memory_equal(end, "\n\n", 2);
         assert_memory_equal(events.ptr, "data: ", 6);
         assert_one_message((struct slice){events.ptr + 6, (size_t)(end - events.ptr) - 6});
         if (out->len)
