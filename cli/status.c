@@ -43,6 +43,7 @@ static void put_text(struct buf *out, const char *name, const char *text)
 static void put_shape(struct buf *out, const struct replica_shape_status *s)
 {
     buf_put_u8(out, '{');
+    put_text(out, "name", s->name);
     put_text(out, "schema", s->schema);
     put_text(out, "table", s->table);
     put_text(out, "local", s->local);
@@ -97,7 +98,9 @@ static void print_shape(const struct replica_shape_status *s)
            s->writes ? ", writes go up" : "");
     if (s->reason)
         printf(" (%s)", s->reason);
-    if (strcmp(s->schema, "public") != 0)
+    if (s->name)
+        printf("  of %s.%s by the bridge's rules", s->schema, s->table);
+    else if (strcmp(s->schema, "public") != 0)
         printf("  from %s.%s", s->schema, s->table);
     if (s->where)
         printf("  where %s", s->where);

@@ -139,6 +139,19 @@ static bool read_open(struct replica *r, struct lite_feed *feed, yyjson_val *eve
     return true;
 }
 
+/* What table of Postgres's a shape by name is of. */
+static void read_table(struct replica *r, struct lite_feed *feed, yyjson_val *event)
+{
+    yyjson_val *names = yyjson_obj_get(event, "table");
+    const char *schema = yyjson_get_str(yyjson_arr_get(names, 0));
+    const char *table = yyjson_get_str(yyjson_arr_get(names, 1));
+
+    if (!feed->shape->name || !schema || !table)
+        return;
+    feed->shape->schema = arena_strdup(&r->session, schema);
+    feed->shape->table = arena_strdup(&r->session, table);
+}
+
 /* Whether the table that is there has the columns that the bridge now tells. */
 static bool compare_schema(struct replica *r, struct lite_feed *feed, struct err *err)
 {
@@ -226,6 +239,7 @@ static bool on_open(struct replica *r, yyjson_val *event, struct err *err)
     lite_table_release(&feed->table);
     feed->phase = LITE_CLOSED;
     bool snapshot = yyjson_get_bool(yyjson_obj_get(event, "snapshot"));
+    read_table(r, feed, event);
     if (read_open(r, feed, event, err) && compare_schema(r, feed, err) &&
         (snapshot ? begin_snapshot(r, feed, err) : go_on(r, feed, err)))
         return true;

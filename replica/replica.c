@@ -99,7 +99,7 @@ static bool begin_session(struct replica *r, struct err *err)
 
 /* ---- the request ---- */
 
-static void put_shape(struct buf *body, const struct lite_shape *s, const struct lite_trouble *t)
+static void put_table(struct buf *body, const struct lite_shape *s)
 {
     struct buf name;
 
@@ -110,6 +110,16 @@ static void put_shape(struct buf *body, const struct lite_shape *s, const struct
     buf_put_cstr(body, "{\"table\":");
     lite_json_string(body, buf_slice(&name));
     buf_release(&name);
+}
+
+static void put_shape(struct buf *body, const struct lite_shape *s, const struct lite_trouble *t)
+{
+    if (s->name) {
+        buf_put_cstr(body, "{\"shape\":");
+        lite_json_string(body, slice_of(s->name));
+    } else {
+        put_table(body, s);
+    }
     if (s->where) {
         buf_put_cstr(body, ",\"where\":");
         lite_json_string(body, slice_of(s->where));

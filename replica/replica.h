@@ -52,6 +52,8 @@ struct replica;
 /* What to sync. All texts are NUL-terminated and belong to whoever made the shape;
  * names are as in Postgres's catalogue, unquoted and in their own case. */
 struct replica_shape {
+    char *name; /* of a shape that the bridge defines, or NULL; then nothing else is given but what
+                 * its table is to be called here */
     char *schema, *table;
     char **columns; /* NULL: all */
     size_t ncolumns;
@@ -59,8 +61,8 @@ struct replica_shape {
     char *params; /* a JSON object {"1":"7"} for $1.. in where, or NULL */
 };
 
-/* Reads  [schema.]table [(column, ...)] [where ...]  with SQL's quoting; the condition is taken as
- * it stands to the end. An error says at which character. On true the shape is to be
+/* Reads  @name,  or  [schema.]table [(column, ...)] [where ...]  with SQL's quoting; the condition
+ * is taken as it stands to the end. An error says at which character. On true the shape is to be
  * released. */
 bool replica_shape_parse(const char *text, struct replica_shape *shape, struct err *err) MUST_CHECK;
 void replica_shape_release(struct replica_shape *shape);
@@ -135,6 +137,7 @@ const char *replica_shape_name(const struct replica *r, size_t index);
 /* ---- what a file holds, read without being its syncer ---- */
 
 struct replica_shape_status {
+    char *name;                           /* that the bridge defines it by, or NULL */
     char *schema, *table, *local, *where; /* where may be NULL */
     char *status;                         /* fetching, live, refetching */
     char *reason;                         /* why it is fetched again, or left out, or NULL */

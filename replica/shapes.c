@@ -50,6 +50,7 @@ static bool make_wanted(const struct replica_shape *shapes, size_t n, struct wan
     for (size_t i = 0; i < n; i++) {
         struct lite_shape *s = &wanted[i].shape;
 
+        s->name = shapes[i].name;
         s->schema = shapes[i].schema;
         s->table = shapes[i].table;
         s->local = lite_local_name(s->schema, s->table, arena, err);
@@ -76,6 +77,8 @@ static bool same_text(const char *a, const char *b)
 
 static bool same_definition(const struct lite_shape *a, const struct lite_shape *b)
 {
+    if (a->name || b->name)
+        return same_text(a->name, b->name);
     return same_text(a->schema, b->schema) && same_text(a->table, b->table) &&
            same_text(a->where, b->where) && same_text(a->params, b->params) &&
            same_text(a->columns, b->columns);
@@ -107,6 +110,7 @@ static bool keep(struct lite_db *db, struct lite_shape *stored, const struct lit
         return true;
     }
     if (changed) {
+        stored->name = asked->name;
         stored->schema = asked->schema;
         stored->table = asked->table;
         stored->where = asked->where;

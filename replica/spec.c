@@ -2,7 +2,9 @@
  * The text of a shape, as a person writes it:
  *
  *     [schema.]table [(column, ...)] [where condition to the end]
+ *     @name
  *
+ * The second is a shape that the bridge has by name; its table here has the same name.
  * Names are SQL's: bare ones fold to lower case, quoted ones keep theirs and say "" for ".
  */
 #include "replica/replica.h"
@@ -142,23 +144,40 @@ static bool scan_where(struct scanner *s, struct replica_shape *shape)
     return true;
 }
 
+/* What the rules of a bridge call it: its letters are not known here. */
+static bool scan_by_name(struct scanner *s, struct replica_shape *shape)
+{
+    size_t n = strcspn(++s->p, " \t\r\n");
+
+    if (n == 0 || n > NAME_LIMIT)
+        return fail(s, n ? "the name is longer than 63 bytes" : "expected a shape's name");
+    shape->schema = xstrdup("public");
+    shape->name = xstrdup(s->p);
+    shape->name[n] = '\0';
+    shape->table = xstrdup(shape->name);
+    s->p += n;
+    skip_space(s);
+    return !*s->p || fail(s, "a shape by name takes neither columns nor a condition");
+}
+
+static bool scan_definition(struct scanner *s, struct replica_shape *shape)
+{
+    if (!scan_table(s, shape))
+        return false;
+    skip_space(s);
+    if (*s->p == '(' && !scan_columns(s, shape))
+        return false;
+    skip_space(s);
+    return !*s->p || scan_where(s, shape);
+}
+
 bool replica_shape_parse(const char *text, struct replica_shape *shape, struct err *err)
 {
     struct scanner s = {text, text, err};
 
     *shape = (struct replica_shape){0};
     skip_space(&s);
-    bool ok = scan_table(&s, shape);
-    if (ok) {
-        skip_space(&s);
-        if (*s.p == '(')
-            ok = scan_columns(&s, shape);
-    }
-    if (ok) {
-        skip_space(&s);
-        if (*s.p)
-            ok = scan_where(&s, shape);
-    }
+    bool ok = *s.p == '@' ? scan_by_name(&s, shape) : scan_definition(&s, shape);
     if (!ok)
         replica_shape_release(shape);
     return ok;
@@ -169,6 +188,7 @@ void replica_shape_release(struct replica_shape *shape)
     for (size_t i = 0; i < shape->ncolumns; i++)
         free(shape->columns[i]);
     free(shape->columns);
+    free(shape->name);
     free(shape->schema);
     free(shape->table);
     free(shape->where);

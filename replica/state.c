@@ -74,19 +74,25 @@ static bool make_row(struct lite_db *db, struct err *err)
 /* What files of the first version lack. */
 static bool add_columns(struct lite_db *db, struct err *err)
 {
-    int64_t there;
+    static const char *const wanted[][3] = {
+        {"_tombolo_state", "family", "TEXT"},
+        {"_tombolo_state", "write_last", "INTEGER NOT NULL DEFAULT 0"},
+        {"_tombolo_state", "write_acked", "INTEGER NOT NULL DEFAULT 0"},
+        {"_tombolo_state", "write_nonce", "TEXT"},
+        {"_tombolo_shapes", "name", "TEXT"},
+    };
 
-    if (!lite_db_int(db, 0, &there, err,
-                     "SELECT count(*) FROM pragma_table_info('_tombolo_state') "
-                     "WHERE name = 'family'"))
-        return false;
-    return there || lite_db_exec(db, err,
-                                 "ALTER TABLE _tombolo_state ADD COLUMN family TEXT;"
-                                 "ALTER TABLE _tombolo_state ADD COLUMN"
-                                 " write_last INTEGER NOT NULL DEFAULT 0;"
-                                 "ALTER TABLE _tombolo_state ADD COLUMN"
-                                 " write_acked INTEGER NOT NULL DEFAULT 0;"
-                                 "ALTER TABLE _tombolo_state ADD COLUMN write_nonce TEXT;");
+    for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
+        int64_t there;
+
+        if (!lite_db_int(db, 0, &there, err,
+                         "SELECT count(*) FROM pragma_table_info(%Q) WHERE name = %Q", wanted[i][0],
+                         wanted[i][1]) ||
+            (!there && !lite_db_exec(db, err, "ALTER TABLE %s ADD COLUMN %s %s", wanted[i][0],
+                                     wanted[i][1], wanted[i][2])))
+            return false;
+    }
+    return true;
 }
 
 static void copy_text(char out[40], sqlite3_stmt *stmt, int column)
@@ -224,6 +230,7 @@ static void read_shape(sqlite3_stmt *stmt, struct arena *arena, struct lite_shap
     s->status = status_of((const char *)sqlite3_column_text(stmt, 9));
     s->reason = text_at(stmt, 10, arena);
     s->schema_json = text_at(stmt, 11, arena);
+    s->name = text_at(stmt, 12, arena);
 }
 
 bool lite_shapes_load(struct lite_db *db, struct arena *arena, struct lite_shape **shapes,
@@ -231,7 +238,7 @@ bool lite_shapes_load(struct lite_db *db, struct arena *arena, struct lite_shape
 {
     static const char sql[] =
         "SELECT id, \"schema\", \"table\", local, \"where\", params, columns, handle, \"offset\","
-        " status, reason, schema_json FROM _tombolo_shapes ORDER BY id";
+        " status, reason, schema_json, name FROM _tombolo_shapes ORDER BY id";
     sqlite3_stmt *stmt = NULL;
     int64_t count;
     int rc = SQLITE_DONE;
@@ -252,25 +259,26 @@ bool lite_shape_save(struct lite_db *db, struct lite_shape *shape, struct err *e
 {
     static const char sql[] =
         "INSERT INTO _tombolo_shapes(id, \"schema\", \"table\", local, \"where\", params, columns,"
-        " handle, \"offset\", status, reason, schema_json)"
-        " VALUES (nullif(?1, 0), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
+        " handle, \"offset\", status, reason, schema_json, name)"
+        " VALUES (nullif(?1, 0), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"
         " ON CONFLICT(id) DO UPDATE SET \"schema\" = excluded.\"schema\","
         " \"table\" = excluded.\"table\", local = excluded.local, \"where\" = excluded.\"where\","
         " params = excluded.params, columns = excluded.columns, handle = excluded.handle,"
         " \"offset\" = excluded.\"offset\", status = excluded.status, reason = excluded.reason,"
-        " schema_json = excluded.schema_json";
+        " schema_json = excluded.schema_json, name = excluded.name";
     const char *const texts[] = {
         [2] = shape->schema,  [3] = shape->table,
         [4] = shape->local,   [5] = shape->where,
         [6] = shape->params,  [7] = shape->columns,
         [8] = shape->handle,  [10] = status_texts[shape->status],
         [11] = shape->reason, [12] = shape->schema_json,
+        [13] = shape->name,
     };
     sqlite3_stmt *stmt = NULL;
 
     if (!lite_db_prepare(db, sql, &stmt, err))
         return false;
-    for (int i = 2; i <= 12; i++) {
+    for (int i = 2; i <= 13; i++) {
         if (i != 9)
             sqlite3_bind_text(stmt, i, texts[i], -1, SQLITE_STATIC);
     }

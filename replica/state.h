@@ -36,7 +36,8 @@ struct lite_state {
 
 struct lite_shape {
     int64_t id;
-    const char *schema, *table; /* in Postgres */
+    const char *name;           /* the bridge defines it, or NULL */
+    const char *schema, *table; /* in Postgres; of a shape by name as the stream told them */
     const char *local;          /* in SQLite */
     const char *where;          /* NULL: all rows */
     const char *params;         /* a JSON object, or NULL */

@@ -108,12 +108,15 @@ static void read_writes(struct lite_db *db, struct replica_status *out)
 
 static bool read_shapes(struct lite_db *db, struct replica_status *out, struct err *err)
 {
+    static const char sql[] = "SELECT \"schema\", \"table\", local, \"where\", status, reason, %s"
+                              " FROM _tombolo_shapes ORDER BY id";
+    const char *name =
+        count(db, "pragma_table_info('_tombolo_shapes') WHERE name = 'name'") ? "name" : "NULL";
     sqlite3_stmt *stmt = NULL;
+    char text[sizeof(sql) + 8];
 
-    if (!lite_db_prepare(db,
-                         "SELECT \"schema\", \"table\", local, \"where\", status, reason "
-                         "FROM _tombolo_shapes ORDER BY id",
-                         &stmt, err))
+    sqlite3_snprintf(sizeof(text), text, sql, name);
+    if (!lite_db_prepare(db, text, &stmt, err))
         return false;
     while (sqlite3_step(stmt) == SQLITE_ROW) {
         out->shapes = xrealloc(out->shapes, (out->nshapes + 1) * sizeof(*out->shapes));
@@ -125,6 +128,7 @@ static bool read_shapes(struct lite_db *db, struct replica_status *out, struct e
         s->where = copy_text(stmt, 3);
         s->status = copy_text(stmt, 4);
         s->reason = copy_text(stmt, 5);
+        s->name = copy_text(stmt, 6);
         s->rows = count_rows(db, s->local);
         s->writes = is_captured(db, s->local);
     }
@@ -175,6 +179,7 @@ void replica_status_release(struct replica_status *status)
     for (size_t i = 0; i < status->nshapes; i++) {
         struct replica_shape_status *s = &status->shapes[i];
 
+        free(s->name);
         free(s->schema);
         free(s->table);
         free(s->local);

@@ -782,8 +782,8 @@ static void test_tables_are_the_servers_with_the_pending_writes_on_them(void **s
     uint64_t rounds = setting("TOMBOLO_REBASE_ROUNDS", 20);
 
     (void)state;
+    print_message("TOMBOLO_REBASE_SEED=%" PRIu64 " and following\n", seed);
     for (uint64_t i = 0; i < rounds; i++) {
-        fprintf(stderr, i ? "" : "TOMBOLO_REBASE_SEED=%" PRIu64 " and following\n", seed);
         if (getenv("TOMBOLO_REBASE_SAY"))
             fprintf(stderr, "TOMBOLO_REBASE_SEED=%" PRIu64 "\n", seed + i);
         run_round(seed + i);

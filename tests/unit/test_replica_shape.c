@@ -29,6 +29,19 @@ static void test_a_shape_is_table_columns_and_condition(void **state)
     replica_shape_release(&s);
 }
 
+static void test_a_shape_by_name_is_the_bridges_and_nothing_else(void **state)
+{
+    struct replica_shape s;
+    struct err err;
+
+    (void)state;
+    assert_true(replica_shape_parse(" @My-orders ", &s, &err));
+    assert_string_equal(s.name, "My-orders");
+    assert_string_equal(s.table, "My-orders");
+    assert_null(s.where);
+    replica_shape_release(&s);
+}
+
 static void test_quoted_names_keep_case_and_double_quotes(void **state)
 {
     struct replica_shape s;
@@ -51,6 +64,8 @@ static void test_bad_syntax_is_refused_with_its_place(void **state)
         const char *text, *place;
     } cases[] = {
         {"", "at character 1: expected a table's name"},
+        {"@", "at character 2: expected a shape's name"},
+        {"@a where b", "at character 4: a shape by name takes neither"},
         {"7up", "at character 1: expected a table's name"},
         {"a.", "at character 3: expected a table's name behind"},
         {"a()", "at character 3: expected a column's name"},
@@ -83,6 +98,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_shape_is_table_columns_and_condition),
+        cmocka_unit_test(test_a_shape_by_name_is_the_bridges_and_nothing_else),
         cmocka_unit_test(test_quoted_names_keep_case_and_double_quotes),
         cmocka_unit_test(test_bad_syntax_is_refused_with_its_place),
     };

@@ -212,6 +212,31 @@ static void test_an_acknowledgement_said_again_changes_nothing(void **state)
     done(&k, r);
 }
 
+static void test_a_shape_by_name_is_asked_for_by_it_and_written_to_by_its_table(void **state)
+{
+    struct kit k;
+
+    (void)state;
+    kit_init(&k);
+    struct replica *r = kit_open(&k, "@items", NULL);
+    assert_string_equal(kit_request(&k, r),
+                        "{\"shapes\":[{\"shape\":\"items\"}],\"live\":true,\"writes\":true}");
+    buf_printf(&k.stream,
+               "{\"open\":{\"shape\":0,\"handle\":\"h1\",\"table\":[\"sales\",\"Orders\"],"
+               "\"schema\":%s,\"snapshot\":true,\"writes\":[\"delete\"]}}\n",
+               ITEMS);
+    say_item(&k, 0, "insert", 1, "old", 10);
+    say_snapshot_end(&k, 0);
+    say_commit(&k, 100);
+    kit_feed(&k, r);
+    replica_close(r);
+    r = kit_open(&k, "@items", NULL);
+    assert_non_null(strstr(kit_request(&k, r), "\"handle\":\"h1\""));
+    tell(&k, "DELETE FROM items");
+    assert_non_null(strstr(request(&k, r), "\"table\":\"sales.\\\"Orders\\\"\""));
+    done(&k, r);
+}
+
 /* ---- what cannot go up --------------------------------------------------- */
 
 static void test_a_mutation_that_the_bridge_cannot_read_does_not_hold_up_the_others(void **state)
@@ -617,6 +642,7 @@ int main(void)
         cmocka_unit_test(test_marked_transactions_stay_whole_and_others_are_cut),
         cmocka_unit_test(test_a_write_stays_to_be_seen_until_its_own_acknowledgement),
         cmocka_unit_test(test_an_acknowledgement_said_again_changes_nothing),
+        cmocka_unit_test(test_a_shape_by_name_is_asked_for_by_it_and_written_to_by_its_table),
         cmocka_unit_test(test_a_mutation_that_the_bridge_cannot_read_does_not_hold_up_the_others),
         cmocka_unit_test(test_a_write_that_is_too_large_is_rejected_and_the_next_goes_on),
         cmocka_unit_test(test_text_that_postgres_cannot_hold_is_rejected_at_once),
