@@ -174,7 +174,8 @@ static void check_agreement(struct shape_fields *f, const char *field, yyjson_va
 /* What may say which rows can be seen. */
 static bool is_guarded(const char *field)
 {
-    static const char *const guarded[] = {"table", "where", "columns", "queryable_columns"};
+    static const char *const guarded[] = {"shape", "table", "where", "columns",
+                                          "queryable_columns"};
 
     for (size_t i = 0; i < sizeof(guarded) / sizeof(guarded[0]); i++) {
         if (strcmp(guarded[i], field) == 0)

@@ -7,9 +7,9 @@
  * subset can have (where, order_by, limit, offset, params) are the subset's,
  * and the others the shape's. An empty text counts as absent.
  *
- * What says which rows may be seen (table, where, params, columns, queryable_columns) must not
- * differ between the two: a proxy that allows requests by their query string would be evaded by a
- * body.
+ * What says which rows may be seen (shape, table, where, params, columns, queryable_columns) must
+ * not differ between the two: a proxy that allows requests by their query string would be evaded by
+ * a body.
  */
 #ifndef HTTP_SHAPE_FIELDS_H
 #define HTTP_SHAPE_FIELDS_H

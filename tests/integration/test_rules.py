@@ -414,9 +414,10 @@ def test_sync_ends_with_the_token_though_rows_keep_coming(db, bridge):
     with Connection(bridge.port) as connection:
         connection.send("POST", "/v1/sync?replica=r2", who(exp=int(time.time()) + 2), body)
         assert connection.receive_head().status == 200
-        lines = b""
+        lines, deadline = b"", time.monotonic() + 20
         while chunk := connection.receive_chunk():
             lines += chunk
+            assert time.monotonic() < deadline, "the stream goes on without its token"
             db.sql("UPDATE notes SET qty = qty + 1 WHERE id = 12")
     last = json.loads(lines.splitlines()[-1])
     assert last["error"]["message"] == "the token has expired", last

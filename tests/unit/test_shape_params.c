@@ -393,6 +393,10 @@ static void test_body_cannot_change_what_the_query_string_says_of_the_rows(void 
     static const struct refusal cases[] = {
         {"table=t&offset=now", "{\"subset\":{},\"table\":\"other\"}",
          "\"table\":[\"is not the same in the query string and in the body\"]"},
+        {"shape=mine&offset=now", "{\"subset\":{},\"shape\":\"all\"}",
+         "\"shape\":[\"is not the same in the query string and in the body\"]"},
+        {"shape=mine&offset=now", "{\"subset\":{},\"shape\":null}",
+         "\"shape\":[\"is not the same in the query string and in the body\"]"},
         {"table=t&where=a%3D1&offset=now", "{\"subset\":{},\"where\":\"true\"}",
          "\"where\":[\"is not the same in the query string and in the body\"]"},
         {"table=t&columns=id&offset=now", "{\"subset\":{},\"columns\":[\"id\",\"x\"]}",
@@ -409,6 +413,33 @@ static void test_body_cannot_change_what_the_query_string_says_of_the_rows(void 
     (void)state;
     CHECK_REFUSALS(shape_params_read, cases);
     read_good("table=t&offset=now", "{\"subset\":{},\"table\":\"t\"}", &o);
+    arena_release(&o.arena);
+}
+
+static void test_shape_by_name_has_all_that_defines_it(void **state)
+{
+    static const struct refusal cases[] = {
+        {"shape=mine&table=t&offset=-1", NULL,
+         "\"table\":[\"can't be given together with shape\"]"},
+        {"shape=mine&where=true&columns=id&offset=-1", NULL,
+         "\"where\":[\"can't be given together with shape\"],"
+         "\"columns\":[\"can't be given together with shape\"]"},
+        {"shape=mine&params[1]=x&offset=-1", NULL,
+         "\"params\":[\"can't be given together with shape\"]"},
+        {"shape=mine&queryable_columns=id&offset=-1", NULL,
+         "\"columns\":[\"can't be given together with shape\"]"},
+        {"table=t&offset=now", "{\"subset\":{},\"shape\":\"mine\"}",
+         "\"table\":[\"can't be given together with shape\"]"},
+    };
+    struct outcome o;
+
+    (void)state;
+    CHECK_REFUSALS(shape_params_read, cases);
+    read_good("shape=mine&offset=now", "{\"where\":\"a = 1\"}", &o);
+    assert_true(slice_is(o.params.name, "mine"));
+    assert_int_equal(o.params.shape.table.len, 0);
+    assert_int_equal(o.params.shape.where.len, 0);
+    assert_true(slice_is(o.params.subset.where, "a = 1"));
     arena_release(&o.arena);
 }
 
@@ -531,6 +562,7 @@ int main(void)
         cmocka_unit_test(test_body_with_a_subset_of_its_own_merges_the_rest),
         cmocka_unit_test(test_empty_body_is_a_get),
         cmocka_unit_test(test_body_cannot_change_what_the_query_string_says_of_the_rows),
+        cmocka_unit_test(test_shape_by_name_has_all_that_defines_it),
         cmocka_unit_test(test_bodies_that_are_no_object_are_refused),
         cmocka_unit_test(test_long_body_is_refused_with_413),
         cmocka_unit_test(test_clause_that_the_parser_would_refuse_for_its_length_gets_no_further),

@@ -42,6 +42,36 @@ static void test_a_whole_request_is_read(void **state)
     arena_release(&arena);
 }
 
+static void test_shape_by_name_has_all_that_defines_it(void **state)
+{
+    static const struct {
+        const char *beside, *field;
+    } cases[] = {{"\"table\":\"t\"", "shapes[0].table"},
+                 {"\"where\":\"true\"", "shapes[0].where"},
+                 {"\"columns\":[\"id\"]", "shapes[0].columns"},
+                 {"\"params\":{\"1\":\"x\"}", "shapes[0].params"}};
+    struct arena arena = {0};
+    struct sync_request r;
+    struct sync_invalid invalid;
+
+    (void)state;
+    assert_true(parse("{\"shapes\":[{\"shape\":\"mine\",\"handle\":\"h\",\"offset\":\"1_inf\"}]}",
+                      &arena, &r, &invalid));
+    assert_true(slice_is(r.shapes[0].name, "mine"));
+    assert_int_equal(r.shapes[0].shape.table.len, 0);
+    assert_true(r.shapes[0].resumes);
+    arena_release(&arena);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char body[200];
+
+        snprintf(body, sizeof(body), "{\"shapes\":[{\"shape\":\"mine\",%s}]}", cases[i].beside);
+        assert_false(parse(body, &arena, &r, &invalid));
+        assert_string_equal(invalid.field, cases[i].field);
+        assert_string_equal(invalid.err.msg, "can't be given together with shape");
+        arena_release(&arena);
+    }
+}
+
 static void test_what_is_left_out_has_its_default(void **state)
 {
     struct arena arena = {0};
@@ -162,6 +192,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_whole_request_is_read),
+        cmocka_unit_test(test_shape_by_name_has_all_that_defines_it),
         cmocka_unit_test(test_what_is_left_out_has_its_default),
         cmocka_unit_test(test_a_refused_handle_comes_with_its_reason),
         cmocka_unit_test(test_a_waiting_session_costs_less_than_a_kilobyte),
