@@ -59,7 +59,8 @@ struct service {
     void (*write)(void *owner, struct slice body, struct token *token, write_answered *answered,
                   void *arg);
 
-    atomic_size_t *clients; /* counts the live streams of /v1/sync */
+    const atomic_uint *rules_version; /* changes when other rules come into force */
+    atomic_size_t *clients;           /* counts the live streams of /v1/sync */
     struct refusals *refusals;
     size_t max_shapes; /* of one /v1/sync */
     int64_t keepalive_ms;

@@ -421,6 +421,7 @@ static bool take_named(struct sync_session *session, const struct auth *auth)
             return false;
         }
         r->shape.keyed_by_identity = true;
+        session->by_rules = true;
     }
     return true;
 }
@@ -438,6 +439,7 @@ void sync_post(struct http_conn *conn, const struct http_request *request)
     session->loop = loop;
     session->conn = conn;
     session->ref = http_conn_ref(conn);
+    session->rules = atomic_load(session->service->rules_version);
     session->expires = auth_ends(&request->auth, http_loop_now(http_conn_loop(conn)));
     http_conn_set_user(conn, session, release_user);
     if (!http_request_param(request, "replica", &replica) || !ident_is_replica(replica)) {

@@ -59,8 +59,10 @@ struct sync_session {
     int64_t said_at; /* loop time of the last line */
     lsn_t fence;
     int64_t expires;  /* loop time: when the token does, and the stream ends; INT64_MAX: never */
+    unsigned rules;   /* service->rules_version at the beginning: what is allowed is by these */
     unsigned history; /* shapelog_resets() at the beginning: positions are of that history */
 
+    bool by_rules;        /* what it may have is for the rules to say */
     bool streaming;       /* the response has begun */
     bool unfit;           /* `invalid` is of claims that do not fit the rules' clause */
     bool answered;        /* an error was answered instead */

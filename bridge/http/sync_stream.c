@@ -536,6 +536,8 @@ static enum http_pull pull(struct http_source *source, struct http_conn *conn, s
 
     if (http_loop_now(http_conn_loop(conn)) >= session->expires)
         return put_error(out, -1, "the token has expired", true);
+    if (session->by_rules && session->rules != atomic_load(session->service->rules_version))
+        return put_error(out, -1, "the rules have changed", true);
     if (session->invalid)
         return put_error(out, -1, session->invalid->err.msg,
                          !session->invalid->field[0] || err_retriable(session->invalid->err.code));

@@ -25,6 +25,7 @@ struct rules_site {
     struct source of_now; /* what `now` was made from; belongs to whoever looks */
     struct source unseen; /* read since, and not held against the catalogue yet */
     atomic_bool due;
+    atomic_uint version;
 };
 
 /* ---- the file -------------------------------------------------------------------------------- */
@@ -169,12 +170,20 @@ static void put_back(struct rules_site *site, struct source *source)
     pthread_mutex_unlock(&site->mutex);
 }
 
-static void put_in_force(struct rules_site *site, struct rules *rules, struct source *source)
+static void come_into_force(struct rules_site *site, struct rules *rules, struct source *source)
 {
+    bool differ = !slice_eq(buf_slice(&source->text), buf_slice(&site->of_now.text));
+
     pthread_mutex_lock(&site->mutex);
     struct rules *before = site->now;
     site->now = rules;
     pthread_mutex_unlock(&site->mutex);
+    /* Behind it: whoever has seen this version has these rules. */
+    if (differ)
+        atomic_fetch_add(&site->version, 1);
+    if ((differ || !before->checked) && !rules_are_empty(rules))
+        log_info("rules are in force", LOG_STR("file", source->path),
+                 LOG_UINT("shapes", rules->shapes.len), LOG_UINT("writes", rules->writes.len));
     rules_unref(before);
     source_release(&site->of_now);
     site->of_now = *source;
@@ -191,10 +200,7 @@ bool rules_site_look(struct rules_site *site, struct pg_conn *conn, struct err *
     bool ok = rules && rules_check(rules, conn, is_new ? NULL : site->now, err);
 
     if (ok) {
-        if (is_new && !rules_are_empty(rules))
-            log_info("rules are in force", LOG_STR("file", source.path),
-                     LOG_UINT("shapes", rules->shapes.len), LOG_UINT("writes", rules->writes.len));
-        put_in_force(site, rules, &source);
+        come_into_force(site, rules, &source);
     } else {
         rules_unref(rules);
         if (err->code != ERR_CONFIG) {
@@ -205,6 +211,11 @@ bool rules_site_look(struct rules_site *site, struct pg_conn *conn, struct err *
     }
     source_release(&source);
     return ok;
+}
+
+const atomic_uint *rules_site_version(const struct rules_site *site)
+{
+    return &site->version;
 }
 
 struct rules *rules_site_get(struct rules_site *site)

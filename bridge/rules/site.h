@@ -11,6 +11,8 @@
 
 #include "rules/rules.h"
 
+#include <stdatomic.h>
+
 struct rules_site;
 
 /* Reads the file ("" : there is none, and no rules). NULL with ERR_CONFIG, "path:line: ...".
@@ -32,6 +34,8 @@ bool rules_site_is_due(const struct rules_site *site);
  * asked, and the look stays due. */
 bool rules_site_look(struct rules_site *site, struct pg_conn *conn, struct err *err) MUST_CHECK;
 
+/* Changes whenever other rules come into force; for as long as the site. */
+const atomic_uint *rules_site_version(const struct rules_site *site);
 /* The rules in force, with a reference that is the caller's. Any thread. */
 struct rules *rules_site_get(struct rules_site *site) MUST_CHECK;
 

@@ -115,6 +115,7 @@ static void fill_service(struct bridge *b)
         .fence = fence,
         .named_shape = named_shape,
         .write = take_writes,
+        .rules_version = rules_site_version(b->rules),
         .clients = &b->clients,
         .max_shapes = (size_t)b->config.max_shapes_per_request,
         .keepalive_ms = b->config.keepalive_ms,

@@ -484,6 +484,34 @@ def test_wrong_rules_read_again_leave_the_old_ones_standing(db, make_bridge):
     assert "there is no shape" in str(api.errors(headers=who(), shape="team", offset="-1"))
 
 
+def live_sync(bridge, headers, *shapes):
+    connection = Connection(bridge.port)
+    body = json.dumps({"shapes": list(shapes), "live": True}).encode()
+    connection.send("POST", "/v1/sync?replica=r3", headers, body)
+    assert connection.receive_head().status == 200
+    return connection
+
+
+def until_end(connection):
+    lines = b""
+    while chunk := connection.receive_chunk():
+        lines += chunk
+    return [json.loads(line) for line in lines.splitlines()]
+
+
+def test_live_streams_do_not_outlive_the_rules_that_opened_them(db, make_bridge):
+    bridge = make_bridge(keepalive="100ms")
+    stream = live_sync(bridge, who(), {"shape": "mine"})
+    free = live_sync(bridge, bearer(SHARED), {"table": "notes"})
+    bridge.rules.write_text(RULES.replace("owner = auth.sub", "owner = auth.sub AND qty < 0"))
+    bridge.process.send_signal(signal.SIGHUP)
+    assert until_end(stream)[-1]["error"] == {"message": "the rules have changed", "retry": True}
+    assert ids_of_sync(ShapeApi(bridge), who(), [{"shape": "mine"}]) == []
+    assert free.receive_chunk()
+    for connection in (stream, free):
+        connection.close()
+
+
 def test_table_that_is_altered_takes_no_writes_until_the_rules_fit(db, make_bridge):
     db.sql("CREATE TABLE draft (id int PRIMARY KEY, owner text, qty int)")
     bridge = make_bridge("[write draft]\noperations = insert\ncheck = owner = auth.sub\n",
