@@ -79,7 +79,7 @@ struct world {
     /* here */
     struct op ops[MOST_OPS];
     size_t nops;
-    int mark;
+    int marks, mark; /* given so far; of the present transaction, or 0 */
     /* the stream */
     bool connected;
     uint64_t said;          /* commits up to here are in it */
@@ -225,14 +225,16 @@ static void server_write(struct world *w, struct commit *c, int id, size_t n, bo
     w->received += n;
 }
 
-static void check_mutation(struct world *w, yyjson_val *m, const struct op *op)
+/* `first` is the first of its write, which is marked or not. */
+static void check_mutation(yyjson_val *m, const struct op *op, const struct op *first, bool marked)
 {
     static const char *const kinds[] = {"insert", "update", "delete"};
     const char *kind = kinds[op->kind == 'I' ? 0 : op->kind == 'U' ? 1 : 2];
     yyjson_val *key = yyjson_obj_get(yyjson_obj_get(m, "key"), "id");
     char table[40];
 
-    (void)w;
+    assert_int_equal(op->mark, first->mark);
+    assert_int_equal(marked, first->mark != 0);
     snprintf(table, sizeof(table), "public.%s", names[op->table]);
     assert_string_equal(yyjson_get_str(yyjson_obj_get(m, "op")), kind);
     assert_string_equal(yyjson_get_str(yyjson_obj_get(m, "table")), table);
@@ -253,6 +255,7 @@ static void server_take(struct world *w, const char *body)
     {
         int id = yyjson_get_int(yyjson_obj_get(txn, "id"));
         const char *nonce = yyjson_get_str(yyjson_obj_get(txn, "nonce"));
+        bool marked = yyjson_get_bool(yyjson_obj_get(txn, "marked"));
         yyjson_val *mutations = yyjson_obj_get(txn, "mutations"), *m;
         size_t j, nm;
 
@@ -266,11 +269,11 @@ static void server_take(struct world *w, const char *body)
         if (i >= most)
             break;
         c = c ? c : begin_commit(w);
-        yyjson_arr_foreach(mutations, j, nm, m) check_mutation(w, m, &w->ops[w->received + j]);
+        yyjson_arr_foreach(mutations, j, nm, m)
+            check_mutation(m, &w->ops[w->received + j], &w->ops[w->received], marked);
         w->last = id;
         strcpy(w->nonces[id], nonce);
-        server_write(w, c, id, yyjson_arr_size(mutations),
-                     yyjson_get_bool(yyjson_obj_get(txn, "marked")));
+        server_write(w, c, id, yyjson_arr_size(mutations), marked);
     }
     if (c)
         end_commit(w, c);
@@ -510,9 +513,25 @@ static void refetch(struct world *w)
     feed(w);
 }
 
+/* What comes behind a commit cannot be read, before the commit is in the file. */
+static void garble(struct world *w)
+{
+    static const uint64_t from[TABLES] = {0};
+
+    say_log_commit(w, w->said + 1, from);
+    buf_put_cstr(&w->k.stream, "{garbled\n");
+    say_commit(&w->k, w->said + 2);
+    assert_false(kit_try(&w->k, w->r, SIZE_MAX / 4));
+}
+
 /* The file is closed amid a transaction of Postgres's, or a stream just ends. */
 static void crash(struct world *w)
 {
+    if (w->connected && w->said < w->lsn && draw(w, 3) == 0) {
+        garble(w);
+        w->connected = false;
+        return;
+    }
     if (w->connected && w->said < w->lsn && draw(w, 2)) {
         static const uint64_t from[TABLES] = {0};
 
@@ -657,7 +676,7 @@ static void local_write(struct world *w)
 
     if (marked)
         strcat(sql, "INSERT INTO _tombolo_tx DEFAULT VALUES;");
-    w->mark = marked ? w->mark + 1 : w->mark;
+    w->mark = marked ? ++w->marks : 0;
     for (size_t n = 1 + draw(w, 3); n > 0; n--) {
         local_statement(w, one);
         strcat(sql, one);
