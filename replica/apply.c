@@ -368,7 +368,9 @@ static bool on_keepalive(struct replica *r, yyjson_val *event, struct err *err)
     }
     if (r->changes)
         return true;
-    return read_position(r, event, err) && lite_apply_flush(r, err) && go_on_or_reconnect(r, err);
+    return read_position(r, event, err) && lite_writes_capture(r, err) &&
+           lite_acks_commit(r, r->state.position, err) && lite_apply_flush(r, err) &&
+           go_on_or_reconnect(r, err);
 }
 
 static bool on_error(struct replica *r, yyjson_val *event, struct err *err)
