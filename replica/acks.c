@@ -77,6 +77,35 @@ static bool is_fork(struct replica *r, int64_t last, const char *nonce, bool *fo
 
 /* ---- what it says ------------------------------------------------------- */
 
+/* A marked write is refused as a whole, on account of the one mutation. */
+static bool reject_together(struct replica *r, int64_t id, const struct lite_refusal *why,
+                            struct arena *arena, struct err *err)
+{
+    struct lite_refusal all = *why;
+    int64_t marked;
+
+    if (!lite_db_int(&r->db, 0, &marked, err, "SELECT marked FROM _tombolo_writes WHERE id = %lld",
+                     (long long)id))
+        return false;
+    all.message = arena_printf(arena, "its transaction was refused: %s",
+                               why->message ? why->message : why->code);
+    return !marked ||
+           lite_pending_reject(&r->db, lite_pending_where(arena, "p.id = %lld", (long long)id),
+                               &all, err);
+}
+
+static bool end_rejected(struct replica *r, int64_t id, const char *where, struct arena *arena,
+                         struct err *err)
+{
+    const char *all = lite_pending_where(
+        arena,
+        "(%s) OR (p.id = %lld AND EXISTS (SELECT 1 FROM _tombolo_writes w WHERE w.id = p.id"
+        " AND w.marked))",
+        where, (long long)id);
+
+    return lite_pending_end(&r->db, all, err);
+}
+
 static bool reject(struct replica *r, yyjson_val *v, int64_t last, struct err *err)
 {
     int64_t id = yyjson_get_sint(yyjson_obj_get(v, "id"));
@@ -88,14 +117,16 @@ static bool reject(struct replica *r, yyjson_val *v, int64_t last, struct err *e
 
     if (id <= r->state.write_acked || id > last)
         return true; /* we know of it */
+    if (!why.code)
+        return err_set(err, ERR_PROTOCOL, "a rejection without a code");
     const char *where =
         lite_pending_where(&arena, "p.id = %lld AND (%lld < 0 OR p.mutation = %lld)", (long long)id,
                            (long long)mutation, (long long)mutation);
     log_warn("Postgres refused a local write", LOG_INT("write", id), LOG_STR("code", why.code),
              LOG_STR("message", why.message));
-    bool ok = (why.code && lite_pending_reject(&r->db, where, &why, err) &&
-               lite_pending_end(&r->db, where, err)) ||
-              (!why.code && err_set(err, ERR_PROTOCOL, "a rejection without a code"));
+    bool ok = reject_together(r, id, &why, &arena, err) &&
+              lite_pending_reject(&r->db, where, &why, err) &&
+              end_rejected(r, id, where, &arena, err);
     arena_release(&arena);
     return ok;
 }

@@ -206,12 +206,15 @@ static void server_write(struct world *w, struct commit *c, int id, size_t n, bo
 {
     struct commit before = *c;
     bool whole = true;
+    int guilty = -1;
 
     for (size_t i = 0; i < n; i++) {
         struct op *op = &w->ops[w->received + i];
 
         op->decided = w->lsn + 1;
         op->refused = !server_apply(w, c, op);
+        if (op->refused && whole && draw(w, 2))
+            guilty = (int)i;
         whole = whole && !op->refused;
         if (op->refused && !marked)
             server_reject(w, id, (int)i);
@@ -220,7 +223,7 @@ static void server_write(struct world *w, struct commit *c, int id, size_t n, bo
         *c = before;
         for (size_t i = 0; i < n; i++)
             w->ops[w->received + i].refused = true;
-        server_reject(w, id, -1);
+        server_reject(w, id, guilty); /* it names the one at fault, or none */
     }
     w->received += n;
 }
