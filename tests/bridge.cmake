@@ -1,5 +1,6 @@
 # Rooms between the stream and the clients.
 unit(sync_request USES http)
+unit(sync_acks USES http)
 unit(refusals USES http)
 unit(copytext USES pg)
 unit(stop USES pg)

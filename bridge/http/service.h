@@ -58,6 +58,11 @@ struct service {
      * NULL being the operator's. */
     void (*write)(void *owner, struct slice body, struct token *token, write_answered *answered,
                   void *arg);
+    /* Whether the bridge's own tables are there, which acknowledgements come from. */
+    bool (*writes_ready)(void *owner);
+    /* Which operations of the table this bearer may write, by enum write_op; false: none. */
+    bool (*may_write)(void *owner, const struct auth *auth, const struct table *table,
+                      bool ops[WRITE_DELETE + 1]);
 
     const atomic_uint *rules_version; /* changes when other rules come into force */
     atomic_size_t *clients;           /* counts the live streams of /v1/sync */

@@ -92,6 +92,10 @@ void sync_session_free(struct sync_session *session)
     }
     if (session->streaming && session->request.live)
         atomic_fetch_sub(session->service->clients, 1);
+    if (session->acks)
+        acks_release(session->acks);
+    free(session->acks);
+    auth_release(&session->auth);
     arena_release(&session->arena);
     free(session->invalid);
     free(session);
@@ -189,7 +193,8 @@ static void note_failure(struct sync_session *session, size_t i, const struct sh
         return;
     struct sync_invalid *invalid = session->invalid = xcalloc(1, sizeof(*invalid));
     invalid->err = answer->err;
-    if (answer->field)
+    /* A feed's failure is no fault of the client's. */
+    if (answer->field && !sync_is_feed(&session->shapes[i]))
         snprintf(invalid->field, sizeof(invalid->field), "shapes[%zu].%s", i, answer->field);
     session->unfit = session->shapes[i].request->name.len && answer->field &&
                      (strcmp(answer->field, "where") == 0 || strcmp(answer->field, "params") == 0);
@@ -426,6 +431,35 @@ static bool take_named(struct sync_session *session, const struct auth *auth)
     return true;
 }
 
+/* A token's bearer without a subject writes nothing. */
+static bool may_be_told(const struct sync_session *session)
+{
+    const struct service *service = session->service;
+
+    return session->request.writes && service->writes_ready(service->owner) &&
+           (!session->auth.token || token_subject(session->auth.token).ptr);
+}
+
+static void make_shapes(struct sync_session *session, struct slice replica)
+{
+    struct token *token = session->auth.token;
+    size_t most = session->request.nshapes + ACKS_NFEEDS;
+
+    session->nshapes = session->request.nshapes;
+    if (!session->request.writes)
+        most = session->nshapes;
+    session->by_rules |= session->request.writes;
+    session->shapes = arena_calloc(&session->arena, most, sizeof(*session->shapes));
+    for (size_t i = 0; i < most; i++) {
+        session->shapes[i].session = session;
+        session->shapes[i].watcher.news = on_news;
+    }
+    for (size_t i = 0; i < session->nshapes; i++)
+        session->shapes[i].request = &session->request.shapes[i];
+    if (may_be_told(session))
+        sync_feeds_add(session, replica, token ? token_subject(token) : SLICE(""));
+}
+
 void sync_post(struct http_conn *conn, const struct http_request *request)
 {
     struct endpoint_loop *loop = http_loop_user(http_conn_loop(conn));
@@ -440,6 +474,7 @@ void sync_post(struct http_conn *conn, const struct http_request *request)
     session->conn = conn;
     session->ref = http_conn_ref(conn);
     session->rules = atomic_load(session->service->rules_version);
+    session->auth = auth_ref(&request->auth);
     session->expires = auth_ends(&request->auth, http_loop_now(http_conn_loop(conn)));
     http_conn_set_user(conn, session, release_user);
     if (!http_request_param(request, "replica", &replica) || !ident_is_replica(replica)) {
@@ -460,13 +495,7 @@ void sync_post(struct http_conn *conn, const struct http_request *request)
         respond_unavailable(conn, unready);
         return;
     }
-    session->nshapes = session->request.nshapes;
-    session->shapes = arena_calloc(&session->arena, session->nshapes, sizeof(*session->shapes));
-    for (size_t i = 0; i < session->nshapes; i++) {
-        session->shapes[i].session = session;
-        session->shapes[i].request = &session->request.shapes[i];
-        session->shapes[i].watcher.news = on_news;
-    }
+    make_shapes(session, replica);
     if (!session->request.live)
         sync_ask_fence(session);
     for (size_t i = 0; i < session->nshapes; i++)

@@ -1,4 +1,5 @@
 #include "http/sync_request.h"
+#include "http/sync_acks.h"
 #include "change/json.h"
 #include "change/table.h"
 
@@ -199,7 +200,7 @@ static bool take_shapes(struct parse *p, yyjson_val *root, size_t max, struct sy
         return wrong(p, "shapes", text);
     }
     out->nshapes = yyjson_arr_size(list);
-    arena_reserve(p->arena, room_for(p, out->nshapes));
+    arena_reserve(p->arena, room_for(p, out->nshapes + (out->writes ? ACKS_NFEEDS : 0)));
     out->shapes = arena_calloc(p->arena, out->nshapes, sizeof(*out->shapes));
     yyjson_arr_iter_init(list, &iter);
     for (; (val = yyjson_arr_iter_next(&iter)); i++) {
@@ -213,13 +214,16 @@ static bool take_shapes(struct parse *p, yyjson_val *root, size_t max, struct sy
 
 static bool take_request(struct parse *p, yyjson_val *root, size_t max, struct sync_request *out)
 {
-    yyjson_val *live = yyjson_obj_get(root, "live");
+    yyjson_val *live = yyjson_obj_get(root, "live"), *writes = yyjson_obj_get(root, "writes");
 
     if (!yyjson_is_obj(root))
         return wrong(p, "body", "must be a JSON object");
     if (live && !yyjson_is_bool(live))
         return wrong(p, "live", "must be true or false");
+    if (writes && !yyjson_is_bool(writes))
+        return wrong(p, "writes", "must be true or false");
     out->live = !live || yyjson_get_bool(live);
+    out->writes = yyjson_get_bool(writes);
     return take_shapes(p, root, max, out);
 }
 

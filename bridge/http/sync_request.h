@@ -22,6 +22,7 @@ struct sync_request {
     struct sync_shape_request *shapes;
     size_t nshapes;
     bool live;
+    bool writes; /* the replica wants to know what becomes of its own writes */
 };
 
 /* What is wrong, as the errors object wants it: {"<field>":["<text>"]}. */
@@ -32,7 +33,8 @@ struct sync_invalid {
 
 /* Everything lies in the arena, which has to be new; `body` is not needed afterwards. A request
  * lives as long as its stream, and there are many: the arena gets no more memory than that takes,
- * and `beside` bytes a shape that the caller is going to allocate. */
+ * and `beside` bytes a shape that the caller is going to allocate, and for `writes` as much as two
+ * shapes more. */
 bool sync_request_parse(struct slice body, size_t max_shapes, size_t beside, struct arena *arena,
                         struct sync_request *request, struct sync_invalid *invalid) MUST_CHECK;
 

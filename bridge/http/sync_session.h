@@ -6,6 +6,7 @@
 #define HTTP_SYNC_SESSION_H
 
 #include "http/sync.h"
+#include "http/sync_acks.h"
 #include "http/sync_request.h"
 
 #define SYNC_RUNS 16 /* read at once */
@@ -49,8 +50,10 @@ struct sync_session {
     struct http_ref ref;
     struct arena arena;
     struct sync_request request;
-    struct sync_shape *shapes;
+    struct auth auth;
+    struct sync_shape *shapes; /* those asked for, and behind them the feeds of acknowledgements */
     size_t nshapes, resolving;
+    struct acks *acks;            /* owned; NULL: there are no feeds */
     struct sync_invalid *invalid; /* the first error while resolving; owned. NULL: none */
 
     lsn_t position;  /* all live shapes have been sent up to here; 0: none is live yet */
@@ -80,6 +83,19 @@ void sync_drop_runs(struct sync_shape *shape);
 void sync_ask_fence(struct sync_session *session);
 /* sync.c */
 void sync_session_free(struct sync_session *session);
+
+/* sync_feeds.c: makes them, before anything is resolved; there is room behind the shapes. */
+void sync_feeds_add(struct sync_session *session, struct slice replica, struct slice subject);
+/* At the start of the stream, when its position is known and every log has begun: where they begin.
+ */
+void sync_feeds_resume(struct sync_session *session);
+bool sync_is_feed(const struct sync_shape *shape);
+/* Rows of a feed. False: they cannot be read, which has been logged. */
+bool sync_feed_take(struct sync_shape *shape, int fd, uint64_t offset, uint32_t len);
+/* Whether there is something to say as soon as the cut is consistent. */
+bool sync_ack_is_due(const struct sync_session *session);
+/* There is room for a line. */
+void sync_put_ack(struct sync_session *session, struct http_out *out);
 
 /* sync_stream.c */
 void sync_stream_start(struct sync_session *session);

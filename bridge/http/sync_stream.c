@@ -10,6 +10,10 @@
  * that is being fetched holds up no other. Only its last stretch does: a client
  * takes a commit line's position for every shape whose rows are complete, so
  * there is none between a shape's snapshot_end and the end of its catching up.
+ *
+ * Feeds of acknowledgements (sync_acks.h) are shapes like the others, but that
+ * nothing of them is put: what they say comes before a commit line, when all
+ * stand at one position that has passed every snapshot.
  */
 #include "change/json.h"
 #include "http/sync_session.h"
@@ -94,6 +98,24 @@ static bool put_run(struct http_out *out, size_t shape, const struct log_run *ru
     return ok;
 }
 
+/* Takes the run. */
+static bool take_run(struct sync_shape *s, const struct log_run *run)
+{
+    struct log_run copy = *run;
+    bool ok = sync_feed_take(s, run->fd, run->offset, run->len);
+
+    log_runs_release(&copy, 1);
+    return ok;
+}
+
+static bool take_block(struct sync_shape *s, struct snapshot_block *block)
+{
+    bool ok = sync_feed_take(s, block->fd, block->offset, block->len);
+
+    snapshot_block_release(block);
+    return ok;
+}
+
 static bool put_block(struct http_out *out, size_t shape, const struct snapshot_block *block)
 {
     struct snapshot_block *copy = xmalloc(sizeof(*copy));
@@ -119,6 +141,25 @@ static size_t index_of(const struct sync_shape *s)
     return (size_t)(s - s->session->shapes);
 }
 
+/* What the bearer may write of the table, if anything. */
+static void put_writes(const struct sync_shape *s, struct buf *b)
+{
+    const struct sync_session *session = s->session;
+    bool ops[WRITE_DELETE + 1], any = false;
+
+    if (!session->service->may_write(session->service->owner, &session->auth,
+                                     log_shape(s->log)->table, ops))
+        return;
+    for (int op = WRITE_INSERT; op <= WRITE_DELETE; op++) {
+        if (ops[op])
+            buf_printf(b, "%s\"%s\"", any ? "," : ",\"writes\":[",
+                       write_op_name((enum write_op)op));
+        any = any || ops[op];
+    }
+    if (any)
+        buf_put_u8(b, ']');
+}
+
 /* False when the line, which has a schema in it, does not fit now. */
 static bool put_open(struct http_out *out, const struct sync_shape *s)
 {
@@ -134,6 +175,7 @@ static bool put_open(struct http_out *out, const struct sync_shape *s)
     json_put_string(&b, shape->table->relname);
     buf_put_cstr(&b, "],\"schema\":");
     log_put_schema(s->log, true, &b);
+    put_writes(s, &b);
     buf_printf(&b, ",\"snapshot\":%s}}\n", s->cursor.after ? "false" : "true");
     bool ok = b.len <= http_out_room(out) || b.len > HTTP_OUT_OWNED / 2;
     if (ok && b.len <= http_out_room(out)) {
@@ -195,6 +237,8 @@ static void put_commit(struct sync_session *session, struct http_out *out, lsn_t
     char at_text[48] = "";
 
     session->said_consistent = is_consistent(session, lsn);
+    if (session->said_consistent && sync_ack_is_due(session))
+        sync_put_ack(session, out);
     if (at)
         snprintf(at_text, sizeof(at_text), ",\"at\":\"%" PRId64 "\"", at);
     put_text(out, "{\"commit\":{\"lsn\":\"%" PRIu64 "\",\"consistent\":%s%s}}\n", lsn,
@@ -252,13 +296,25 @@ static enum step put_next_run(struct sync_shape *s, struct http_out *out)
 {
     const struct log_run *run = next_run(s);
 
-    if (!fits(out, run->len))
+    if (!sync_is_feed(s) && !fits(out, run->len))
         return STEP_FULL;
     s->runs->first++;
-    bool ok = put_run(out, index_of(s), run);
+    bool ok = sync_is_feed(s) ? take_run(s, run) : put_run(out, index_of(s), run);
     if (s->runs->first == s->runs->n)
         sync_drop_runs(s);
     return ok ? STEP_DONE : STEP_ERROR;
+}
+
+/* The refetch line, if one is due, and the open line. False: there is no room. */
+static bool announce(struct sync_shape *s, struct http_out *out)
+{
+    if (s->refetch && http_out_room(out) < LINE_ROOM * 2)
+        return false;
+    if (s->refetch)
+        put_refetch(out, s, s->refetch);
+    free(s->refetch);
+    s->refetch = NULL;
+    return put_open(out, s);
 }
 
 static enum step open_shape(struct sync_session *session, struct sync_shape *s,
@@ -266,13 +322,7 @@ static enum step open_shape(struct sync_session *session, struct sync_shape *s,
 {
     if (log_state(s->log) == LOG_ENDED)
         return STEP_GONE;
-    if (s->refetch && http_out_room(out) < LINE_ROOM * 2)
-        return STEP_FULL;
-    if (s->refetch)
-        put_refetch(out, s, s->refetch);
-    free(s->refetch);
-    s->refetch = NULL;
-    if (!put_open(out, s))
+    if (!sync_is_feed(s) && !announce(s, out))
         return STEP_FULL;
     if (!s->cursor.after)
         s->phase = SYNC_SNAPSHOT;
@@ -280,7 +330,7 @@ static enum step open_shape(struct sync_session *session, struct sync_shape *s,
         s->phase = SYNC_LIVE;
     else
         s->phase = SYNC_CATCHUP;
-    session->joined |= s->phase == SYNC_LIVE;
+    session->joined |= s->phase == SYNC_LIVE && !sync_is_feed(s);
     return STEP_DONE;
 }
 
@@ -313,7 +363,9 @@ static enum step send_snapshot(struct sync_session *session, struct sync_shape *
     switch (log_snapshot_block(session->service->store, s->log, s->block, &block)) {
     case SNAPSHOT_BLOCK:
         s->block++;
-        return put_block(out, index_of(s), &block) ? STEP_DONE : STEP_ERROR;
+        return (sync_is_feed(s) ? take_block(s, &block) : put_block(out, index_of(s), &block))
+                   ? STEP_DONE
+                   : STEP_ERROR;
     case SNAPSHOT_WAIT:
         return STEP_IDLE;
     case SNAPSHOT_GONE:
@@ -323,7 +375,8 @@ static enum step send_snapshot(struct sync_session *session, struct sync_shape *
     }
     if (!position_reaches(session, log_first(s->log)))
         return STEP_IDLE;
-    put_text(out, "{\"snapshot_end\":{\"shape\":%zu}}\n", index_of(s));
+    if (!sync_is_feed(s))
+        put_text(out, "{\"snapshot_end\":{\"shape\":%zu}}\n", index_of(s));
     s->phase = SYNC_CATCHUP;
     s->cursor = (struct log_cursor){.after = log_first(s->log)};
     return STEP_DONE;
@@ -339,7 +392,7 @@ static enum step catch_up(struct sync_session *session, struct sync_shape *s, st
     if (step == STEP_IDLE) {
         s->phase = SYNC_LIVE;
         s->cursor = (struct log_cursor){.after = session->position};
-        session->joined = true;
+        session->joined |= !sync_is_feed(s);
         return STEP_DONE;
     }
     return step;
@@ -445,7 +498,7 @@ static bool refetch_shape(struct sync_session *session, struct sync_shape *s, st
 
     log_reason(s->log, reason);
     if (!s->cursor.after && (s->phase == SYNC_OPEN || s->phase == SYNC_SNAPSHOT)) {
-        put_error(out, (long)index_of(s), reason, true);
+        put_error(out, sync_is_feed(s) ? -1 : (long)index_of(s), reason, true);
         return false;
     }
     watchers_remove(&session->loop->watchers, &s->watcher);
@@ -496,6 +549,16 @@ static bool is_complete(const struct sync_session *session)
            session->said_consistent && session->said + 1 >= session->fence;
 }
 
+/* It began before the tables of acknowledgements were there: it comes again, and gets them. */
+static bool wants_feeds(const struct sync_session *session)
+{
+    const struct service *service = session->service;
+
+    return session->request.writes && session->request.live && !session->acks &&
+           (!session->auth.token || token_subject(session->auth.token).ptr) &&
+           service->writes_ready(service->owner);
+}
+
 /* Nothing more to send for now: say what became true meanwhile. */
 static enum http_pull rest(struct sync_session *session, struct http_conn *conn,
                            struct http_out *out)
@@ -504,7 +567,8 @@ static enum http_pull rest(struct sync_session *session, struct http_conn *conn,
     int64_t keepalive = session->service->keepalive_ms;
     bool consistent = session->position && is_consistent(session, session->position);
 
-    if (session->joined || (consistent && !session->said_consistent)) {
+    if (session->joined ||
+        (consistent && (!session->said_consistent || sync_ack_is_due(session)))) {
         put_commit(session, out, session->position);
         session->said_at = now;
     } else if (now - session->said_at >= keepalive ||
@@ -512,7 +576,7 @@ static enum http_pull rest(struct sync_session *session, struct http_conn *conn,
         put_keepalive(session, out);
         session->said_at = now;
     }
-    if (is_complete(session))
+    if (is_complete(session) || wants_feeds(session))
         return HTTP_END;
     /* A live stream may end anywhere; one that is to end when it is complete must not look so. */
     if (http_conn_stopping(conn))
@@ -559,7 +623,7 @@ static enum http_pull pull(struct http_source *source, struct http_conn *conn, s
                 return HTTP_END;
             break;
         case STEP_IDLE:
-            if (http_out_room(out) < LINE_ROOM)
+            if (!room_for_line(out))
                 return HTTP_MORE;
             if (http_out_room(out) != before)
                 session->said_at = http_loop_now(http_conn_loop(conn));
@@ -598,6 +662,7 @@ void sync_stream_start(struct sync_session *session)
         atomic_fetch_add(session->service->clients, 1);
     session->history = shapelog_resets(session->service->store);
     session->position = resume_position(session);
+    sync_feeds_resume(session);
     session->said_at = http_loop_now(http_conn_loop(session->conn));
     http_headers_init(&h);
     http_headers_add(&h, "content-type", "application/x-ndjson");

@@ -98,6 +98,21 @@ static void take_writes(void *owner, struct slice body, struct token *token,
     write_pool_request(((struct bridge *)owner)->writes.pool, body, token, answered, arg);
 }
 
+static bool writes_ready(void *owner)
+{
+    return atomic_load(&((struct bridge *)owner)->writes.ready);
+}
+
+static bool may_write(void *owner, const struct auth *auth, const struct table *table,
+                      bool ops[WRITE_DELETE + 1])
+{
+    struct rules *rules = rules_site_get(((struct bridge *)owner)->rules);
+    bool may = rules_may_write(rules, auth->token, table->nspname, table->relname, ops);
+
+    rules_unref(rules);
+    return may;
+}
+
 static void fill_service(struct bridge *b)
 {
     b->auth = (struct auth_site){.secret = b->config.secret, .keys = b->tokens};
@@ -116,6 +131,8 @@ static void fill_service(struct bridge *b)
         .named_shape = named_shape,
         .write = take_writes,
         .rules_version = rules_site_version(b->rules),
+        .writes_ready = writes_ready,
+        .may_write = may_write,
         .clients = &b->clients,
         .max_shapes = (size_t)b->config.max_shapes_per_request,
         .keepalive_ms = b->config.keepalive_ms,

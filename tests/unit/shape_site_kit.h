@@ -17,6 +17,7 @@ struct kit {
     struct lane *lane;
     struct log *log; /* of "items" */
     struct service service;
+    atomic_uint rules_version;
     struct shape_site site;
     struct endpoint_loop mine;
     struct rig *rig; /* the first client */
@@ -86,6 +87,16 @@ static inline void kit_answer(struct kit *kit, unsigned i, bool good)
     kit->held[i].answered(kit->held[i].arg, &answer);
 }
 
+static inline bool kit_may_write(void *owner, const struct auth *auth, const struct table *table,
+                                 bool ops[WRITE_DELETE + 1])
+{
+    (void)owner;
+    (void)auth;
+    (void)table;
+    (void)ops;
+    return false;
+}
+
 static const struct http_route kit_routes[] = {
     {.path = "/v1/shape", .methods = HTTP_M_GET_HEAD, .handle = shape_get},
     {.path = "/v1/shape", .methods = HTTP_M_DELETE, .handle = shape_delete},
@@ -116,6 +127,8 @@ static inline struct kit *kit_new_pending_chunked(size_t chunk_size)
                                     .request_shape = kit_request_shape,
                                     .cancel_shape = kit_cancel_shape,
                                     .find_shape = kit_request_shape,
+                                    .may_write = kit_may_write,
+                                    .rules_version = &kit->rules_version,
                                     .max_shapes = 10,
                                     .secret = ""};
     shape_site_init(&kit->site, &kit->service);

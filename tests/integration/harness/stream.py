@@ -28,6 +28,8 @@ class Shape:
         self.handle = None
         self.table = None
         self.has_key = True
+        self.writes = None
+        self.complete = False  # all rows of its snapshot are there
         self.held = {}  # key: the rows that have it (several only without a primary key)
         self.changes = 0
         self.refetched = []  # the reasons
@@ -35,7 +37,9 @@ class Shape:
     def open(self, line):
         self.handle = line["handle"]
         self.table = line["table"]
+        self.writes = line.get("writes")
         self.has_key = any("pk_index" in column for column in line["schema"].values())
+        self.complete = not line["snapshot"]
         if line["snapshot"]:
             self.held = {}
 
@@ -64,10 +68,14 @@ class Shape:
 
 
 class Stream:
-    """The shapes that were asked for, in one stream. `live=False` ends when it is up to date."""
+    """The shapes that were asked for, in one stream. `live=False` ends when it is up to date.
 
-    def __init__(self, bridge, *shapes, live=False, replica="stream", timeout=60.0):
+    With `writes` it is also told what became of the replica's writes: `acks`, as they came."""
+
+    def __init__(self, bridge, *shapes, live=False, replica="stream", timeout=60.0, writes=False,
+                 headers=()):
         self.bridge, self.live, self.replica, self.timeout = bridge, live, replica, timeout
+        self.writes, self.headers, self.acks = writes, dict(headers), []
         self.shapes = [Shape(dict(shape)) for shape in shapes]
         self.position, self.consistent, self.error = 0, False, None
         self._connection = self._response = None
@@ -76,17 +84,18 @@ class Stream:
         shapes = []
         for shape in self.shapes:
             asked = dict(shape.definition)
-            if shape.handle and self.position:
+            if shape.complete and self.position:
                 asked |= {"handle": shape.handle, "offset": f"{self.position}_inf"}
             shapes.append(asked)
-        return json.dumps({"shapes": shapes, "live": self.live})
+        return json.dumps({"shapes": shapes, "live": self.live} |
+                          ({"writes": True} if self.writes else {}))
 
     def open(self):
         """Sends the request and waits for the answer's head; Refused unless that is 200."""
         self._connection = http.client.HTTPConnection("127.0.0.1", self.bridge.port,
                                                       timeout=self.timeout)
         self._connection.request("POST", f"/v1/sync?replica={self.replica}", self._request(),
-                                 {"content-type": "application/json"})
+                                 {"content-type": "application/json", **self.headers})
         self._response = self._connection.getresponse()
         if self._response.status != 200:
             body = self._response.read()
@@ -120,10 +129,15 @@ class Stream:
         elif "messages" in line:
             for message in line["messages"]:
                 self.shapes[line["shape"]].apply(message)
+        elif "snapshot_end" in line:
+            self.shapes[line["snapshot_end"]["shape"]].complete = True
         elif "commit" in line or "keepalive" in line:
             self._move(line.get("commit") or line["keepalive"])
         elif "refetch" in line:
             self.shapes[line["refetch"]["shape"]].refetched.append(line["refetch"]["reason"])
+        elif "ack" in line:
+            assert self.writes, "an acknowledgement that nobody asked for"
+            self.acks.append(line["ack"])
         elif "error" in line:
             self.error = line["error"]
 

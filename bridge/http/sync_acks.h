@@ -1,0 +1,51 @@
+/*
+ * Acknowledgements in a /v1/sync stream: what the bridge's own tables (write/tables.h) say of the
+ * writes of the stream's replica. They come as two more shapes of the session, its feeds, which the
+ * client does not see: so they are in order with the data, and part of the same consistent cut.
+ *
+ *     feed's messages -> acks_take()      what they say is gathered
+ *     at a commit line that is consistent -> acks_put(), the line before it
+ *
+ * Each stream says all there is to say once, and then what is new: a client may have taken the
+ * position of commit lines that were not consistent, and had no such line before them. So the feed
+ * of rejections, which are few, begins with its snapshot; that of the replica's row, which is
+ * written with each commit, with what it last was at the stream's position.
+ */
+#ifndef HTTP_SYNC_ACKS_H
+#define HTTP_SYNC_ACKS_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/err.h"
+
+#include <stdint.h>
+
+enum acks_feed { ACKS_REPLICAS, ACKS_REJECTIONS, ACKS_NFEEDS };
+
+struct acks_rejection {
+    int64_t id, mutation;
+    char *json; /* owned */
+};
+
+/* What the next ack line says; its rejections are those that no line has said yet. */
+struct acks {
+    bool due;
+    int64_t last;
+    struct buf nonce;                  /* of that transaction; empty: there is none */
+    struct acks_rejection *rejections; /* [first, n) in the order they came */
+    size_t first, n, cap, bytes;
+};
+
+/* Nothing is known, which is worth a line: nothing may have been written. */
+void acks_init(struct acks *acks);
+void acks_release(struct acks *acks);
+
+/* Messages of its log, with commas between them. False: they are none, or there is more to say than
+ * fits. */
+bool acks_take(struct acks *acks, enum acks_feed feed, struct slice messages,
+               struct err *err) MUST_CHECK;
+
+/* {"ack":{"last":17,"nonce":"..","rejected":[..]}} and a line feed, and nothing is due any more. */
+void acks_put(struct acks *acks, struct buf *out);
+
+#endif

@@ -1,0 +1,91 @@
+/*
+ * A session's feeds: the shapes behind those that were asked for (sync_acks.h).
+ */
+#include "base/logging.h"
+#include "http/sync_session.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+static const struct {
+    const char *table, *columns;
+} feeds[] = {
+    [ACKS_REPLICAS] = {"tombolo.replicas", "replica,last_id,nonce"},
+    [ACKS_REJECTIONS] = {"tombolo.rejections", "replica,id,mutation,code,sqlstate,message"},
+};
+
+bool sync_is_feed(const struct sync_shape *s)
+{
+    return s >= s->session->shapes + s->session->request.nshapes;
+}
+
+static enum acks_feed feed_of(const struct sync_shape *s)
+{
+    const struct sync_session *session = s->session;
+
+    return (enum acks_feed)(s - (session->shapes + session->request.nshapes));
+}
+
+void sync_feeds_add(struct sync_session *session, struct slice replica, struct slice subject)
+{
+    struct arena *arena = &session->arena;
+    struct slice *params = arena_calloc(arena, 2, sizeof(*params));
+    struct sync_shape_request *requests = arena_calloc(arena, ACKS_NFEEDS, sizeof(*requests));
+
+    params[0] = arena_copy(arena, replica);
+    params[1] = arena_copy(arena, subject);
+    session->acks = xcalloc(1, sizeof(*session->acks));
+    acks_init(session->acks);
+    for (int i = 0; i < ACKS_NFEEDS; i++) {
+        requests[i].shape = (struct shape_request){
+            .table = slice_of(feeds[i].table),
+            .where = SLICE("replica = $1 AND subject = $2"),
+            .params = {params, 2},
+            .columns = slice_of(feeds[i].columns),
+        };
+        session->shapes[session->nshapes++].request = &requests[i];
+    }
+}
+
+/* A log tells of what its snapshot held only by the snapshot. */
+void sync_feeds_resume(struct sync_session *session)
+{
+    struct sync_shape *s = session->shapes + session->request.nshapes + ACKS_REPLICAS;
+
+    if (!session->acks || !session->position ||
+        session->position > shapelog_published(session->service->store))
+        return;
+    lsn_t limit = log_limit(s->log), last = log_last(s->log, session->position);
+
+    if (last && limit && last >= limit && last > log_first(s->log))
+        s->cursor.after = last - 1;
+}
+
+bool sync_feed_take(struct sync_shape *s, int fd, uint64_t offset, uint32_t len)
+{
+    char *bytes = xmalloc(len);
+    struct err err;
+    bool ok = pread(fd, bytes, len, (off_t)offset) == (ssize_t)len ||
+              err_errno(&err, ERR_IO, "could not read the log of acknowledgements");
+
+    ok = ok && acks_take(s->session->acks, feed_of(s), (struct slice){bytes, len}, &err);
+    free(bytes);
+    if (!ok)
+        log_warn("a replica's acknowledgements cannot be sent",
+                 LOG_STR("replica", s->request->shape.params.values[0].ptr), LOG_ERR(&err));
+    return ok;
+}
+
+bool sync_ack_is_due(const struct sync_session *session)
+{
+    return session->acks && session->acks->due;
+}
+
+void sync_put_ack(struct sync_session *session, struct http_out *out)
+{
+    struct buf line;
+
+    buf_init(&line, BUF_NO_LIMIT);
+    acks_put(session->acks, &line);
+    http_out_put_shared(out, buf_slice(&line), free, line.ptr);
+}
