@@ -7,8 +7,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check(const struct shape_params *p)
 {
-    if (!p->shape.table.len || (p->at == SHAPE_OFFSET_AT) != (p->handle.len > 0) ||
-        (p->sse && !p->live) || (p->live && p->at != SHAPE_OFFSET_AT) ||
+    const struct shape_request *shape = &p->shape;
+
+    /* What is named has all that defines it. */
+    if (p->name.len ? shape->table.len || shape->where.len || shape->columns.ptr || shape->params.n
+                    : !shape->table.len)
+        abort();
+    if ((p->at == SHAPE_OFFSET_AT) != (p->handle.len > 0) || (p->sse && !p->live) ||
+        (p->live && p->at != SHAPE_OFFSET_AT) ||
         ((p->subset.limit || p->subset.offset) && !p->subset.order_by.len))
         abort();
     for (size_t i = 0; i < p->shape.params.n; i++) {

@@ -5,6 +5,19 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* Each is named, or has a table of its own. */
+static void check(const struct sync_request *request)
+{
+    if (request->nshapes == 0 || request->nshapes > 20)
+        abort();
+    for (size_t i = 0; i < request->nshapes; i++) {
+        const struct sync_shape_request *shape = &request->shapes[i];
+
+        if (!shape->name.len == !shape->shape.table.len)
+            abort();
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct arena arena = {0};
@@ -19,8 +32,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         buf_init(&out, BUF_NO_LIMIT);
         sync_invalid_put(&invalid, &out);
         buf_release(&out);
-    } else if (request.nshapes == 0 || request.nshapes > 20) {
-        abort();
+    } else {
+        check(&request);
     }
     arena_release(&arena);
     return 0;

@@ -5,7 +5,7 @@ import signal
 import time
 
 import pytest
-from harness import Bridge, Connection, ShapeApi, request, target, wait_for
+from harness import Bridge, Connection, NodeClient, ShapeApi, request, target, wait_for
 from harness.nginx import Nginx
 from harness.token import SECRET, bearer, part, signature, token
 
@@ -233,11 +233,28 @@ def sync_lines(api, headers, shapes, replica="r1"):
 
 
 def ids_of_lines(lines):
-    return sorted(int(m["value"]["id"]) for line in lines for m in line.get("messages", ()))
+    held = set()
+    for message in (m for line in lines for m in line.get("messages", ())):
+        there = message["headers"]["operation"] != "delete"
+        (held.add if there else held.discard)(int(message["value"]["id"]))
+    return sorted(held)
 
 
 def ids_of_sync(api, headers, shapes):
     return ids_of_lines(sync_lines(api, headers, shapes))
+
+
+def test_electrics_client_follows_a_named_shape_with_a_token(db, bridge, tmp_path):
+    db.sql("DELETE FROM notes WHERE owner = 'eve'")
+    headers = {"Authorization": who("eve")[0][1]}
+    url = f"{bridge.url}/v1/shape"
+    with NodeClient(tmp_path, url, {"shape": "mine"}, headers=headers) as client:
+        client.wait_for_rows([])
+        db.sql("INSERT INTO notes VALUES (200, 'eve', 't', 5), (201, 'ann', 't', 5)")
+        client.wait_for_rows([{"id": 200, "owner": "eve", "qty": 5}])
+        db.sql("UPDATE notes SET owner = 'ann' WHERE id = 200")
+        client.wait_for_rows([])
+    db.sql("DELETE FROM notes WHERE id >= 200")
 
 
 def test_sync_gives_the_same_rows_by_name(db, api):
@@ -391,7 +408,7 @@ def test_shared_cache_keeps_two_bearers_apart(db, bridge, tmp_path):
 
 
 def test_long_poll_ends_with_the_token(api):
-    first = api.get(who(), shape="mine", offset="-1")
+    first = api.get(who(), shape="mine", offset="now")
     headers = who(exp=int(time.time()) + 2)
     began = time.monotonic()
     reply = api.get(headers, shape="mine", offset=first["electric-offset"],
@@ -401,7 +418,7 @@ def test_long_poll_ends_with_the_token(api):
 
 
 def test_events_end_with_the_token(api):
-    first = api.get(who(), shape="mine", offset="-1")
+    first = api.get(who(), shape="mine", offset="now")
     headers = who(exp=int(time.time()) + 2)
     began = time.monotonic()
     reply = api.get(headers, shape="mine", offset=first["electric-offset"],
