@@ -66,7 +66,7 @@ static bool put_subject(const struct token *token, struct arena *arena, struct w
 {
     struct slice subject = token ? token_subject(token) : SLICE("");
 
-    if (token && !subject.len) {
+    if (token && !subject.ptr) {
         err_set(err, ERR_INPUT, "the token has no subject (\"sub\"): its bearer cannot write");
         return false;
     }

@@ -103,7 +103,7 @@ bool token_verify(struct token_keys *keys, struct slice jwt, int64_t now, struct
 struct token *token_ref(struct token *token);
 void token_unref(struct token *token);
 
-/* "sub"; ptr is NULL when the token has none. UTF-8 without NUL. */
+/* "sub"; ptr is NULL when the token has none, or an empty one. UTF-8 without NUL. */
 struct slice token_subject(const struct token *token);
 
 /* The first second (since 1970) in which the token is refused, leeway included, or TOKEN_NEVER:

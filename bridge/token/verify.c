@@ -184,7 +184,9 @@ static bool take_subject(struct token *token, struct err *err)
         return true;
     if (!yyjson_is_str(sub))
         return err_set(err, ERR_INPUT, "the token's sub must be a string");
-    token->subject = strict_json_text(sub);
+    /* Nobody's name: it would be the operator's, who has none. */
+    if (yyjson_get_len(sub) > 0)
+        token->subject = strict_json_text(sub);
     return true;
 }
 
