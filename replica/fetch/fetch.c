@@ -7,6 +7,7 @@
 #include "replica/answer.h"
 
 #include <curl/curl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -237,18 +238,25 @@ static bool upload_all(struct fetch *f, struct err *err)
     }
 }
 
-/* Both ways: what is acknowledged comes with the rows. (ERR_CHANGED: a commit that came in between
- * is no reason to ask for ever.) */
+/* Both ways: what is acknowledged comes with the rows. Where writes are not taken the rows come all
+ * the same. (ERR_CHANGED: that commits came in between is no reason to ask for ever.) */
 static bool once(struct fetch *f, struct err *err)
 {
     uint64_t pending;
 
     f->up.failures = 0;
     f->up.stopped = false;
-    if (!upload_all(f, err) || !connect_once(f, err) || !replica_pending(f->r, &pending, err))
+    bool up = upload_all(f, err);
+    if (!up && !f->up.stopped)
         return false;
-    return pending == 0 || err_set(err, ERR_CONN, "%llu local writes are not acknowledged yet",
-                                   (unsigned long long)pending);
+    struct err refused = *err;
+    if (!connect_once(f, err) || !replica_pending(f->r, &pending, err))
+        return false;
+    if (!up)
+        *err = refused;
+    return up &&
+           (pending == 0 || err_set(err, ERR_CHANGED,
+                                    "%" PRIu64 " local writes are not acknowledged yet", pending));
 }
 
 /* ---- again and again ---- */
