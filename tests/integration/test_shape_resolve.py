@@ -44,6 +44,8 @@ def ask_sync(bridge, **shape):
     return Connection(bridge.port, timeout=30).send("POST", "/v1/sync?replica=r", body=body)
 
 
+@pytest.mark.sanitized
+@pytest.mark.threaded
 @pytest.mark.parametrize("asks", [ask, ask_subset, ask_sync])
 def test_shapes_that_nobody_waits_for_any_more_are_not_made(database, beside, asks):
     database.sql("CREATE TABLE t (id int PRIMARY KEY)")
