@@ -25,7 +25,8 @@ void subset_pool_free(struct subset_pool *pool);
 void subset_pool_request(struct subset_pool *pool, const struct shape_request *shape,
                          const struct subset_request *subset, struct slice handle,
                          subset_answered *done, void *arg);
-/* Nobody waits for the request with this `arg` any more: answered soon, unless it has been. */
+/* Nobody waits for the request with this `arg` any more: it is answered with ERR_STOPPED, at once
+ * and maybe on this thread while it waits, else soon; nothing happens when it has been answered. */
 void subset_pool_cancel(struct subset_pool *pool, void *arg);
 
 #endif
