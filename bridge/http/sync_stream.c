@@ -15,246 +15,9 @@
  * nothing of them is put: what they say comes before a commit line, when all
  * stand at one position that has passed every snapshot.
  */
-#include "change/json.h"
-#include "http/sync_session.h"
+#include "http/sync_lines.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
-#include <stdio.h>
-#include <unistd.h>
-
-#define SMALL_RUN ((uint32_t)16 * 1024) /* copied; larger ones go from the file by sendfile */
-#define LINE_ROOM 512                   /* for a line without rows */
-
-static bool room_for_line(const struct http_out *out)
-{
-    return http_out_room(out) >= LINE_ROOM && http_out_has_run(out);
-}
-
-static void put_text(struct http_out *out, const char *fmt, ...) PRINTF(2, 3);
-static void put_text(struct http_out *out, const char *fmt, ...)
-{
-    char line[LINE_ROOM];
-    va_list ap;
-
-    va_start(ap, fmt);
-    int n = vsnprintf(line, sizeof(line), fmt, ap);
-    va_end(ap);
-    http_out_put(out, (struct slice){line, (size_t)n});
-}
-
-/* ---- rows ------------------------------------------------------------------------------------ */
-
-static void release_run(void *arg)
-{
-    log_runs_release(arg, 1);
-    free(arg);
-}
-
-static void release_block(void *arg)
-{
-    struct snapshot_block *block = arg;
-    struct log *log = block->log;
-
-    snapshot_block_release(block);
-    log_unref(log);
-    free(block);
-}
-
-/* Small ranges are read here and now; false when the file does not have them. */
-static bool put_small(struct http_out *out, int fd, uint64_t offset, uint32_t len)
-{
-    char bytes[SMALL_RUN];
-
-    if (pread(fd, bytes, len, (off_t)offset) != (ssize_t)len)
-        return false;
-    http_out_put(out, (struct slice){bytes, len});
-    return true;
-}
-
-static bool fits(const struct http_out *out, uint32_t len)
-{
-    return len > SMALL_RUN ? room_for_line(out) : http_out_room(out) >= len + LINE_ROOM;
-}
-
-/* Takes the run. */
-static bool put_run(struct http_out *out, size_t shape, const struct log_run *run)
-{
-    bool ok = true;
-
-    put_text(out, "{\"shape\":%zu,\"messages\":[", shape);
-    if (run->len > SMALL_RUN) {
-        struct log_run *copy = xmalloc(sizeof(*copy));
-
-        *copy = *run;
-        http_out_put_file(out, run->fd, (off_t)run->offset, run->len, release_run, copy);
-    } else {
-        struct log_run copy = *run;
-
-        ok = put_small(out, run->fd, run->offset, run->len);
-        log_runs_release(&copy, 1);
-    }
-    put_text(out, "]}\n");
-    return ok;
-}
-
-/* Takes the run. */
-static bool take_run(struct sync_shape *s, const struct log_run *run)
-{
-    struct log_run copy = *run;
-    bool ok = sync_feed_take(s, run->fd, run->offset, run->len);
-
-    log_runs_release(&copy, 1);
-    return ok;
-}
-
-static bool take_block(struct sync_shape *s, struct snapshot_block *block)
-{
-    bool ok = sync_feed_take(s, block->fd, block->offset, block->len);
-
-    snapshot_block_release(block);
-    return ok;
-}
-
-static bool put_block(struct http_out *out, size_t shape, const struct snapshot_block *block)
-{
-    struct snapshot_block *copy = xmalloc(sizeof(*copy));
-    bool ok = true;
-
-    *copy = *block;
-    log_ref(copy->log);
-    put_text(out, "{\"shape\":%zu,\"messages\":[", shape);
-    if (block->len > SMALL_RUN) {
-        http_out_put_file(out, block->fd, (off_t)block->offset, block->len, release_block, copy);
-    } else {
-        ok = put_small(out, block->fd, block->offset, block->len);
-        release_block(copy);
-    }
-    put_text(out, "]}\n");
-    return ok;
-}
-
-/* ---- lines ----------------------------------------------------------------------------------- */
-
-static size_t index_of(const struct sync_shape *s)
-{
-    return (size_t)(s - s->session->shapes);
-}
-
-/* What the bearer may write of the table, if anything. */
-static void put_writes(const struct sync_shape *s, struct buf *b)
-{
-    const struct sync_session *session = s->session;
-    bool ops[WRITE_DELETE + 1], any = false;
-
-    if (!session->service->may_write(session->service->owner, &session->auth,
-                                     log_shape(s->log)->table, ops))
-        return;
-    for (int op = WRITE_INSERT; op <= WRITE_DELETE; op++) {
-        if (ops[op])
-            buf_printf(b, "%s\"%s\"", any ? "," : ",\"writes\":[",
-                       write_op_name((enum write_op)op));
-        any = any || ops[op];
-    }
-    if (any)
-        buf_put_u8(b, ']');
-}
-
-/* False when the line, which has a schema in it, does not fit now. */
-static bool put_open(struct http_out *out, const struct sync_shape *s)
-{
-    const struct shape *shape = log_shape(s->log);
-    struct buf b;
-
-    buf_init(&b, BUF_NO_LIMIT);
-    buf_printf(&b, "{\"open\":{\"shape\":%zu,\"handle\":", index_of(s));
-    json_put_string(&b, log_handle(s->log));
-    buf_put_cstr(&b, ",\"table\":[");
-    json_put_string(&b, shape->table->nspname);
-    buf_put_u8(&b, ',');
-    json_put_string(&b, shape->table->relname);
-    buf_put_cstr(&b, "],\"schema\":");
-    log_put_schema(s->log, true, &b);
-    put_writes(s, &b);
-    buf_printf(&b, ",\"snapshot\":%s}}\n", s->cursor.after ? "false" : "true");
-    bool ok = b.len <= http_out_room(out) || b.len > HTTP_OUT_OWNED / 2;
-    if (ok && b.len <= http_out_room(out)) {
-        http_out_put(out, buf_slice(&b));
-        buf_release(&b);
-    } else if (ok) {
-        /* A table of very many columns: hand the text over. */
-        http_out_put_shared(out, buf_slice(&b), free, b.ptr);
-    } else {
-        buf_release(&b);
-    }
-    return ok;
-}
-
-static void put_refetch(struct http_out *out, const struct sync_shape *s, const char *reason)
-{
-    struct buf b;
-
-    buf_init(&b, BUF_NO_LIMIT);
-    buf_printf(&b, "{\"refetch\":{\"shape\":%zu,\"reason\":", index_of(s));
-    json_put_string(&b, slice_of(reason));
-    buf_put_cstr(&b, "}}\n");
-    http_out_put(out, buf_slice(&b));
-    buf_release(&b);
-}
-
-/* The stream's last line. `shape` is -1 when the error is nobody's in particular. */
-static enum http_pull put_error(struct http_out *out, long shape, const char *message, bool retry)
-{
-    struct buf b;
-
-    buf_init(&b, BUF_NO_LIMIT);
-    buf_put_cstr(&b, "{\"error\":{\"message\":");
-    json_put_string(&b, slice_of(message));
-    if (shape >= 0)
-        buf_printf(&b, ",\"shape\":%ld", shape);
-    buf_printf(&b, ",\"retry\":%s}}\n", retry ? "true" : "false");
-    http_out_put(out, buf_slice(&b));
-    buf_release(&b);
-    return HTTP_END;
-}
-
-/* Every shape is live, and the position has passed what each snapshot held: a cut of them all. */
-static bool is_consistent(const struct sync_session *session, lsn_t at)
-{
-    for (size_t i = 0; i < session->nshapes; i++) {
-        const struct sync_shape *s = &session->shapes[i];
-        lsn_t limit = s->phase == SYNC_LIVE ? log_limit(s->log) : UINT64_MAX;
-
-        if (at + 1 < limit)
-            return false;
-    }
-    return true;
-}
-
-static void put_commit(struct sync_session *session, struct http_out *out, lsn_t lsn)
-{
-    int64_t at = shapelog_commit_time(session->service->store, lsn);
-    char at_text[48] = "";
-
-    session->said_consistent = is_consistent(session, lsn);
-    if (session->said_consistent && sync_ack_is_due(session))
-        sync_put_ack(session, out);
-    if (at)
-        snprintf(at_text, sizeof(at_text), ",\"at\":\"%" PRId64 "\"", at);
-    put_text(out, "{\"commit\":{\"lsn\":\"%" PRIu64 "\",\"consistent\":%s%s}}\n", lsn,
-             session->said_consistent ? "true" : "false", at_text);
-    session->said = lsn;
-    session->joined = false;
-    session->commit = 0;
-}
-
-static void put_keepalive(struct sync_session *session, struct http_out *out)
-{
-    session->said_consistent = is_consistent(session, session->position);
-    put_text(out, "{\"keepalive\":{\"lsn\":\"%" PRIu64 "\",\"consistent\":%s}}\n",
-             session->position, session->said_consistent ? "true" : "false");
-    session->said = session->position;
-}
 
 /* ---- the shapes' steps ----------------------------------------------------------------------- */
 
@@ -296,10 +59,10 @@ static enum step put_next_run(struct sync_shape *s, struct http_out *out)
 {
     const struct log_run *run = next_run(s);
 
-    if (!sync_is_feed(s) && !fits(out, run->len))
+    if (!sync_is_feed(s) && !sync_fits(out, run->len))
         return STEP_FULL;
     s->runs->first++;
-    bool ok = sync_is_feed(s) ? take_run(s, run) : put_run(out, index_of(s), run);
+    bool ok = sync_put_run(out, s, run);
     if (s->runs->first == s->runs->n)
         sync_drop_runs(s);
     return ok ? STEP_DONE : STEP_ERROR;
@@ -308,13 +71,13 @@ static enum step put_next_run(struct sync_shape *s, struct http_out *out)
 /* The refetch line, if one is due, and the open line. False: there is no room. */
 static bool announce(struct sync_shape *s, struct http_out *out)
 {
-    if (s->refetch && http_out_room(out) < LINE_ROOM * 2)
+    if (s->refetch && http_out_room(out) < SYNC_LINE_ROOM * 2)
         return false;
     if (s->refetch)
-        put_refetch(out, s, s->refetch);
+        sync_put_refetch(out, s, s->refetch);
     free(s->refetch);
     s->refetch = NULL;
-    return put_open(out, s);
+    return sync_put_open(out, s);
 }
 
 static enum step open_shape(struct sync_session *session, struct sync_shape *s,
@@ -358,14 +121,12 @@ static enum step send_snapshot(struct sync_session *session, struct sync_shape *
 {
     struct snapshot_block block;
 
-    if (!room_for_line(out) || http_out_room(out) < SMALL_RUN + LINE_ROOM)
+    if (!sync_room_for_line(out) || http_out_room(out) < SYNC_SMALL_RUN + SYNC_LINE_ROOM)
         return STEP_FULL;
     switch (log_snapshot_block(session->service->store, s->log, s->block, &block)) {
     case SNAPSHOT_BLOCK:
         s->block++;
-        return (sync_is_feed(s) ? take_block(s, &block) : put_block(out, index_of(s), &block))
-                   ? STEP_DONE
-                   : STEP_ERROR;
+        return sync_put_block(out, s, &block) ? STEP_DONE : STEP_ERROR;
     case SNAPSHOT_WAIT:
         return STEP_IDLE;
     case SNAPSHOT_GONE:
@@ -375,8 +136,7 @@ static enum step send_snapshot(struct sync_session *session, struct sync_shape *
     }
     if (!position_reaches(session, log_first(s->log)))
         return STEP_IDLE;
-    if (!sync_is_feed(s))
-        put_text(out, "{\"snapshot_end\":{\"shape\":%zu}}\n", index_of(s));
+    sync_put_snapshot_end(out, s);
     s->phase = SYNC_CATCHUP;
     s->cursor = (struct log_cursor){.after = log_first(s->log)};
     return STEP_DONE;
@@ -466,7 +226,7 @@ static enum step advance_live(struct sync_session *session, struct http_out *out
 
     if (!any_in(session, SYNC_LIVE) || (!session->commit && any_in(session, SYNC_CATCHUP)))
         return STEP_IDLE;
-    if (!room_for_line(out))
+    if (!sync_room_for_line(out))
         return STEP_FULL;
     if (upto < session->position)
         upto = session->position;
@@ -477,7 +237,7 @@ static enum step advance_live(struct sync_session *session, struct http_out *out
 
     if (session->commit && session->commit != commit) {
         session->position = session->commit;
-        put_commit(session, out, session->commit);
+        sync_put_commit(session, out, session->commit);
         return STEP_DONE;
     }
     if (!next)
@@ -498,7 +258,7 @@ static bool refetch_shape(struct sync_session *session, struct sync_shape *s, st
 
     log_reason(s->log, reason);
     if (!s->cursor.after && (s->phase == SYNC_OPEN || s->phase == SYNC_SNAPSHOT)) {
-        put_error(out, sync_is_feed(s) ? -1 : (long)index_of(s), reason, true);
+        sync_put_error(out, sync_is_feed(s) ? -1 : (long)sync_index(s), reason, true);
         return false;
     }
     watchers_remove(&session->loop->watchers, &s->watcher);
@@ -508,7 +268,7 @@ static bool refetch_shape(struct sync_session *session, struct sync_shape *s, st
     s->refetched = true;
     free(s->refetch);
     s->refetch = xstrdup(reason[0] ? reason : "the log has ended");
-    sync_resolve(session, index_of(s));
+    sync_resolve(session, sync_index(s));
     /* A commit whose rows were all of shapes that are fetched again needs no line of its own. */
     if (!any_in(session, SYNC_LIVE))
         session->commit = 0;
@@ -565,15 +325,15 @@ static enum http_pull rest(struct sync_session *session, struct http_conn *conn,
 {
     int64_t now = http_loop_now(http_conn_loop(conn));
     int64_t keepalive = session->service->keepalive_ms;
-    bool consistent = session->position && is_consistent(session, session->position);
+    bool consistent = session->position && sync_is_consistent(session, session->position);
 
     if (session->joined ||
         (consistent && (!session->said_consistent || sync_ack_is_due(session)))) {
-        put_commit(session, out, session->position);
+        sync_put_commit(session, out, session->position);
         session->said_at = now;
     } else if (now - session->said_at >= keepalive ||
                (!session->request.live && session->fenced && session->position > session->said)) {
-        put_keepalive(session, out);
+        sync_put_keepalive(session, out);
         session->said_at = now;
     }
     if (is_complete(session) || wants_feeds(session))
@@ -581,7 +341,7 @@ static enum http_pull rest(struct sync_session *session, struct http_conn *conn,
     /* A live stream may end anywhere; one that is to end when it is complete must not look so. */
     if (http_conn_stopping(conn))
         return session->request.live ? HTTP_END
-                                     : put_error(out, -1, "the bridge is stopping", true);
+                                     : sync_put_error(out, -1, "the bridge is stopping", true);
     if (!session->request.live && !session->fence_asked)
         sync_ask_fence(session);
     /* Neither a fence nor a snapshot's limit is news of a log: look again soon while one is
@@ -599,14 +359,15 @@ static enum http_pull pull(struct http_source *source, struct http_conn *conn, s
     size_t before = http_out_room(out);
 
     if (http_loop_now(http_conn_loop(conn)) >= session->expires)
-        return put_error(out, -1, "the token has expired", true);
+        return sync_put_error(out, -1, "the token has expired", true);
     if (session->by_rules && session->rules != atomic_load(session->service->rules_version))
-        return put_error(out, -1, "the rules have changed", true);
+        return sync_put_error(out, -1, "the rules have changed", true);
     if (session->invalid)
-        return put_error(out, -1, session->invalid->err.msg,
-                         !session->invalid->field[0] || err_retriable(session->invalid->err.code));
+        return sync_put_error(out, -1, session->invalid->err.msg,
+                              !session->invalid->field[0] ||
+                                  err_retriable(session->invalid->err.code));
     if (session->history != shapelog_resets(session->service->store))
-        return put_error(out, -1, "the database's history is another one: begin again", true);
+        return sync_put_error(out, -1, "the database's history is another one: begin again", true);
     for (;;) {
         switch (advance(session, out, &gone)) {
         case STEP_DONE:
@@ -617,13 +378,13 @@ static enum http_pull pull(struct http_source *source, struct http_conn *conn, s
         case STEP_ERROR:
             return HTTP_ABORT;
         case STEP_GONE:
-            if (!room_for_line(out))
+            if (!sync_room_for_line(out))
                 return HTTP_MORE;
             if (!refetch_shape(session, gone, out))
                 return HTTP_END;
             break;
         case STEP_IDLE:
-            if (!room_for_line(out))
+            if (!sync_room_for_line(out))
                 return HTTP_MORE;
             if (http_out_room(out) != before)
                 session->said_at = http_loop_now(http_conn_loop(conn));
