@@ -35,22 +35,17 @@ static const struct expr *compile(struct typing *t)
     return expr;
 }
 
-/* Parses and types the text; NULL with the error set. */
-static struct where *compile_text(struct typing *t, struct slice text)
+/* Types the clause; NULL with the error set. */
+static struct where *compile_clause(struct typing *t, const struct clause *clause)
 {
-    struct clause clause;
-
-    if (!clause_parse(text, &clause, t->err))
-        return NULL;
     size_t nparams = t->params ? t->params->n : 0;
-    t->clause = &clause;
+    t->clause = clause;
     t->param_types = xcalloc(nparams, sizeof(int));
     for (size_t i = 0; i < nparams; i++)
         t->param_types[i] = PG_UNKNOWN;
     const struct expr *expr = compile(t);
     free(t->param_types);
     arena_release(&t->scratch);
-    clause_release(&clause);
     if (!expr)
         return NULL;
 
@@ -63,17 +58,65 @@ static struct where *compile_text(struct typing *t, struct slice text)
     return where;
 }
 
-bool where_compile(struct slice text, const struct where_params *params, const struct table *table,
-                   struct arena *arena, struct where **out, struct err *err)
+/* Parses it first. */
+static struct where *compile_text(struct typing *t, struct slice text)
+{
+    struct clause clause;
+
+    if (!clause_parse(text, &clause, t->err))
+        return NULL;
+    struct where *where = compile_clause(t, &clause);
+
+    clause_release(&clause);
+    return where;
+}
+
+struct where_text {
+    struct clause clause;
+};
+
+struct where_text *where_text_new(struct slice clause, struct err *err)
+{
+    struct where_text *text = xcalloc(1, sizeof(*text));
+
+    if (clause_parse(clause, &text->clause, err))
+        return text;
+    free(text);
+    return NULL;
+}
+
+void where_text_free(struct where_text *text)
+{
+    if (text)
+        clause_release(&text->clause);
+    free(text);
+}
+
+bool where_compile_text(const struct where_text *text, const struct where_params *params,
+                        const struct table *table, struct arena *arena, struct where **out,
+                        struct err *err)
 {
     struct typing t = {.params = params, .table = table, .arena = arena, .err = err};
-    struct where *where = compile_text(&t, text);
+    struct where *where = compile_clause(&t, &text->clause);
 
     if (!where)
         return false;
     keys_find(where->expr, table, arena, &where->keys);
     *out = where;
     return true;
+}
+
+bool where_compile(struct slice text, const struct where_params *params, const struct table *table,
+                   struct arena *arena, struct where **out, struct err *err)
+{
+    struct where_text parsed;
+
+    if (!clause_parse(text, &parsed.clause, err))
+        return false;
+    bool ok = where_compile_text(&parsed, params, table, arena, out, err);
+
+    clause_release(&parsed.clause);
+    return ok;
 }
 
 bool where_compile_for_server(struct slice text, const struct where_params *params,

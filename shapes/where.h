@@ -50,6 +50,15 @@ bool where_compile_for_server(struct slice clause, const struct where_params *pa
                               const struct table *table, const bool *hidden, struct arena *arena,
                               struct where **out, struct err *err) MUST_CHECK;
 
+/* A clause that is compiled again and again, with other parameters: parsed once, which is nearly
+ * all of the work. Immutable, any thread; NULL with where_compile()'s errors. */
+struct where_text;
+struct where_text *where_text_new(struct slice clause, struct err *err) MUST_CHECK;
+void where_text_free(struct where_text *text); /* NULL is allowed */
+bool where_compile_text(const struct where_text *text, const struct where_params *params,
+                        const struct table *table, struct arena *arena, struct where **out,
+                        struct err *err) MUST_CHECK;
+
 /* Whether the clause fits the table, before its `nparams` parameters are known: what it names and
  * how it is typed, not whether a value can be read. */
 bool where_check(struct slice clause, size_t nparams, const struct table *table,

@@ -5,6 +5,7 @@ if(TOMBOLO_BRIDGE)
 
   unit(where USES shapes)
   unit(where_types USES shapes)
+  unit(where_text USES shapes)
   unit(shape USES shapes)
   unit(shape_fit USES shapes)
   unit(claims USES shapes)

@@ -14,7 +14,7 @@ static bool put_check(const struct named_write *write, const struct token *token
     if (!write->check.n)
         return true;
     if (!rules_bind(&write->check, token, arena, &params, err) ||
-        !where_compile(write->check.text, &params, write->rule.table, arena, &where, err))
+        !where_compile_text(write->check_text, &params, write->rule.table, arena, &where, err))
         return false;
     *out = where;
     return true;

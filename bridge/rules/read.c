@@ -194,7 +194,11 @@ static bool write_check(struct reader *r, struct named_write *write,
     if (write->check_line)
         return again(err);
     write->check_line = entry->line;
-    return claims_split(slice_of(entry->value), r->arena, &write->check, err);
+    if (!claims_split(slice_of(entry->value), r->arena, &write->check, err))
+        return false;
+    if (write->check.n)
+        write->check_text = where_text_new(write->check.text, err);
+    return !write->check.n || write->check_text;
 }
 
 /* A claim and nothing else. */

@@ -21,6 +21,7 @@ void rules_unref(struct rules *rules)
     if (!rules || atomic_fetch_sub_explicit(&rules->refs, 1, memory_order_acq_rel) != 1)
         return;
     for (struct named_write *w = rules->first_write; w; w = w->next) {
+        where_text_free(w->check_text);
         if (w->rule.table)
             table_unref(w->rule.table);
     }

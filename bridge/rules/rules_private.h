@@ -47,6 +47,7 @@ struct named_write {
     size_t ncolumns;
     int columns_line, check_line, conflict_line; /* 0: not given */
     struct claims_clause check;
+    struct where_text *check_text; /* of a check that names claims; else NULL */
     struct column_entry *set, *conflicts;
     struct column_entry conflict; /* of the whole table */
     struct slice role;            /* a name, NUL-terminated; ptr NULL: none, or the claim's */
