@@ -8,7 +8,6 @@
 #include "http/shape_params.h"
 #include "http/sync.h"
 #include "http/write.h"
-#include "change/json.h"
 #include "metrics/metrics.h"
 #include "serve/bridge.h"
 

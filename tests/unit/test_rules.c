@@ -118,6 +118,9 @@ static void test_token_without_the_claim_has_no_shape(void **state)
     rules_unref(rules);
 }
 
+/* libinih would cut it, and so mean another table. */
+#define LONG "a_name_that_is_longer_than_what_libinih_leaves_of_it"
+
 static void test_what_is_wrong_says_in_which_line(void **state)
 {
     static const struct {
@@ -169,6 +172,11 @@ static void test_what_is_wrong_says_in_which_line(void **state)
          "tombolo.ini:5: [write u] role: differs from that of the first [write] section"},
         {"[write t]\noperations = insert\n[write public.T]\noperations = delete\n",
          "tombolo.ini:4: [write public.T] operations: the table has a section already, in line 2"},
+        {"[write t]\noperations = insert\n"
+         "[write " LONG "]\noperations = insert\n",
+         "tombolo.ini:3: the name is too long"},
+        {"[write t]\noperations = insert\nset." LONG " = auth.sub\n",
+         "tombolo.ini:3: the name is too long"},
         {"[write a.b.c]\noperations = insert\n", "tombolo.ini:2: [write a.b.c] operations: "},
     };
 
