@@ -107,7 +107,8 @@ const struct setting settings[] = {
      FIELD(manual_table_publishing),
      .initial = "false",
      .help = "Never alter the publication's tables, nor a table's replica identity: whoever owns "
-             "them does so beforehand, and a shape of a table that lacks either is refused."},
+             "them does so beforehand, and a shape of a table that lacks either is refused. Where "
+             "replicas write, tombolo.replicas and tombolo.rejections are such tables."},
 
     {.section = "storage",
      .name = "data_dir",

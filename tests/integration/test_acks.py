@@ -177,6 +177,18 @@ def test_a_stream_from_before_the_rules_ends_and_comes_again(make_bridge, tmp_pa
     wait_for(lambda: follow(bridge).read().acks == [{"last": 0, "rejected": []}], 10, "an ack")
 
 
+def test_tables_that_are_published_by_hand_are_named_where_they_lack(make_bridge, items):
+    items.sql("ALTER TABLE items REPLICA IDENTITY FULL")
+    items.sql("CREATE PUBLICATION tombolo_default FOR TABLE items")
+    bridge = make_bridge(manual_table_publishing="true")
+    write(bridge, txn(1, insert(1)))
+    with pytest.raises(Refused) as refused:
+        follow(bridge).read()
+    assert refused.value.status == 503 and "tombolo.rep" in refused.value.body
+    items.sql("ALTER PUBLICATION tombolo_default ADD TABLE tombolo.replicas, tombolo.rejections")
+    wait_for(lambda: follow(bridge).read().acks[-1]["last"] == 1, 10, "the acknowledgement")
+
+
 def test_the_tables_of_the_bridge_may_be_lost_under_a_stream(items, bridge):
     stream = follow(bridge, live=True).read(until=lambda s: s.acks)
     write(bridge, txn(1, insert(1)))
