@@ -22,6 +22,8 @@ import first_sync
 import footprint
 import latency
 import micro
+import triggers
+import writes
 from harness import Process
 from workload import server
 
@@ -32,6 +34,8 @@ ROWS = {
     "shapes": backlog.shapes,
     "latency": latency.latency,
     "sync": first_sync.sync,
+    "writes": writes.writes,
+    "triggers": triggers.triggers,
     "idle": footprint.idle,
     "shapelog": micro.shapelog,
 }
