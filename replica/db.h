@@ -22,7 +22,7 @@
 #include "base/arena.h"
 #include "base/err.h"
 
-#include <sqlite3.h>
+#include "replica/sqlite.h"
 #include <stdbool.h>
 #include <stdint.h>
 

@@ -6,36 +6,11 @@
 
 #include "base/arena.h"
 #include "replica/image.h"
+#include "replica/look.h"
 #include "replica/sql.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
-
-static bool open_file(struct lite_db *db, const char *path, struct err *err)
-{
-    int64_t ours = 0;
-
-    *db = (struct lite_db){.lock_fd = -1, .strict = true};
-    if (access(path, F_OK) != 0)
-        return err_errno(err, ERR_NOT_FOUND, "%s", path);
-    bool ok = sqlite3_open_v2(path, &db->db, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK ||
-              lite_db_fail(db, err, "could not open");
-    if (ok) {
-        sqlite3_extended_result_codes(db->db, 1);
-        sqlite3_busy_timeout(db->db, 10000);
-        sqlite3_db_config(db->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-        ok = lite_db_int(db, 0, &ours, err,
-                         "SELECT count(*) FROM sqlite_schema WHERE name = '_tombolo_state'");
-    }
-    if (ok && !ours)
-        ok = err_set(err, ERR_NOT_FOUND, "there is no replica in it");
-    if (!ok) {
-        sqlite3_close(db->db);
-        err_wrap(err, "%s", path);
-    }
-    return ok;
-}
 
 /* ---- reading ------------------------------------------------------------- */
 
@@ -91,12 +66,12 @@ bool replica_rejected_read(const char *path, struct replica_rejected **list, siz
 
     *list = NULL;
     *n = 0;
-    if (!open_file(&db, path, err))
+    if (!lite_look_open(&db, path, err))
         return false;
     bool ok = lite_db_int(&db, 0, &there, err,
                           "SELECT count(*) FROM sqlite_schema WHERE name = '_tombolo_rejected'") &&
               (!there || read_list(&db, "true", list, n, err));
-    sqlite3_close(db.db);
+    lite_look_close(&db);
     return ok || err_wrap(err, "%s", path);
 }
 
@@ -240,10 +215,10 @@ static bool with_file(const char *path, int64_t id, bool again, struct err *err)
 {
     struct lite_db db;
 
-    if (!open_file(&db, path, err))
+    if (!lite_look_open(&db, path, err))
         return false;
     bool ok = look_after(&db, id, again, err); /* closing takes back what is not committed */
-    sqlite3_close(db.db);
+    lite_look_close(&db);
     return ok || err_wrap(err, "%s", path);
 }
 

@@ -177,6 +177,14 @@ struct replica_status {
 bool replica_status_read(const char *path, struct replica_status *out, struct err *err) MUST_CHECK;
 void replica_status_release(struct replica_status *status);
 
+/* The last local write so far, for replica_is_decided(); 0: there is none that is pending. */
+bool replica_last_write(const char *path, int64_t *seq, struct err *err) MUST_CHECK;
+/* Whether all local writes up to that one have been decided, and the file has what Postgres made
+ * of them. */
+bool replica_is_decided(const char *path, int64_t seq, bool *decided, struct err *err) MUST_CHECK;
+/* Whether the file holds all that was committed at or before the position. */
+bool replica_is_at(const char *path, uint64_t position, bool *at, struct err *err) MUST_CHECK;
+
 /* ---- refused writes, by whatever program; also while the file is synced ---- */
 
 /* The oldest first. */

@@ -8,7 +8,7 @@
 
 #include "base/arena.h"
 
-#include <sqlite3.h>
+#include "replica/sqlite.h"
 
 struct sql {
     sqlite3_str *str;

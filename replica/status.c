@@ -5,7 +5,7 @@
 #include "replica/replica.h"
 
 #include "base/arena.h"
-#include "replica/db.h"
+#include "replica/look.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -138,31 +138,21 @@ static bool read_shapes(struct lite_db *db, struct replica_status *out, struct e
 
 static bool read_all(struct lite_db *db, struct replica_status *out, struct err *err)
 {
-    int64_t ours;
-
-    sqlite3_busy_timeout(db->db, 5000);
-    sqlite3_db_config(db->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL); /* only looking */
-    if (!lite_db_exec(db, err, "BEGIN") ||
-        !lite_db_int(db, 0, &ours, err,
-                     "SELECT count(*) FROM sqlite_schema WHERE name = '_tombolo_state'"))
+    if (!lite_db_exec(db, err, "BEGIN"))
         return false;
-    if (!ours)
-        return err_set(err, ERR_NOT_FOUND, "there is no replica in it");
     read_writes(db, out);
     return read_state(db, out, err) && read_shapes(db, out, err);
 }
 
 bool replica_status_read(const char *path, struct replica_status *out, struct err *err)
 {
-    struct lite_db db = {.lock_fd = -1};
+    struct lite_db db;
 
     *out = (struct replica_status){.sqlite_version = sqlite3_libversion()};
-    if (access(path, F_OK) != 0)
-        return err_errno(err, ERR_NOT_FOUND, "%s", path);
-    bool ok = sqlite3_open_v2(path, &db.db, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK ||
-              lite_db_fail(&db, err, "could not open");
-    ok = ok && read_all(&db, out, err);
-    sqlite3_close(db.db);
+    if (!lite_look_open(&db, path, err))
+        return false;
+    bool ok = read_all(&db, out, err);
+    lite_look_close(&db);
     out->file_bytes = file_size(path, "");
     out->wal_bytes = file_size(path, "-wal");
     out->sqlite_at_risk = lite_version_at_risk(sqlite3_libversion_number());

@@ -282,6 +282,8 @@ static bool pause_or_end(struct fetch *f, struct err *err)
     int wait = (int)backoff_ms(f->easy, f->failures++);
     log_warn("not connected", LOG_STR("bridge", f->options->url), LOG_ERR(err),
              LOG_INT("again_in_ms", wait));
+    if (f->options->on_failure)
+        f->options->on_failure(f->options->arg, err);
     return !stop_asked(f, wait) || stopped(err);
 }
 

@@ -28,6 +28,7 @@ struct fetch_options {
     unsigned attempts;           /* how often `once` fails in a row before it gives up; 0: 8 */
     int stop_fd;                 /* readable: end; -1 for none */
     void (*on_bytes)(void *arg); /* after bytes were applied; may be NULL */
+    void (*on_failure)(void *arg, const struct err *err); /* before it is tried again; as well */
     void *arg;
 };
 
