@@ -7,6 +7,7 @@ const { DatabaseSync } = await import('node:sqlite').catch(() => import('@photos
 
 const [extension, url, path, shape] = process.argv.slice(2)
 const db = new DatabaseSync(path, { allowExtension: true })
+db.exec('PRAGMA busy_timeout = 5000') // a sync writes too: wait for it, as for any other program
 db.enableLoadExtension(true)
 db.loadExtension(extension)
 
