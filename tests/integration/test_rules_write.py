@@ -338,3 +338,24 @@ def test_table_that_was_altered_takes_writes_again_when_it_fits(db, make_bridge)
     applied(bridge, write(3, owner="ann"))
     assert refused(bridge, write(4, more="x")) == "not_allowed"
     assert db.sql("SELECT id FROM draft ORDER BY id") == [(1,), (3,)]
+
+
+# ---- the start ----
+
+
+def test_rules_count_as_soon_as_postgres_is_there(own_postgres, tmp_path):
+    own_postgres.sql("CREATE TABLE draft (id int PRIMARY KEY, owner text)")
+    own_postgres.stop()
+    rules = tmp_path / "rules.ini"
+    rules.write_text("[write draft]\noperations = insert\nset.owner = auth.sub\n")
+    bridge = Bridge(own_postgres, data_dir=tmp_path / "bridge", config=str(rules),
+                    secret="the operator's", token_secret=SECRET).start(wait=False)
+    bridge.wait_until("starting")
+    mutation = op("insert", "draft", values={"id": "1"})
+    assert send(bridge, mutation, replica="r").status == 503
+    own_postgres.start()
+    bridge.wait_until("active")
+    bridge.process.wait_for(lambda: send(bridge, mutation, replica="r").status == 200, 20,
+                            "the write to be taken")
+    assert own_postgres.sql("SELECT id, owner FROM draft") == [(1, "ann")]
+    bridge.stop()
