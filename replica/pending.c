@@ -290,20 +290,24 @@ static bool take_mutation(struct drain *d, const struct known *t, const struct l
            add_pending(d, t, m, &e, err) && (!invalid || reject_invalid(d, m->seq, err));
 }
 
-static bool take_all(struct drain *d, struct lite_outbox *outbox, struct err *err)
+static bool take_some(struct drain *d, struct lite_outbox *outbox, size_t most, bool *more,
+                      struct err *err)
 {
-    for (;;) {
+    *more = true;
+    for (size_t n = 0; n < most; n++) {
         struct lite_mutation m;
 
         arena_reset(&d->row);
         if (!lite_outbox_next(outbox, &m, err))
             return false;
-        if (!m.table)
+        *more = m.table != NULL;
+        if (!*more)
             return true;
         const struct known *t = find_known(d, m.table, err);
         if (!t || (t->synced && !take_mutation(d, t, &m, err)))
             return false;
     }
+    return true;
 }
 
 static bool outbox_is_empty(struct lite_db *db, bool *empty, struct err *err)
@@ -324,10 +328,10 @@ static bool outbox_is_empty(struct lite_db *db, bool *empty, struct err *err)
            lite_db_fail(db, err, "could not look for writes");
 }
 
-static bool drain(struct drain *d, struct err *err)
+static bool drain(struct drain *d, size_t most, bool *more, struct err *err)
 {
     struct lite_outbox *outbox = lite_outbox_open(&d->r->db, 0, err);
-    bool ok = outbox && take_all(d, outbox, err);
+    bool ok = outbox && take_some(d, outbox, most, more, err);
     int64_t through = outbox ? lite_outbox_through(outbox) : 0;
 
     lite_outbox_close(outbox);
@@ -351,13 +355,21 @@ static bool find_base(struct replica *r, struct err *err)
            lite_db_fail(&r->db, err, "could not look for rows with local writes");
 }
 
-bool lite_pending_drain(struct replica *r, struct err *err)
+bool lite_pending_drain_some(struct replica *r, size_t most, bool *more, struct err *err)
 {
     struct drain d = {.r = r};
     bool empty;
 
-    bool ok = outbox_is_empty(&r->db, &empty, err) && (empty || drain(&d, err));
+    *more = false;
+    bool ok = outbox_is_empty(&r->db, &empty, err) && (empty || drain(&d, most, more, err));
     arena_release(&d.arena);
     arena_release(&d.row);
     return ok && find_base(r, err);
+}
+
+bool lite_pending_drain(struct replica *r, struct err *err)
+{
+    bool more;
+
+    return lite_pending_drain_some(r, SIZE_MAX, &more, err);
 }

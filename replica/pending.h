@@ -29,6 +29,10 @@ bool lite_pending_open(struct lite_db *db, struct err *err) MUST_CHECK;
 
 /* Empties the outbox. Inside a transaction; sets r->based. */
 bool lite_pending_drain(struct replica *r, struct err *err) MUST_CHECK;
+/* The same of at most `most` rows; *more: there are others. For a transaction that is to be short,
+ * and writes no rows of Postgres's. */
+bool lite_pending_drain_some(struct replica *r, size_t most, bool *more,
+                             struct err *err) MUST_CHECK;
 
 /* The mutations that `where` selects (a condition on _tombolo_pending AS p) are over: their rows
  * are to be shown without them. */

@@ -14,6 +14,8 @@
 #include <yyjson.h>
 
 #define MUTATIONS_A_WRITE 500
+/* Of a transaction of ours, for other programs wait for it. */
+#define MUTATIONS_AT_A_TIME 2000
 #define BYTES_A_WRITE ((int64_t)512 << 10)
 /* Of a request; it has one write at least. */
 #define MOST_BYTES ((size_t)2 << 20)
@@ -122,6 +124,50 @@ bool lite_writes_verify(struct replica *r, struct err *err)
 
 /* ---- numbers ------------------------------------------------------------ */
 
+struct unnumbered {
+    int64_t seq, mark, bytes;
+};
+
+/* The next ones, in the arena; *more: there are others. A marked transaction is there as a whole.
+ */
+static bool read_unnumbered(struct replica *r, struct arena *arena, struct unnumbered **list,
+                            size_t *n, bool *more, struct err *err)
+{
+    static const char sql[] =
+        "SELECT seq, mark, ifnull(length(before), 0) + ifnull(length(after), 0)"
+        " FROM _tombolo_pending WHERE id IS NULL AND mutation IS NULL"
+        " AND due IS NULL AND NOT aside ORDER BY seq";
+    size_t cap = MUTATIONS_AT_A_TIME;
+    sqlite3_stmt *stmt = NULL;
+    int rc;
+
+    *list = arena_alloc(arena, cap * sizeof(**list));
+    *more = false;
+    if (!lite_db_prepare(&r->db, sql, &stmt, err))
+        return false;
+    for (*n = 0; (rc = sqlite3_step(stmt)) == SQLITE_ROW;) {
+        const struct unnumbered next = {.seq = sqlite3_column_int64(stmt, 0),
+                                        .mark = sqlite3_column_int64(stmt, 1),
+                                        .bytes = sqlite3_column_int64(stmt, 2)};
+
+        *more = *n >= MUTATIONS_AT_A_TIME && (next.mark == 0 || next.mark != (*list)[*n - 1].mark);
+        if (*more)
+            break;
+        if (*n == cap) {
+            struct unnumbered *grown = arena_alloc(arena, 2 * cap * sizeof(*grown));
+
+            memcpy(grown, *list, cap * sizeof(*grown));
+            *list = grown;
+            cap *= 2;
+        }
+        (*list)[(*n)++] = next;
+    }
+    bool ok = rc == SQLITE_ROW || rc == SQLITE_DONE ||
+              lite_db_fail(&r->db, err, "could not read local writes");
+    sqlite3_finalize(stmt);
+    return ok;
+}
+
 struct numbering {
     struct replica *r;
     sqlite3_stmt *set;
@@ -140,15 +186,14 @@ static bool begin_write(struct numbering *n, int64_t mark, struct err *err)
                         (long long)++n->r->state.write_last, nonce, mark != 0);
 }
 
-static bool number_one(struct numbering *n, sqlite3_stmt *unnumbered, struct err *err)
+static bool number_one(struct numbering *n, const struct unnumbered *u, struct err *err)
 {
-    int64_t mark = sqlite3_column_int64(unnumbered, 1);
-    bool full = mark == 0 && (n->mutation == MUTATIONS_A_WRITE || n->bytes > BYTES_A_WRITE);
+    bool full = u->mark == 0 && (n->mutation == MUTATIONS_A_WRITE || n->bytes > BYTES_A_WRITE);
 
-    if ((n->mutation < 0 || full || mark != n->mark) && !begin_write(n, mark, err))
+    if ((n->mutation < 0 || full || u->mark != n->mark) && !begin_write(n, u->mark, err))
         return false;
-    n->bytes += sqlite3_column_int64(unnumbered, 2);
-    sqlite3_bind_int64(n->set, 1, sqlite3_column_int64(unnumbered, 0));
+    n->bytes += u->bytes;
+    sqlite3_bind_int64(n->set, 1, u->seq);
     sqlite3_bind_int64(n->set, 2, n->r->state.write_last);
     sqlite3_bind_int(n->set, 3, n->mutation++);
     bool ok = sqlite3_step(n->set) == SQLITE_DONE ||
@@ -157,40 +202,45 @@ static bool number_one(struct numbering *n, sqlite3_stmt *unnumbered, struct err
     return ok;
 }
 
-/* The rows are read before any is changed: an index is walked that they would move in. */
-static bool number_all(struct replica *r, struct err *err)
+/* As many as a transaction may; r->renumber: there are more. */
+static bool number_some(struct replica *r, struct err *err)
 {
-    static const char unnumbered[] =
-        "CREATE TEMP TABLE IF NOT EXISTS tombolo_unnumbered(seq INTEGER PRIMARY KEY, mark, bytes);"
-        "DELETE FROM tombolo_unnumbered;"
-        "INSERT INTO tombolo_unnumbered SELECT seq, mark,"
-        " ifnull(length(before), 0) + ifnull(length(after), 0)"
-        " FROM _tombolo_pending WHERE id IS NULL AND due IS NULL AND NOT aside";
     struct numbering n = {.r = r, .mutation = -1};
-    sqlite3_stmt *rows = NULL;
-    int rc = SQLITE_DONE;
+    struct unnumbered *list;
+    struct arena arena = {0};
+    size_t count;
+    bool more;
 
     bool ok =
-        lite_db_exec(&r->db, err, "%s", unnumbered) &&
+        read_unnumbered(r, &arena, &list, &count, &more, err) &&
         lite_db_prepare(&r->db, "UPDATE _tombolo_pending SET id = ?2, mutation = ?3 WHERE seq = ?1",
-                        &n.set, err) &&
-        lite_db_prepare(&r->db, "SELECT seq, mark, bytes FROM tombolo_unnumbered ORDER BY seq",
-                        &rows, err);
-    while (ok && (rc = sqlite3_step(rows)) == SQLITE_ROW)
-        ok = number_one(&n, rows, err);
-    if (ok && rc != SQLITE_DONE)
-        ok = lite_db_fail(&r->db, err, "could not number local writes");
-    sqlite3_finalize(rows);
+                        &n.set, err);
+    for (size_t i = 0; ok && i < count; i++)
+        ok = number_one(&n, &list[i], err);
     sqlite3_finalize(n.set);
+    arena_release(&arena);
+    r->renumber = more;
     return ok && (n.mutation < 0 || lite_state_save_writes(&r->db, &r->state, err));
 }
 
-/* Everything that is there is drained and numbered; one transaction. */
+static bool drain_piece(struct replica *r, bool *more, struct err *err)
+{
+    return lite_db_begin(&r->db, err) &&
+           lite_pending_drain_some(r, MUTATIONS_AT_A_TIME, more, err) && lite_rebase_show(r, err) &&
+           lite_rebase_restore(r, err) && lite_db_commit(&r->db, err);
+}
+
+/* What is there is drained, in short transactions, and then numbered: a marked transaction must be
+ * there as a whole. */
 static bool number(struct replica *r, struct err *err)
 {
-    bool ok = lite_apply_begin(r, err) && lite_writes_verify(r, err) &&
-              (r->forked || number_all(r, err)) && lite_rebase_show(r, err) &&
-              lite_rebase_restore(r, err) && lite_db_commit(&r->db, err);
+    bool more = true, ok = true;
+
+    while (ok && more)
+        ok = drain_piece(r, &more, err);
+    ok = ok && lite_apply_begin(r, err) && lite_writes_verify(r, err) &&
+         (r->forked || number_some(r, err)) && lite_rebase_show(r, err) &&
+         lite_rebase_restore(r, err) && lite_db_commit(&r->db, err);
 
     if (!ok) {
         struct err ignored;
@@ -366,11 +416,10 @@ bool replica_write_request(struct replica *r, struct buf *body, bool *any, struc
         return true;
     if (!somebody_wrote(r, &wrote, err) || !make_room(r, err))
         return false;
-    if ((wrote || r->renumber) && !number(r, err)) {
-        r->renumber = true;
+    bool due = wrote || r->renumber;
+    r->renumber = due; /* until it is done */
+    if (due && !number(r, err))
         return false;
-    }
-    r->renumber = false;
     if (!r->forked && r->state.write_last <= r->sent)
         return true;
     buf_clear(body);
