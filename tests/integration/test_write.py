@@ -92,7 +92,8 @@ def ask(bridge, *nonces, headers=None, **fields):
 
 
 def test_a_write_is_in_postgres_when_it_is_answered(items, bridge):
-    answer = post(bridge, txn(1, insert(1, qty="5")), txn(2, insert(1), update(1, {"qty": "6"}, {"qty": "5"})))
+    answer = post(bridge, txn(1, insert(1, qty="5")),
+                  txn(2, insert(1), update(1, {"qty": "6"}, {"qty": "5"})))
     assert answer.status == 200
     said = answer.json()
     one, two = said["results"]
@@ -189,7 +190,8 @@ def test_each_subject_writes_its_own_rows_under_its_own_replicas(items, owned):
 def test_who_is_nobody_cannot_write(items, owned):
     assert post(owned, txn(1, insert(1))).status == 401
     assert post(owned, txn(1, insert(1)), headers=bearer("nonsense")).status == 401
-    assert post(owned, txn(1, insert(1)), headers=bearer(token(sub="alice", seconds=-99))).status == 401
+    late = bearer(token(sub="alice", seconds=-99))
+    assert post(owned, txn(1, insert(1)), headers=late).status == 401
     nobody = post(owned, txn(1, insert(1)), headers=bearer(token()))
     assert nobody.status == 403 and "sub" in nobody.json()["message"]
     assert rows(items) == []
