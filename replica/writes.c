@@ -349,9 +349,10 @@ static bool take_last(struct replica *r, yyjson_val *root, enum replica_write_ve
     return true;
 }
 
-/* The mutation that cannot be read, or of one write that is too large all, is not sent again. */
+/* The mutation that cannot be read, or of one write that is too large all, is not sent again.
+ * *any: there was one. */
 static bool reject_here(struct replica *r, int64_t id, int64_t mutation, const char *message,
-                        struct err *err)
+                        bool *any, struct err *err)
 {
     const struct lite_refusal why = {"invalid", NULL, message};
     struct arena arena = {0};
@@ -361,17 +362,21 @@ static bool reject_here(struct replica *r, int64_t id, int64_t mutation, const c
 
     log_warn("the bridge cannot take a local write", LOG_INT("write", id),
              LOG_STR("message", message));
-    bool ok = lite_apply_begin(r, err) && lite_pending_reject(&r->db, where, &why, err) &&
-              lite_pending_end(&r->db, where, err) &&
-              (mutation < 0 || lite_db_exec(&r->db, err,
-                                            "UPDATE _tombolo_pending SET mutation = mutation - 1"
-                                            " WHERE id = %lld AND mutation > %lld",
-                                            (long long)id, (long long)mutation)) &&
-              lite_rebase_show(r, err) && lite_rebase_restore(r, err) &&
-              lite_db_commit(&r->db, err);
+    int64_t n = 0;
+    bool ok =
+        make_room(r, err) && lite_apply_begin(r, err) &&
+        lite_db_int(&r->db, 0, &n, err, "SELECT count(*) FROM _tombolo_pending p WHERE %s",
+                    where) &&
+        lite_pending_reject(&r->db, where, &why, err) && lite_pending_end(&r->db, where, err) &&
+        (mutation < 0 || lite_db_exec(&r->db, err,
+                                      "UPDATE _tombolo_pending SET mutation = mutation - 1"
+                                      " WHERE id = %lld AND mutation > %lld",
+                                      (long long)id, (long long)mutation)) &&
+        lite_rebase_show(r, err) && lite_rebase_restore(r, err) && lite_db_commit(&r->db, err);
     if (!ok)
         lite_db_rollback(&r->db);
     arena_release(&arena);
+    *any = n > 0;
     return ok;
 }
 
@@ -381,29 +386,46 @@ static bool read_place(const char *place, long long *txn, long long *mutation)
     return place && sscanf(place, "transactions[%lld].mutations[%lld]", txn, mutation) >= 1;
 }
 
+/* What of the last request is at fault: *id 0 when that is not known. */
+static void find_fault(const struct replica *r, long status, yyjson_val *root, int64_t *id,
+                       long long *mutation)
+{
+    const char *place = yyjson_get_str(yyjson_obj_get(root, "place"));
+    long long txn = 0;
+
+    *id = 0;
+    *mutation = -1;
+    if (r->forked)
+        return;
+    if (status == 400 && read_place(place, &txn, mutation) && txn >= 0 && (size_t)txn < r->asked)
+        *id = r->sent + 1 + txn;
+    else if (status == 413 && r->asked == 1)
+        *id = r->sent + 1;
+}
+
 static bool refused(struct replica *r, long status, struct slice body, yyjson_val *root,
                     enum replica_write_verdict *verdict, struct err *err)
 {
     const char *message = yyjson_get_str(yyjson_obj_get(root, "message"));
-    long long txn = 0, mutation = -1;
+    bool any = false;
+    int64_t id;
+    long long mutation;
 
     lite_answer_refused(r, status, body, err);
     *verdict = err_retriable(err->code) ? REPLICA_WRITE_AGAIN : REPLICA_WRITE_STOP;
-    if (*verdict == REPLICA_WRITE_AGAIN || r->changes)
+    if (*verdict == REPLICA_WRITE_AGAIN)
         return true;
-    bool placed = status == 400 &&
-                  read_place(yyjson_get_str(yyjson_obj_get(root, "place")), &txn, &mutation) &&
-                  txn >= 0 && (size_t)txn < r->asked;
-    if (!placed && r->asked > 1 && (status == 400 || status == 413)) {
-        r->one_by_one = true; /* one of them is at fault, or together they are too much */
-    } else if (placed || (r->one_by_one && status == 413)) {
-        if (!make_room(r, err) || !reject_here(r, r->sent + 1 + (placed ? txn : 0), mutation,
-                                               message ? message : "the bridge refused it", err))
-            return false;
-    } else {
+    find_fault(r, status, root, &id, &mutation);
+    if (id && r->changes) { /* amid a transaction of Postgres's: said again behind it */
+        *verdict = REPLICA_WRITE_AGAIN;
         return true;
     }
-    *verdict = REPLICA_WRITE_SENT;
+    if (id && !reject_here(r, id, mutation, message ? message : "the bridge refused it", &any, err))
+        return false;
+    if (!id && !r->forked && r->asked > 1 && status == 413)
+        r->one_by_one = any = true; /* together they are too much */
+    if (any)
+        *verdict = REPLICA_WRITE_SENT;
     return true;
 }
 
@@ -420,7 +442,7 @@ bool replica_write_answer(struct replica *r, long status, struct slice body,
         *verdict = ok && done ? REPLICA_WRITE_RENAMED : REPLICA_WRITE_SENT;
     } else if (status == 200) {
         ok = take_last(r, root, verdict, err);
-    } else if (status == 409 && yyjson_get_bool(yyjson_obj_get(root, "fork"))) {
+    } else if (status == 409 && !r->forked && yyjson_get_bool(yyjson_obj_get(root, "fork"))) {
         log_warn("another copy of this file has written under its name");
         r->forked = true;
     } else {

@@ -238,6 +238,20 @@ static void test_a_shape_by_name_is_asked_for_by_it_and_written_to_by_its_table(
     done(&k, r);
 }
 
+/* Two local writes, of which the bridge knew one; *nonces are the mutations'. */
+static struct replica *forked(struct kit *k, char nonces[2][32])
+{
+    struct replica *r = writing(k);
+
+    tell(k, "UPDATE items SET qty = 11 WHERE id = 1; UPDATE items SET qty = 21 WHERE id = 2");
+    request(k, r);
+    strcpy(nonces[0], ask(k, "SELECT nonce FROM _tombolo_pending WHERE row = '[\"1\"]'"));
+    strcpy(nonces[1], ask(k, "SELECT nonce FROM _tombolo_pending WHERE row = '[\"2\"]'"));
+    assert_int_equal(answered(k, r, 409, "{\"message\":\"a copy\",\"fork\":true}"),
+                     REPLICA_WRITE_SENT);
+    return r;
+}
+
 /* ---- what cannot go up --------------------------------------------------- */
 
 static void test_a_mutation_that_the_bridge_cannot_read_does_not_hold_up_the_others(void **state)
@@ -285,6 +299,45 @@ static void test_a_write_that_is_too_large_is_rejected_and_the_next_goes_on(void
     done(&k, r);
 }
 
+static void test_an_answer_that_names_nothing_of_ours_stops(void **state)
+{
+    static const struct {
+        long status;
+        const char *answer;
+    } first[] = {{400, "{\"message\":\"no\",\"place\":\"transactions[0].nonce\"}"},
+                 {413, "a proxy's page"}};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct kit k;
+        struct replica *r = writing(&k);
+
+        tell(&k, "DELETE FROM items WHERE id = 1");
+        request(&k, r);
+        assert_int_equal(answered(&k, r, first[i].status, first[i].answer), REPLICA_WRITE_SENT);
+        assert_answer(&k, REJECTED, "invalid D {\"id\":\"1\"}");
+        assert_string_equal(request(&k, r), "[{\"id\":1,\"marked\":false,\"mutations\":[]}]}");
+        assert_int_equal(answered(&k, r, first[i].status, first[i].answer), REPLICA_WRITE_STOP);
+        done(&k, r);
+    }
+}
+
+static void test_a_question_that_the_bridge_does_not_know_stops(void **state)
+{
+    char nonces[2][32];
+    struct kit k;
+    struct replica *r = forked(&k, nonces);
+
+    (void)state;
+    request(&k, r);
+    assert_int_equal(answered(&k, r, 400, "{\"message\":\"what?\",\"place\":\"decided\"}"),
+                     REPLICA_WRITE_STOP);
+    assert_int_equal(answered(&k, r, 409, "{\"message\":\"a copy\",\"fork\":true}"),
+                     REPLICA_WRITE_STOP);
+    assert_answer(&k, REJECTED, "");
+    done(&k, r);
+}
+
 static void test_text_that_postgres_cannot_hold_is_rejected_at_once(void **state)
 {
     struct kit k;
@@ -311,6 +364,8 @@ static void test_what_the_bridge_refuses_for_good_stops_and_a_crowd_waits(void *
     request(&k, r);
     assert_int_equal(answered(&k, r, 403, "{\"message\":\"no sub\"}"), REPLICA_WRITE_STOP);
     assert_non_null(strstr(k.err.msg, "no sub"));
+    assert_int_equal(answered(&k, r, 400, "{\"message\":\"no\",\"place\":\"replica\"}"),
+                     REPLICA_WRITE_STOP);
     assert_int_equal(answered(&k, r, 503, "{\"message\":\"busy\"}"), REPLICA_WRITE_AGAIN);
     assert_int_equal(answered(&k, r, 200, "{\"last\":0}"), REPLICA_WRITE_AGAIN);
     assert_non_null(strstr(request(&k, r), "{\"id\":1,"));
@@ -413,20 +468,6 @@ static void test_what_stepped_aside_and_was_accepted_is_not_rejected(void **stat
 }
 
 /* ---- copies of the file --------------------------------------------------- */
-
-/* Two local writes, of which the bridge knew one; *nonces are the mutations'. */
-static struct replica *forked(struct kit *k, char nonces[2][32])
-{
-    struct replica *r = writing(k);
-
-    tell(k, "UPDATE items SET qty = 11 WHERE id = 1; UPDATE items SET qty = 21 WHERE id = 2");
-    request(k, r);
-    strcpy(nonces[0], ask(k, "SELECT nonce FROM _tombolo_pending WHERE row = '[\"1\"]'"));
-    strcpy(nonces[1], ask(k, "SELECT nonce FROM _tombolo_pending WHERE row = '[\"2\"]'"));
-    assert_int_equal(answered(k, r, 409, "{\"message\":\"a copy\",\"fork\":true}"),
-                     REPLICA_WRITE_SENT);
-    return r;
-}
 
 static void test_a_copy_asks_which_of_its_writes_were_decided_and_takes_another_name(void **state)
 {
@@ -646,6 +687,8 @@ int main(void)
         cmocka_unit_test(test_a_shape_by_name_is_asked_for_by_it_and_written_to_by_its_table),
         cmocka_unit_test(test_a_mutation_that_the_bridge_cannot_read_does_not_hold_up_the_others),
         cmocka_unit_test(test_a_write_that_is_too_large_is_rejected_and_the_next_goes_on),
+        cmocka_unit_test(test_an_answer_that_names_nothing_of_ours_stops),
+        cmocka_unit_test(test_a_question_that_the_bridge_does_not_know_stops),
         cmocka_unit_test(test_text_that_postgres_cannot_hold_is_rejected_at_once),
         cmocka_unit_test(test_what_the_bridge_refuses_for_good_stops_and_a_crowd_waits),
         cmocka_unit_test(test_columns_that_the_shape_has_not_do_not_go_up),
