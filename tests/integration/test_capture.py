@@ -2,12 +2,14 @@
 they make of its tables is what Postgres has in the end."""
 
 import contextlib
+import json
 import random
 import sqlite3
 import subprocess
 
 import pytest
 from harness import Bridge, Database, Replica
+from harness.node import installed
 
 pytestmark = pytest.mark.sanitized
 
@@ -101,6 +103,17 @@ def by_shell(path, statements):
                    timeout=60, check=False)
 
 
+def by_node(path, statements):
+    """A newer SQLite than the system's, built into a package of Node's."""
+    done = subprocess.run(["node", installed() / "statements.mjs", str(path)], cwd=installed(),
+                          input=json.dumps(statements), text=True, capture_output=True,
+                          timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+WRITERS = (by_python, by_shell, by_python, by_python, by_shell, by_python, by_python, by_node)
+
+
 def of_postgres(database: Database):
     return (database.sql("SELECT id, mail, age, score::text FROM people ORDER BY id"),
             database.sql("SELECT a, b, encode(v, 'hex') FROM pairs ORDER BY a, b"))
@@ -133,7 +146,7 @@ def test_statements_of_every_form_end_in_postgres_as_they_are_in_the_file(databa
     statements = Statements(seed)
     for _ in range(4):
         for n in range(25):
-            (by_shell if n % 4 == 3 else by_python)(replica.db_path, statements.transaction())
+            WRITERS[n % len(WRITERS)](replica.db_path, statements.transaction())
         replica.wait_for(lambda: replica.sql(PENDING)[0][0] == 0, 30, "the writes to be settled")
         assert replica.sql("SELECT * FROM _tombolo_rejected") == []
         assert of_file(replica) == as_floats(of_postgres(database))

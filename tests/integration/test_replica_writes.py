@@ -8,6 +8,7 @@ import random
 import shutil
 import sqlite3
 import subprocess
+import threading
 
 import pytest
 from harness import Bridge, Proxy, Replica, wait_for
@@ -320,6 +321,62 @@ class Storm:
         for writer in self.writers:
             writer.wait_for_rows("stock", stock(self.database), columns="id, name, qty",
                                  deadline=40)
+
+
+class Streamer(threading.Thread):
+    """Litestream's habits: a read transaction that is always open, short write locks, tables of
+    its own, and checkpoints that nobody else is to make."""
+
+    def __init__(self, path):
+        super().__init__(daemon=True)
+        self._path, self._stopped, self.error = path, threading.Event(), None
+        self.rounds = 0
+
+    def _connect(self):
+        return contextlib.closing(sqlite3.connect(self._path, timeout=5, isolation_level=None))
+
+    def run(self):
+        try:
+            with self._connect() as db, self._connect() as reader:
+                db.execute("PRAGMA wal_autocheckpoint = 0")
+                while not self._stopped.wait(0.02):
+                    reader.execute("BEGIN")
+                    reader.execute("SELECT count(*) FROM _litestream_seq").fetchone()
+                    for _ in range(10):
+                        db.execute("BEGIN IMMEDIATE")
+                        db.execute("INSERT INTO _litestream_lock VALUES (1)")
+                        db.execute("ROLLBACK")
+                    reader.execute("COMMIT")
+                    self.rounds += 1
+                    if self.rounds % 20 == 0:
+                        db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.Error as error:
+            self.error = error
+
+    def stop(self):
+        self._stopped.set()
+        self.join()
+
+
+def test_a_streamer_of_backups_and_a_writer_get_on_beside_us(database, make_writer):
+    writer = make_writer().once()
+    writer.write("CREATE TABLE _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER)",
+                 "CREATE TABLE _litestream_lock (id INTEGER)")
+    streamer = Streamer(writer.db_path)
+    streamer.start()
+    writer.start()
+    try:
+        for _ in range(60):
+            writer.write("UPDATE stock SET qty = qty + 1 WHERE id = 1")
+            database.sql("UPDATE stock SET qty = qty + 1 WHERE id = 1")
+        writer.settled()
+        writer.wait_for_rows("stock", stock(database), columns="id, name, qty")
+    finally:
+        streamer.stop()
+    assert streamer.error is None and streamer.rounds > 0
+    assert database.value("SELECT qty FROM stock WHERE id = 1") == 120
+    assert writer.sql("PRAGMA integrity_check") == [("ok",)]
+    assert writer.sql("SELECT count(*) FROM _litestream_lock") == [(0,)]
 
 
 @pytest.mark.timeout(240)
