@@ -14,6 +14,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "lib/tombolo.h"
+#include "replica/json.h"
 
 #include <inttypes.h>
 #include <sqlite3ext.h>
@@ -118,20 +119,6 @@ static struct tombolo *any_handle(sqlite3_context *ctx)
     return x->t;
 }
 
-static void put_json_text(struct buf *b, const char *text)
-{
-    buf_put_u8(b, '"');
-    for (const char *p = text; *p; p++) {
-        if ((unsigned char)*p < 0x20)
-            buf_printf(b, "\\u%04x", (unsigned)*p);
-        else if (*p == '"' || *p == '\\')
-            buf_printf(b, "\\%c", *p);
-        else
-            buf_put_u8(b, (uint8_t)*p);
-    }
-    buf_put_u8(b, '"');
-}
-
 static void give_status(sqlite3_context *ctx, struct tombolo *t)
 {
     struct tombolo_status s;
@@ -149,7 +136,7 @@ static void give_status(sqlite3_context *ctx, struct tombolo *t)
                "\"problem\":",
                s.position, s.consistent ? "true" : "false", s.syncing ? "true" : "false", s.shapes,
                s.fetching, s.pending, s.rejected, tombolo_result_name(s.result));
-    put_json_text(&b, s.problem);
+    lite_json_string(&b, slice_of(s.problem));
     buf_put_u8(&b, '}');
     sqlite3_result_text(ctx, (const char *)b.ptr, (int)b.len, SQLITE_TRANSIENT);
     buf_release(&b);
