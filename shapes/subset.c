@@ -68,6 +68,24 @@ static void put_where(const struct where *where, const char *before, struct buf 
     buf_put_u8(out, ')');
 }
 
+/* Postgres takes the terms of an AND in any order. A clause that raises errors would tell by them
+ * of rows that are not in the shape; CASE keeps it from those, though indexes from being used for
+ * it. */
+static void put_subset_where(const struct subset *subset, struct buf *out)
+{
+    const struct where *shape = subset->shape->where, *where = subset->where;
+
+    if (!where)
+        return;
+    if (!shape || !where_may_raise(where)) {
+        put_where(where, shape ? " AND " : " WHERE ", out);
+        return;
+    }
+    put_where(shape, " AND CASE WHEN ", out);
+    put_where(where, " THEN ", out);
+    buf_put_cstr(out, " ELSE false END");
+}
+
 void subset_put_select(const struct subset *subset, struct buf *out)
 {
     const struct shape *shape = subset->shape;
@@ -75,8 +93,7 @@ void subset_put_select(const struct subset *subset, struct buf *out)
     shape_put_from(shape, out);
     if (shape->where)
         put_where(shape->where, " WHERE ", out);
-    if (subset->where)
-        put_where(subset->where, shape->where ? " AND " : " WHERE ", out);
+    put_subset_where(subset, out);
     order_by_put_sql(&subset->order, subset->table, out);
     if (subset->limit)
         buf_printf(out, " LIMIT %llu", (unsigned long long)subset->limit);

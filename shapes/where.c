@@ -163,6 +163,33 @@ bool where_uses(const struct where *where, int column)
     return where->uses[column];
 }
 
+/* From text to text: the same bytes. */
+static bool is_relabelling(const struct expr *expr)
+{
+    return expr->kind == EXPR_CALL && expr->style == CALL_CAST && pgtype_is_text(expr->type) &&
+           pgtype_is_text(expr->args[0]->type);
+}
+
+static bool may_raise(const struct expr *expr)
+{
+    static const bool never[EXPR_SLICE + 1] = {
+        [EXPR_CONST] = true,   [EXPR_COLUMN] = true,    [EXPR_COMPARE] = true,
+        [EXPR_AND] = true,     [EXPR_OR] = true,        [EXPR_NOT] = true,
+        [EXPR_COLLATE] = true, [EXPR_BOOL_TEST] = true, [EXPR_NULL_TEST] = true,
+    };
+    bool raises = expr->kind == EXPR_ANY ? expr->any.each->kind != EXPR_COMPARE
+                                         : !never[expr->kind] && !is_relabelling(expr);
+
+    for (uint32_t i = 0; !raises && i < expr->nargs; i++)
+        raises = may_raise(expr->args[i]);
+    return raises;
+}
+
+bool where_may_raise(const struct where *where)
+{
+    return may_raise(where->expr);
+}
+
 void where_put_sql(const struct where *where, struct buf *out)
 {
     expr_put_sql(where->expr, where->table, out);

@@ -74,6 +74,9 @@ bool where_eval(const struct where *where, const struct tuple *row, struct arena
 /* Whether the clause looks at the table's column i. */
 bool where_uses(const struct where *where, int column);
 
+/* Whether there may be rows for which it raises an error: all but plain comparisons count as if. */
+bool where_may_raise(const struct where *where);
+
 /* The clause for Postgres to evaluate, with parameters as typed literals; the caller puts it in
  * parentheses, with search_path = pg_catalog. It means the same there as where_eval() does here. */
 void where_put_sql(const struct where *where, struct buf *out);

@@ -26,6 +26,10 @@ where = team = ANY (auth.app.teams) AND qty >= 0
 table = notes
 where = tenant = auth.tenant
 
+[shape wide]
+table = notes
+where = owner = auth.sub OR owner = auth.boss OR team = auth.team OR qty = tenant * 1000
+
 [shape everyone]
 table = notes
 columns = id, qty
@@ -191,6 +195,17 @@ def test_subset_stays_inside_the_shape(db, api, where):
                   api.post(json.dumps({"where": where}).encode(), who(), **common),
                   api.post(json.dumps({"subset": {"where": where}}).encode(), who(), **common)):
         assert reply.status == 400 or set(subset_ids(reply)) <= set(mine), reply
+
+
+@pytest.mark.parametrize("where", [
+    "id = 1 AND 1 / (qty - 1) = 1", "id = 1 AND owner::int = 1", "qty + 2147483640 > 0",
+    "owner LIKE 'bo\\'", "id = 1 AND owner LIKE ANY (ARRAY['x', 'bo\\'])"])
+def test_subset_tells_nothing_of_other_rows_by_an_error(db, api, where):
+    mine = expected(db, "owner = 'ann'")
+    db.sql("UPDATE notes SET qty = 0 WHERE owner = 'ann'")
+    reply = api.get(who(boss="-", team="-"), shape="wide", offset="now", subset__where=where)
+    db.sql("UPDATE notes SET qty = id")
+    assert set(subset_ids(reply)) <= set(mine)
 
 
 @pytest.mark.parametrize("ask", [

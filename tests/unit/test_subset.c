@@ -112,6 +112,27 @@ static void test_both_clauses_stand_in_parentheses_of_their_own(void **state)
                                          "\")\""}}));
 }
 
+/* Postgres may take the terms of an AND in any order, and an error tells of the row. */
+static void test_a_clause_that_can_raise_is_kept_from_rows_outside_of_the_shape(void **state)
+{
+    static const struct subset_case guarded[] = {
+        {"1 / id = 1", " WHERE ((\"tenant\" = '1'::int4)) AND CASE WHEN ((\"tenant\" = '1'::int4))"
+                       " THEN ((('1'::int4 / \"id\") = '1'::int4)) ELSE false END"},
+        {"name LIKE 'a\\'", " WHERE ((\"tenant\" = '1'::int4)) AND CASE WHEN "
+                            "((\"tenant\" = '1'::int4)) THEN ((\"name\" ~~ 'a\\'::text))"
+                            " ELSE false END"},
+    };
+    static const struct subset_case plain[] = {
+        {"NOT (name > 'm' OR id IN (1, 2)) AND total IS NULL",
+         " WHERE ((\"tenant\" = '1'::int4)) AND (((NOT ((\"name\" > 'm'::text) OR (\"id\" = ANY "
+         "('{1,2}'::int8[])))) AND (\"total\" IS NULL)))"},
+    };
+
+    (void)state;
+    CHECK_WHERE("tenant = 1", false, guarded);
+    CHECK_WHERE("tenant = 1", false, plain);
+}
+
 static void test_clause_of_a_subset_is_never_passed_on_as_text(void **state)
 {
     static const struct subset_case cases[] = {
@@ -278,6 +299,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_both_clauses_stand_in_parentheses_of_their_own),
+        cmocka_unit_test(test_a_clause_that_can_raise_is_kept_from_rows_outside_of_the_shape),
         cmocka_unit_test(test_clause_of_a_subset_is_never_passed_on_as_text),
         cmocka_unit_test(test_text_may_be_compared_in_the_databases_order),
         cmocka_unit_test(test_enums_are_compared_with_literals_that_postgres_checks),
