@@ -42,6 +42,13 @@ static bool is_connection_state(const char *sqlstate)
     return strncmp(sqlstate, "08", 2) == 0 || strncmp(sqlstate, "57P0", 4) == 0;
 }
 
+/* What a constraint says in detail is a row, with columns that whoever is told of it may not see,
+ * or another one that is in its way. */
+static bool quotes_rows(const char *sqlstate)
+{
+    return strncmp(sqlstate, "23", 2) == 0 || strncmp(sqlstate, "44", 2) == 0;
+}
+
 bool pg_error(const struct pg_conn *conn, const struct pg_result *result, struct err *err)
 {
     const char *state = result ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL;
@@ -50,6 +57,8 @@ bool pg_error(const struct pg_conn *conn, const struct pg_result *result, struct
     const char *hint = result ? PQresultErrorField(result, PG_DIAG_MESSAGE_HINT) : NULL;
     char text[sizeof(err->msg)];
 
+    if (state && quotes_rows(state))
+        detail = NULL;
     copy_message(text, sizeof(text), primary ? primary : PQerrorMessage(conn));
     err_set(err, ERR_PG, "%s%s%.200s", text[0] ? text : "connection lost", detail ? ": " : "",
             detail ? detail : "");

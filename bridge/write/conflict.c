@@ -296,7 +296,7 @@ static void put_look(struct making *m, struct statement *statement, const char *
     making_begin(m, statement, "SELECT ");
     put_shown(m);
     put_same(m);
-    buf_printf(m->sql, " FROM %s AS " ROW, making_table_name(m));
+    buf_printf(m->sql, " FROM %s AS " ROW, making_rows(m));
     put_where_key(m);
     buf_put_cstr(m->sql, lock);
     making_end(m, statement);
@@ -305,7 +305,7 @@ static void put_look(struct making *m, struct statement *statement, const char *
 static void put_update(struct making *m, struct plan *plan)
 {
     making_begin(m, &plan->write, "UPDATE ");
-    buf_printf(m->sql, "%s AS " ROW " SET ", making_table_name(m));
+    buf_printf(m->sql, "%s AS " ROW " SET ", making_rows(m));
     if (put_sets(m)) {
         put_where_key(m);
         buf_put_cstr(m->sql, " RETURNING ");
@@ -326,7 +326,7 @@ static void put_delete(struct making *m, struct plan *plan)
     if (plan->grant->check)
         put_look(m, &plan->look, "");
     making_begin(m, &plan->write, "DELETE FROM ");
-    buf_printf(m->sql, "%s AS " ROW, making_table_name(m));
+    buf_printf(m->sql, "%s AS " ROW, making_rows(m));
     put_where_key(m);
     buf_put_cstr(m->sql, " RETURNING ");
     put_shown(m);

@@ -37,6 +37,9 @@ const char *making_quoted(struct making *m, struct slice text,
 const char *making_ident(struct making *m, uint16_t column);
 /* "schema"."table" */
 const char *making_table_name(struct making *m);
+/* The table where its rows are looked for. Not those of tables that inherit from it, which may have
+ * the same keys, and are no part of a shape either; partitions are the whole of theirs. */
+const char *making_rows(struct making *m);
 /* The row's own value. */
 const char *making_current(struct making *m, uint16_t column);
 /* Whether the row's value is this one; never null. */

@@ -70,6 +70,12 @@ const char *making_table_name(struct making *m)
                         making_quoted(m, m->table->relname, sql_put_ident));
 }
 
+const char *making_rows(struct making *m)
+{
+    return arena_printf(m->arena, "%s%s", m->table->relkind == 'p' ? "" : "ONLY ",
+                        making_table_name(m));
+}
+
 const char *making_called(struct making *m, const struct write_function *function, const char *now,
                           const char *base, const char *value)
 {

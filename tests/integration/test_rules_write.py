@@ -26,6 +26,11 @@ set.tenant = auth.tenant
 conflict = keep
 skip_missing = update
 
+[write rooms]
+operations = insert, update, delete
+columns = id, owner, during
+check = owner = auth.sub
+
 [write pages]
 operations = update, delete
 conflict = app.merge_page
@@ -47,13 +52,19 @@ def db(module_database):
                                   made int GENERATED ALWAYS AS (id * 2) STORED,
                                   number int GENERATED ALWAYS AS IDENTITY);
         CREATE TABLE pages (id int PRIMARY KEY, title text, views int DEFAULT 0);
-        CREATE TABLE closed (id int PRIMARY KEY)""")
+        CREATE TABLE closed (id int PRIMARY KEY);
+        CREATE TABLE rooms (id int PRIMARY KEY, owner text NOT NULL, during int4range,
+                            code text DEFAULT 'hidden', EXCLUDE USING gist (during WITH &&),
+                            CHECK (id < 1000));
+        CREATE TABLE old_rooms () INHERITS (rooms)""")
     return module_database
 
 
 @pytest.fixture(autouse=True)
 def rows(db):
-    db.sql("""TRUNCATE notes, "Odd Table", pages, closed;
+    db.sql("""TRUNCATE notes, "Odd Table", pages, closed, rooms;
+              INSERT INTO rooms VALUES (1, 'ann', '[1,5)'), (2, 'bob', '[10,20)');
+              INSERT INTO old_rooms VALUES (1, 'bob', '[30,40)');
               INSERT INTO pages VALUES (1, 'one');
               INSERT INTO notes VALUES
                   (1, 'ann', 10, 't1', '{a,b}', '2024-01-01', 1, 'short', 'h'),
@@ -217,6 +228,30 @@ def test_good_neighbour_in_a_transaction_does_not_help(db, bridge):
     bad = op("update", key=2, values={"qty": "0"}, base={"qty": "20"})
     assert refused(bridge, good, bad) == "missing"
     assert everything(db) == before
+
+
+@pytest.mark.parametrize("attack", [
+    op("update", "rooms", values={"during": "[11,12)"}), op("insert", "rooms", 2000, values={
+        "id": "2000", "owner": "ann"}),
+    op("update", "rooms", key=1, values={"id": "1000"}),
+    op("insert", "rooms", 3, values={"id": "3", "owner": "ann", "during": "[19,20)"}),
+    op("update", "rooms", values={"owner": None})])
+def test_broken_constraint_tells_of_no_row(bridge, attack):
+    answer = send(bridge, attack)
+    assert b'"code":"refused","sqlstate":"23' in answer.body, answer.body
+    assert b"constraint" in answer.body
+    for secret in (b"hidden", b"[10,20)", b"[1,5)"):
+        assert secret not in answer.body, answer.body
+
+
+@pytest.mark.parametrize("change", [op("update", "rooms", values={"during": "[2,3)"}),
+                                    op("delete", "rooms")])
+def test_rows_of_a_table_that_inherits_are_none_of_this_one(db, bridge, change):
+    applied(bridge, change)
+    assert db.sql("SELECT owner, during::text FROM old_rooms") == [("bob", "[30,40)")]
+    left = db.sql("SELECT during::text FROM ONLY rooms WHERE id = 1")
+    assert left == ([("[2,3)",)] if change["op"] == "update" else [])
+
 
 
 @pytest.mark.parametrize("claims", [

@@ -71,6 +71,7 @@ static void check(struct kit *kit, const char *clause)
 
 #define assert_sql(statement, text) assert_string_equal(buf_cstr(&(statement).sql), text)
 #define TABLE "\"public\".\"orders\" AS tombolo_row"
+#define ROWS "ONLY " TABLE
 
 static void test_an_insert_has_the_key_the_values_and_what_is_set(void **state)
 {
@@ -99,7 +100,7 @@ static void test_an_update_writes_what_changed_and_nothing_else(void **state)
     (void)state;
     kit_init(&kit);
     assert_true(make(&kit, WRITE_UPDATE, LIST("name", "b"), LIST("name", "a")));
-    assert_sql(kit.plan.write, "UPDATE " TABLE " SET \"name\" = $1"
+    assert_sql(kit.plan.write, "UPDATE " ROWS " SET \"name\" = $1"
                                " WHERE tombolo_row.\"id\" OPERATOR(pg_catalog.=) $2 RETURNING 1");
     assert_sql(kit.plan.look, "");
     kit_release(&kit);
@@ -114,7 +115,7 @@ static void test_a_counter_adds_to_what_is_there(void **state)
     kit.columns[KIT_TENANT].conflict = CONFLICT_COUNTER;
     assert_true(make(&kit, WRITE_UPDATE, LIST("tenant", "5"), LIST("tenant", "3")));
     assert_sql(kit.plan.write,
-               "UPDATE " TABLE " SET \"tenant\" = coalesce(tombolo_row.\"tenant\"::"
+               "UPDATE " ROWS " SET \"tenant\" = coalesce(tombolo_row.\"tenant\"::"
                "pg_catalog.numeric, 0) OPERATOR(pg_catalog.+) ($1::pg_catalog.numeric"
                " OPERATOR(pg_catalog.-) coalesce($2::pg_catalog.numeric, 0))"
                " WHERE tombolo_row.\"id\" OPERATOR(pg_catalog.=) $3 RETURNING 1");
@@ -131,7 +132,7 @@ static void test_what_may_not_have_changed_is_looked_at_under_a_lock(void **stat
     assert_true(make(&kit, WRITE_UPDATE, LIST("name", "b"), LIST("name", NULL)));
     assert_sql(kit.plan.look,
                "SELECT 1, (tombolo_row.\"name\" IS NULL) OR coalesce(tombolo_row.\"name\""
-               " OPERATOR(pg_catalog.=) $1, false) FROM " TABLE
+               " OPERATOR(pg_catalog.=) $1, false) FROM " ROWS
                " WHERE tombolo_row.\"id\" OPERATOR(pg_catalog.=) $2 FOR UPDATE");
     assert_int_equal(kit.plan.nsame, 1);
     kit_release(&kit);
@@ -147,7 +148,7 @@ static void test_a_type_without_equality_is_compared_by_its_text(void **state)
     kit.columns[KIT_NAME].equals = NULL;
     assert_true(make(&kit, WRITE_DELETE, NULL, LIST("name", "a")));
     assert_sql(kit.plan.write,
-               "DELETE FROM " TABLE " WHERE tombolo_row.\"id\" OPERATOR(pg_catalog.=) $1"
+               "DELETE FROM " ROWS " WHERE tombolo_row.\"id\" OPERATOR(pg_catalog.=) $1"
                " RETURNING 1, coalesce(tombolo_row.\"name\"::pg_catalog.text"
                " OPERATOR(pg_catalog.=) $2::pg_catalog.text, false)");
     kit_release(&kit);
@@ -161,13 +162,13 @@ static void test_a_check_sees_the_columns_it_uses_of_the_old_row_and_the_new(voi
     kit_init(&kit);
     check(&kit, "tenant = 3 AND total > 1");
     assert_true(make(&kit, WRITE_UPDATE, LIST("name", "b"), NULL));
-    assert_sql(kit.plan.look, "SELECT tombolo_row.\"tenant\", tombolo_row.\"total\" FROM " TABLE
+    assert_sql(kit.plan.look, "SELECT tombolo_row.\"tenant\", tombolo_row.\"total\" FROM " ROWS
                               " WHERE tombolo_row.\"id\" OPERATOR(pg_catalog.=) $1 FOR UPDATE");
-    assert_sql(kit.plan.write, "UPDATE " TABLE " SET \"name\" = $1 WHERE tombolo_row.\"id\""
+    assert_sql(kit.plan.write, "UPDATE " ROWS " SET \"name\" = $1 WHERE tombolo_row.\"id\""
                                " OPERATOR(pg_catalog.=) $2 RETURNING tombolo_row.\"tenant\","
                                " tombolo_row.\"total\"");
     assert_true(make(&kit, WRITE_DELETE, NULL, NULL));
-    assert_sql(kit.plan.look, "SELECT tombolo_row.\"tenant\", tombolo_row.\"total\" FROM " TABLE
+    assert_sql(kit.plan.look, "SELECT tombolo_row.\"tenant\", tombolo_row.\"total\" FROM " ROWS
                               " WHERE tombolo_row.\"id\" OPERATOR(pg_catalog.=) $1");
     kit_release(&kit);
 }
@@ -260,7 +261,7 @@ static void test_names_are_quoted_wherever_they_stand(void **state)
     kit.columns[KIT_NAME].function = (struct write_function){SLICE("e\"f"), SLICE("g\"h")};
     assert_true(make(&kit, WRITE_UPDATE, LIST("c\"'d", "1"), LIST("c\"'d", "0")));
     const char *sql = buf_cstr(&kit.plan.write.sql);
-    assert_non_null(strstr(sql, "UPDATE \"public\".\"a\"\"b\""));
+    assert_non_null(strstr(sql, "UPDATE ONLY \"public\".\"a\"\"b\""));
     assert_non_null(strstr(sql, "jsonb_build_object('c\"''d', f.v)"));
     assert_non_null(strstr(sql, "\"e\"\"f\".\"g\"\"h\"("));
     kit_release(&kit);
