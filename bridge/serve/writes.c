@@ -12,6 +12,9 @@
 #define GROUP 50
 #define GROUP_ROWS 1000
 #define ATTEMPTS 5
+/* A row that somebody holds keeps others' writes waiting for as long. Longer than Postgres waits
+ * before it looks for a deadlock. */
+#define LOCK_WAIT_MS 1500
 
 static bool anyone_may_write(const struct writes *w)
 {
@@ -62,7 +65,9 @@ bool writes_open(struct writes *w, const struct config *config, struct rules_sit
         .limits = {.group = GROUP,
                    .group_rows = GROUP_ROWS,
                    .attempts = ATTEMPTS,
-                   .lock_timeout_ms = (int)config->lock_timeout_ms,
+                   .lock_timeout_ms = config->lock_timeout_ms < LOCK_WAIT_MS
+                                          ? (int)config->lock_timeout_ms
+                                          : LOCK_WAIT_MS,
                    .statement_timeout_ms = (int)config->write_timeout_ms},
         .owner = w,
         .rules = get_rules,

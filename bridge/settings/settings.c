@@ -517,8 +517,8 @@ const struct setting settings[] = {
      .min = 10,
      .max = HOUR,
      .help = "How long one statement of a write may take (statement_timeout); locks are waited for "
-             "as lock_timeout of [database] says. A write that takes longer is tried a few times, "
-             "then its replica is told to come again."},
+             "as lock_timeout of [database] says, at most 1.5s. The replica of a write that takes "
+             "longer is told to come again."},
     {.section = "writes",
      .name = "memory",
      .env = {"TOMBOLO_WRITE_MEMORY"},

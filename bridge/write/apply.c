@@ -50,8 +50,12 @@ static void roll_back(struct work *w)
 /* After w->err, whose transaction is lost. */
 static enum step failed(struct work *w)
 {
+    enum write_class class = write_class_of(w->err);
+
     roll_back(w);
-    if (write_class_of(w->err) != WRITE_RETRY)
+    if (class == WRITE_LATER)
+        return STEP_END;
+    if (class != WRITE_RETRY)
         return STEP_FAILED;
     if (++w->attempts >= w->limits->attempts)
         return STEP_END;

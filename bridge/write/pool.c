@@ -1,10 +1,11 @@
 /*
  * One list of jobs in the order they came. A worker takes the first one that nobody works on and
- * whose replica nobody works for; which replica it is, is known once it has been parsed:
+ * whose turn it is; which replica it is for is known once it has been parsed:
  *
  *     JOB_NEW -> JOB_PARSING -> JOB_RUNNING -> answered
  *                    |              ^
- *                    +-> JOB_PARKED-+   its replica has another one under way
+ *                    +-> JOB_PARKED-+   its replica has another one under way, or its subject
+ *                                       has half of the workers
  */
 #include "write/pool.h"
 #include "base/clock.h"
@@ -16,7 +17,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define MAX_PARKED 8 /* of a replica: one is what it needs */
+#define MAX_PARKED 8  /* of a replica: one is what it needs */
+#define QUEUE_SHARE 4 /* a subject's part of the queue is one of so many */
 
 enum job_state { JOB_NEW, JOB_PARSING, JOB_PARKED, JOB_RUNNING };
 
@@ -94,14 +96,39 @@ static bool same_replica(const struct job *a, const struct job *b)
     return slice_eq(a->request.replica, b->request.replica);
 }
 
-/* Whether another job of its replica runs. */
-static bool is_busy(const struct write_pool *pool, const struct job *job)
+/* The operator is one whom all replicas may share: his never are. */
+static bool same_subject(const struct job *a, const struct job *b)
 {
+    return a->token && b->token && slice_eq(token_subject(a->token), token_subject(b->token));
+}
+
+/* No other job of its replica runs, and not too many of its subject. */
+static bool may_run(const struct write_pool *pool, const struct job *job)
+{
+    int share = (pool->nworkers + 1) / 2;
+
     for (int i = 0; i < pool->nworkers; i++) {
-        if (pool->workers[i].job && same_replica(pool->workers[i].job, job))
-            return true;
+        const struct job *other = pool->workers[i].job;
+
+        if (other && (same_replica(other, job) || (same_subject(other, job) && --share == 0)))
+            return false;
     }
-    return false;
+    return true;
+}
+
+/* Whether its subject has its part of the queue. */
+static bool has_its_share(const struct write_pool *pool, const struct job *job)
+{
+    size_t n = 0, bytes = 0;
+
+    for (const struct job *j = pool->first; j; j = j->next) {
+        if (waits(j) && same_subject(j, job)) {
+            n++;
+            bytes += j->size;
+        }
+    }
+    return n >= pool->config.max_waiting / QUEUE_SHARE + 1 ||
+           (n && bytes + job->size > pool->config.max_waiting_bytes / QUEUE_SHARE);
 }
 
 static size_t parked_beside(const struct write_pool *pool, const struct job *job)
@@ -116,7 +143,7 @@ static size_t parked_beside(const struct write_pool *pool, const struct job *job
 static struct job *next_job(const struct write_pool *pool)
 {
     for (struct job *j = pool->first; j; j = j->next) {
-        if (j->state == JOB_NEW || (j->state == JOB_PARKED && (pool->stop || !is_busy(pool, j))))
+        if (j->state == JOB_NEW || (j->state == JOB_PARKED && (pool->stop || may_run(pool, j))))
             return j;
     }
     return NULL;
@@ -227,11 +254,11 @@ static enum job_state place(struct worker *w, struct job *job)
     struct write_pool *pool = w->pool;
 
     pthread_mutex_lock(&pool->mutex);
-    bool busy = is_busy(pool, job);
-    if (!busy)
+    bool runs = may_run(pool, job);
+    if (runs)
         w->job = job;
-    if (!busy || parked_beside(pool, job) < MAX_PARKED)
-        set_state(pool, job, busy ? JOB_PARKED : JOB_RUNNING);
+    if (runs || parked_beside(pool, job) < MAX_PARKED)
+        set_state(pool, job, runs ? JOB_RUNNING : JOB_PARKED);
     enum job_state state = job->state;
     pthread_mutex_unlock(&pool->mutex);
     return state;
@@ -399,7 +426,10 @@ static bool enqueue(struct write_pool *pool, struct job *job, const char **why)
     pthread_mutex_lock(&pool->mutex);
     bool full = pool->waiting >= pool->config.max_waiting ||
                 (pool->waiting && pool->waiting_bytes + job->size > pool->config.max_waiting_bytes);
-    *why = pool->stop ? "the bridge is stopping" : full ? "too many writes are waiting" : NULL;
+    *why = pool->stop                 ? "the bridge is stopping"
+           : full                     ? "too many writes are waiting"
+           : has_its_share(pool, job) ? "too many writes of this subject are waiting"
+                                      : NULL;
     if (!*why) {
         link_last(pool, job);
         pthread_cond_signal(&pool->work);

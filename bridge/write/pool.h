@@ -2,7 +2,8 @@
  * Workers that apply the bodies of POST /v1/write, each with a connection of its own that it blocks
  * on. A body is parsed by its worker, so that no HTTP loop stands still for it. Requests of one
  * replica run one at a time: a second would only wait for the first one's lock, on a connection
- * that somebody else could use.
+ * that somebody else could use. For the same reason the bearers of one subject's tokens get half of
+ * the workers and a quarter of the queue, whatever replicas they make up.
  *
  * What has begun is finished though its sender may be gone by then: he repeats it, and learns what
  * became of it.

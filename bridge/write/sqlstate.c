@@ -18,8 +18,8 @@ static const struct {
     {"53", WRITE_RECONNECT},    /* out of memory, connections */
     {"53100", WRITE_STOP},      /* disk full */
     {"55006", WRITE_RETRY},     /* object in use */
-    {"55P03", WRITE_RETRY},     /* lock not available */
-    {"57014", WRITE_RETRY},     /* cancelled: our own timeouts */
+    {"55P03", WRITE_LATER},     /* lock not available */
+    {"57014", WRITE_LATER},     /* cancelled: our own timeouts */
     {"57P", WRITE_RECONNECT},   /* shutting down, starting up, terminated */
     {"57P04", WRITE_STOP},      /* database dropped */
     {"58", WRITE_STOP},         /* system errors */

@@ -10,6 +10,7 @@
 enum write_class {
     WRITE_PERMANENT, /* it will never go: this write is refused */
     WRITE_RETRY,     /* the same again, on this connection */
+    WRITE_LATER,     /* likewise, but it has waited for long: the connection is for others first */
     WRITE_RECONNECT, /* the same again, on another connection, later */
     WRITE_STOP,      /* nothing can be written before somebody has looked at it */
 };

@@ -277,6 +277,22 @@ def test_requests_of_one_replica_run_one_at_a_time_and_leave_room_for_others(ite
     assert rows(items, "id") == [(1,), (2,), (3,)]
 
 
+def test_one_subject_with_many_replicas_leaves_room_for_others(items, owned):
+    """Its writes wait for a row that somebody holds: on two of the four connections."""
+    items.sql("INSERT INTO items VALUES (1, 0, '', 'ann')")
+    ann, bob = bearer(token(sub="ann")), bearer(token(sub="bob"))
+    with contextlib.closing(items.connect(autocommit=False)) as holder, \
+            concurrent.futures.ThreadPoolExecutor(6) as pool:
+        holder.cursor().execute("SELECT FROM items FOR UPDATE")
+        asked = [pool.submit(post, owned, txn(1, update(1, {"qty": "1"})), replica=f"a{n}",
+                             headers=ann) for n in range(6)]
+        wait_for(lambda: owned.metrics()["tombolo_writes_waiting"] == 4, 10, "four to wait")
+        [result] = results(owned, txn(1, insert(2)), replica="b1", headers=bob)
+        assert result["status"] == "applied"
+        holder.rollback()
+    assert {future.result().status for future in asked} <= {200, 503}
+
+
 def test_a_replica_that_asks_too_often_at_once_is_told_to_come_again(items, bridge):
     results(bridge, txn(1, insert(1)))
     with contextlib.closing(items.connect(autocommit=False)) as holder, \

@@ -439,8 +439,9 @@ def test_what_cannot_be_committed_even_alone_is_rejected_and_blocks_nothing(item
 
 
 def test_a_row_that_somebody_holds_is_tried_again_later(items, make_writer):
+    """By the replica: the connection is for others meanwhile, however many attempts there are."""
     items.sql("INSERT INTO items VALUES (1, 0), (2, 0)")
-    writer = make_writer(rules(table(), lock_timeout=50, attempts=2))
+    writer = make_writer(rules(table(), lock_timeout=50, attempts=10000))
     request = [txn(1, update(2, {"qty": "1"})), txn(2, update(1, {"qty": "1"}))]
     with contextlib.closing(items.connect(autocommit=False)) as holder:
         holder.cursor().execute("UPDATE items SET qty = 5 WHERE id = 1")

@@ -51,7 +51,7 @@ static void put_member(struct tool *t, const char *name, struct slice text)
 
 static bool put_error(struct tool *t)
 {
-    static const char *const classes[] = {"permanent", "retry", "reconnect", "stop"};
+    static const char *const classes[] = {"permanent", "retry", "later", "reconnect", "stop"};
 
     buf_clear(&t->out);
     buf_put_u8(&t->out, '{');
