@@ -22,7 +22,7 @@ struct work {
     struct write_outcome *outcome;
     struct err *err;
     int attempts;
-    size_t singly;  /* transactions before this one are not grouped: a commit of them failed */
+    size_t singly;  /* transactions before this one are not grouped: a group of them failed */
     ptrdiff_t lost; /* the one whose commit failed for good, or -1 */
     struct write_refusal lost_why;
 };
@@ -288,6 +288,7 @@ static enum step apply_group(struct work *w, size_t from)
     if (!apply_effects(w, from, to) ||
         !record_group(w->conn, w->request, w->outcome->results, from, to, w->arena, &xid, w->err)) {
         forget(w, from, to);
+        w->singly = to; /* alone, each holds fewer locks for less long */
         return failed(w);
     }
     return commit(w, from, to, xid);
