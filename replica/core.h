@@ -90,6 +90,8 @@ struct replica {
     bool stale;           /* acks of this stream are for the id that was ours before */
     int64_t sent;         /* the bridge has decided up to this id, as it answered */
     size_t asked;         /* writes of the last request */
+    int64_t asked_after;  /* ... the first one's id less 1; acks may have come since */
+    bool asked_decided;   /* ... or it was what a copy asks (fork.c), whatever is known since */
     bool one_by_one;      /* a request holds one write: several were refused together */
     bool renumber;        /* there may be writes without a number */
     int64_t data_version; /* of the file when writes were last numbered */

@@ -321,6 +321,8 @@ bool replica_write_request(struct replica *r, struct buf *body, bool *any, struc
     if (!r->forked && r->state.write_last <= r->sent)
         return true;
     buf_clear(body);
+    r->asked_decided = r->forked;
+    r->asked_after = r->sent;
     if (!(r->forked ? lite_fork_request(r, body, err) : put_writes(r, body, err)))
         return false;
     if (body->failed)
@@ -338,8 +340,8 @@ static bool take_last(struct replica *r, yyjson_val *root, enum replica_write_ve
 
     if (!yyjson_is_uint(last) || (int64_t)yyjson_get_uint(last) > r->state.write_last)
         return err_set(err, ERR_PROTOCOL, "the answer to a write does not say which was the last");
-    bool more = (int64_t)yyjson_get_uint(last) > r->sent;
-    if (more)
+    bool more = (int64_t)yyjson_get_uint(last) > r->asked_after;
+    if ((int64_t)yyjson_get_uint(last) > r->sent)
         r->sent = (int64_t)yyjson_get_uint(last);
     r->contact = clock_unix_us();
     r->one_by_one = false;
@@ -395,12 +397,12 @@ static void find_fault(const struct replica *r, long status, yyjson_val *root, i
 
     *id = 0;
     *mutation = -1;
-    if (r->forked)
+    if (r->asked_decided)
         return;
     if (status == 400 && read_place(place, &txn, mutation) && txn >= 0 && (size_t)txn < r->asked)
-        *id = r->sent + 1 + txn;
+        *id = r->asked_after + 1 + txn;
     else if (status == 413 && r->asked == 1)
-        *id = r->sent + 1;
+        *id = r->asked_after + 1;
 }
 
 static bool refused(struct replica *r, long status, struct slice body, yyjson_val *root,
@@ -422,7 +424,7 @@ static bool refused(struct replica *r, long status, struct slice body, yyjson_va
     }
     if (id && !reject_here(r, id, mutation, message ? message : "the bridge refused it", &any, err))
         return false;
-    if (!id && !r->forked && r->asked > 1 && status == 413)
+    if (!id && !r->asked_decided && r->asked > 1 && status == 413)
         r->one_by_one = any = true; /* together they are too much */
     if (any)
         *verdict = REPLICA_WRITE_SENT;
@@ -437,13 +439,15 @@ bool replica_write_answer(struct replica *r, long status, struct slice body,
     bool done, ok = true;
 
     *verdict = REPLICA_WRITE_SENT;
-    if (status == 200 && r->forked) {
+    if (status == 200 && r->asked_decided) {
         ok = lite_fork_answer(r, body, &done, err);
         *verdict = ok && done ? REPLICA_WRITE_RENAMED : REPLICA_WRITE_SENT;
     } else if (status == 200) {
         ok = take_last(r, root, verdict, err);
-    } else if (status == 409 && !r->forked && yyjson_get_bool(yyjson_obj_get(root, "fork"))) {
-        log_warn("another copy of this file has written under its name");
+    } else if (status == 409 && !r->asked_decided &&
+               yyjson_get_bool(yyjson_obj_get(root, "fork"))) {
+        if (!r->forked)
+            log_warn("another copy of this file has written under its name");
         r->forked = true;
     } else {
         ok = refused(r, status, body, root, verdict, err);

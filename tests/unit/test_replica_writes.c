@@ -539,6 +539,32 @@ static void test_an_acknowledgement_of_a_write_that_is_not_ours_tells_of_a_copy(
     }
 }
 
+static void test_an_answer_is_to_what_was_asked_whatever_acks_said_meanwhile(void **state)
+{
+    struct kit k;
+    struct replica *r = writing(&k);
+
+    (void)state;
+    tell(&k, "UPDATE items SET qty = 11 WHERE id = 1");
+    request(&k, r);
+    say_ack(&k, 1, nonce_of(&k, 1), "");
+    say_commit(&k, 200);
+    kit_feed(&k, r);
+    assert_int_equal(answered(&k, r, 200, "{\"last\":1}"), REPLICA_WRITE_SENT);
+    tell(&k, "DELETE FROM items WHERE id = 2");
+    request(&k, r);
+    say_ack(&k, 2, "somebody", "");
+    say_commit(&k, 300);
+    kit_feed(&k, r);
+    assert_int_equal(answered(&k, r, 409, "{\"message\":\"a copy\",\"fork\":true}"),
+                     REPLICA_WRITE_SENT);
+    request(&k, r);
+    assert_non_null(strstr(buf_cstr(&k.body), "\"decided\":["));
+    assert_int_equal(answered(&k, r, 200, "{\"decided\":[],\"since\":\"0\"}"),
+                     REPLICA_WRITE_RENAMED);
+    done(&k, r);
+}
+
 /* ---- captures, fetching again ---------------------------------------------- */
 
 static void test_a_refused_write_goes_at_once_and_an_accepted_one_with_its_table(void **state)
@@ -699,6 +725,7 @@ int main(void)
         cmocka_unit_test(
             test_writes_of_a_copy_from_before_what_the_bridge_remembers_wait_for_a_person),
         cmocka_unit_test(test_an_acknowledgement_of_a_write_that_is_not_ours_tells_of_a_copy),
+        cmocka_unit_test(test_an_answer_is_to_what_was_asked_whatever_acks_said_meanwhile),
         cmocka_unit_test(test_a_refused_write_goes_at_once_and_an_accepted_one_with_its_table),
         cmocka_unit_test(test_a_table_is_captured_while_it_may_be_written_and_has_writes_pending),
         cmocka_unit_test(test_a_table_whose_triggers_were_lost_is_fetched_again),
