@@ -65,20 +65,24 @@ static bool store_decided(struct replica *r, yyjson_val *decided, struct err *er
     return ok;
 }
 
-/* Those that were decided are over; where nobody knows any more, the others are for a person. */
-static bool sort_out(struct replica *r, int64_t since, struct err *err)
+/* Those that were decided are over once their tables are at `lsn`, and shown until then; where
+ * nobody knows any more, the others are for a person. */
+static bool sort_out(struct replica *r, int64_t since, int64_t lsn, struct err *err)
 {
     static const struct lite_refusal unknown = {
         "unknown", NULL,
         "the file was restored or copied, and was away for longer than the bridge remembers which "
         "of its writes it had: see whether Postgres has this one, and discard it or try it again"};
     struct arena arena = {0};
-    const char *decided = "p.nonce IN (SELECT nonce FROM tombolo_decided)";
     const char *rest =
         lite_pending_where(&arena, "p.due IS NULL AND p.seq > %lld AND p.seq <= %lld",
                            (long long)r->fork_through, (long long)r->fork_asked);
 
-    bool ok = lite_pending_end(&r->db, decided, err) &&
+    r->held = true;
+    bool ok = lite_db_exec(&r->db, err,
+                           "UPDATE _tombolo_pending SET due = %lld"
+                           " WHERE due IS NULL AND nonce IN (SELECT nonce FROM tombolo_decided)",
+                           (long long)lsn) &&
               (r->contact >= since || (lite_pending_reject(&r->db, rest, &unknown, err) &&
                                        lite_pending_end(&r->db, rest, err)));
     arena_release(&arena);
@@ -94,19 +98,20 @@ static bool take_new_name(struct replica *r, struct err *err)
     return lite_random_name(s->replica, err) &&
            lite_pending_end(&r->db, "p.aside AND p.due IS NULL", err) &&
            lite_db_exec(&r->db, err,
-                        "UPDATE _tombolo_pending SET id = NULL, mutation = NULL"
-                        " WHERE due IS NULL; DELETE FROM _tombolo_writes") &&
+                        "UPDATE _tombolo_pending SET id = NULL, mutation = NULL;"
+                        "DELETE FROM _tombolo_writes") &&
            lite_state_save_writes(&r->db, s, err);
 }
 
 static bool answer(struct replica *r, yyjson_val *root, struct err *err)
 {
     yyjson_val *since = yyjson_obj_get(root, "since"), *decided = yyjson_obj_get(root, "decided");
+    const char *lsn = yyjson_get_str(yyjson_obj_get(root, "lsn"));
 
-    if (!yyjson_is_arr(decided) || !yyjson_is_str(since))
+    if (!yyjson_is_arr(decided) || !yyjson_is_str(since) || !lsn)
         return err_set(err, ERR_PROTOCOL, "the answer does not say which writes were decided");
     return lite_apply_begin(r, err) && store_decided(r, decided, err) &&
-           sort_out(r, strtoll(yyjson_get_str(since), NULL, 10), err) &&
+           sort_out(r, strtoll(yyjson_get_str(since), NULL, 10), strtoll(lsn, NULL, 10), err) &&
            (!r->fork_last || take_new_name(r, err)) && lite_rebase_show(r, err) &&
            lite_rebase_restore(r, err) && lite_db_commit(&r->db, err);
 }

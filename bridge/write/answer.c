@@ -125,7 +125,7 @@ void answer_known(const struct write_known *known, struct write_reply *reply)
         return;
     }
     begin(reply, 200);
-    buf_printf(&reply->body, "\"decided\":%.*s,\"since\":\"%.*s\"", SLICE_ARG(known->decided),
-               SLICE_ARG(known->since));
+    buf_printf(&reply->body, "\"decided\":%.*s,\"since\":\"%.*s\",\"lsn\":\"%.*s\"",
+               SLICE_ARG(known->decided), SLICE_ARG(known->since), SLICE_ARG(known->lsn));
     end(reply);
 }

@@ -80,7 +80,8 @@ static bool look_up(struct pg_conn *conn, const struct write_request *request, s
     struct pg_result *res = pg_query_prepared(
         conn,
         "SELECT (SELECT (extract(epoch FROM since) * 1000000)::bigint FROM tombolo.memory),"
-        " coalesce(json_agg(DISTINCT n::text), '[]')"
+        " coalesce(json_agg(DISTINCT n::text), '[]'),"
+        " (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint"
         " FROM tombolo.decided d, unnest(d.nonces) n"
         " WHERE d.family = $1 AND d.subject = $2 AND n = ANY ($3::bigint[])",
         params, 3, err);
@@ -89,6 +90,7 @@ static bool look_up(struct pg_conn *conn, const struct write_request *request, s
         return false;
     known->since = arena_copy(arena, pg_value(res, 0, 0));
     known->decided = arena_copy(arena, pg_value(res, 0, 1));
+    known->lsn = arena_copy(arena, pg_value(res, 0, 2));
     pg_result_free(res);
     return known->since.len || err_set(err, ERR_PG, "the row of tombolo.memory is gone");
 }
@@ -96,7 +98,7 @@ static bool look_up(struct pg_conn *conn, const struct write_request *request, s
 bool memory_ask(struct pg_conn *conn, const struct write_request *request, struct slice subject,
                 struct arena *arena, struct write_known *known, struct err *err)
 {
-    *known = (struct write_known){WRITE_DONE, SLICE("[]"), SLICE("")};
+    *known = (struct write_known){WRITE_DONE, SLICE("[]"), SLICE(""), SLICE("")};
     bool ok = pg_run(conn, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", err) &&
               lock_owner(conn, request, subject, &known->answer, err) &&
               (known->answer != WRITE_DONE || look_up(conn, request, subject, arena, known, err)) &&

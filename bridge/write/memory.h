@@ -19,6 +19,7 @@ struct write_known {
     enum write_answer answer; /* WRITE_DONE or WRITE_FORBIDDEN */
     struct slice decided;     /* those of request->decided that were, as JSON: ["-123",..] */
     struct slice since;       /* microseconds since 1970, in digits */
+    struct slice lsn;         /* they were committed at or before it; in digits */
 };
 
 /* Answers request->decided for this subject; waits for what the replica has under way. Blocks. The

@@ -209,13 +209,14 @@ def test_the_operator_has_no_claims(items, owned):
 def test_a_fork_is_told_what_was_decided_and_goes_on_as_another(items, bridge):
     """A file is copied; both copies write. The second is refused, asks, and takes another id."""
     results(bridge, txn(1, named(11, insert(1))))
-    results(bridge, txn(2, named(12, insert(2)), named(13, insert(1))))
+    written, = results(bridge, txn(2, named(12, insert(2)), named(13, insert(1))))
     clone = post(bridge, txn(2, named(12, insert(2)), named(14, insert(3))))
     assert clone.status == 409
     assert {**clone.json(), "message": ""} == {"message": "", "fork": True, "last": 2}
     known = ask(bridge, 12, 14, family="r1").json()
     assert known["decided"] == ["12"]
     assert int(known["since"]) <= time.time() * 1e6
+    assert int(known["lsn"]) >= int(written["lsn"])
     assert results(bridge, txn(1, named(14, insert(3))), replica="r1x",
                    family="r1")[0]["status"] == "applied"
     assert ask(bridge, 11, 12, 13, 14, family="r1").json()["decided"] == ["11", "12", "13", "14"]

@@ -482,7 +482,8 @@ static void test_a_copy_asks_which_of_its_writes_were_decided_and_takes_another_
              "{\"replica\":\"%s\",\"family\":\"%s\",\"decided\":[\"%s\",\"%s\"]}", old, old,
              nonces[0], nonces[1]);
     assert_string_equal(buf_cstr(&k.body), want);
-    snprintf(answer, sizeof(answer), "{\"decided\":[\"%s\"],\"since\":\"0\"}", nonces[0]);
+    snprintf(answer, sizeof(answer), "{\"decided\":[\"%s\"],\"since\":\"0\",\"lsn\":\"250\"}",
+             nonces[0]);
     assert_int_equal(answered(&k, r, 200, answer), REPLICA_WRITE_RENAMED);
     assert_string_not_equal(replica_id(r), old);
     assert_string_equal(request(&k, r),
@@ -496,7 +497,11 @@ static void test_a_copy_asks_which_of_its_writes_were_decided_and_takes_another_
     say_commit(&k, 200);
     kit_feed(&k, r);
     assert_answer(&k, REJECTED, "");
-    assert_answer(&k, ROWS, "1:old:10,2:old:21,3:old:30");
+    assert_answer(&k, ROWS, "1:old:11,2:old:21,3:old:30"); /* the decided one is still under way */
+    say(&k, 0, "update", "{\"id\":\"1\",\"qty\":\"12\"}");
+    say_commit(&k, 250);
+    kit_feed(&k, r);
+    assert_answer(&k, ROWS, "1:old:12,2:old:21,3:old:30");
     done(&k, r);
 }
 
@@ -510,11 +515,12 @@ test_writes_of_a_copy_from_before_what_the_bridge_remembers_wait_for_a_person(vo
     (void)state;
     request(&k, r);
     tell(&k, "DELETE FROM items WHERE id = 3");
-    snprintf(answer, sizeof(answer), "{\"decided\":[\"%s\"],\"since\":\"%" PRId64 "\"}", nonces[0],
+    snprintf(answer, sizeof(answer),
+             "{\"decided\":[\"%s\"],\"since\":\"%" PRId64 "\",\"lsn\":\"0\"}", nonces[0],
              INT64_MAX);
     assert_int_equal(answered(&k, r, 200, answer), REPLICA_WRITE_RENAMED);
     assert_answer(&k, REJECTED, "unknown U {\"id\":\"2\"}");
-    assert_answer(&k, ROWS, "1:old:10,2:old:20");
+    assert_answer(&k, ROWS, "1:old:11,2:old:20");
     assert_non_null(strstr(request(&k, r), "\"op\":\"delete\"")); /* after the copy was found out */
     assert_null(strstr(buf_cstr(&k.body), "\"id\":\"2\""));
     done(&k, r);
@@ -560,7 +566,7 @@ static void test_an_answer_is_to_what_was_asked_whatever_acks_said_meanwhile(voi
                      REPLICA_WRITE_SENT);
     request(&k, r);
     assert_non_null(strstr(buf_cstr(&k.body), "\"decided\":["));
-    assert_int_equal(answered(&k, r, 200, "{\"decided\":[],\"since\":\"0\"}"),
+    assert_int_equal(answered(&k, r, 200, "{\"decided\":[],\"since\":\"0\",\"lsn\":\"0\"}"),
                      REPLICA_WRITE_RENAMED);
     done(&k, r);
 }
