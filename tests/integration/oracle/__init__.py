@@ -8,6 +8,7 @@
     watchers  a file read again and again while replication runs, and a /v1/sync stream
     http_readers   clients of /v1/shape
     chaos     kill -9, cut connections
+    local     programs that write to replicas' files, and who watches them (test_writers.py)
     world     all of it together: World(seed) does batches and checks them
 
 How a check is exact. Each row trigger notes the row with a sign, +1 or -1, and its transaction's

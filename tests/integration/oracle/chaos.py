@@ -14,10 +14,14 @@ class Chaos(threading.Thread):
         self.failure = None
         self._ended = threading.Event()
 
-    def run(self):
-        verbs = [self._kill_bridge] * 4 + [self._kill_replica] * 4 + [self._kill_postgres] * 2 + [
+    def verbs(self):
+        """What may happen, each as often as it is likely."""
+        return [self._kill_bridge] * 4 + [self._kill_replica] * 4 + [self._kill_postgres] * 2 + [
             self._stop_bridge, self._stop_replica, self._stop_postgres, self._cut_replicas,
             self._cut_bridge, self._cut_bridge, self._silence]
+
+    def run(self):
+        verbs = self.verbs()
         try:
             while len(self.done) < self.times and not self._ended.is_set():
                 self._ended.wait(self.rng.uniform(*self.pause))
