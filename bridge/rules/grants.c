@@ -90,6 +90,7 @@ bool rules_write(const struct rules *rules, const struct token *token, struct ar
     /* All sections name the same role; whom it is denied has no grants. */
     if (!first || !put_role(first, token, arena, &out->role, &why))
         return true;
+    out->role_of_token = first->role_claim.n > 0;
     for (const struct named_write *w = first; w; w = w->next) {
         struct write_grant grant = {0};
 

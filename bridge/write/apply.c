@@ -15,6 +15,8 @@
 struct work {
     struct pg_conn *conn;
     const struct write_rules *rules;
+    struct write_rules no_grants; /* the rules of one whose role is refused */
+    bool role_refused;
     const struct write_request *request;
     const struct write_limits *limits;
     struct arena *arena;
@@ -47,12 +49,23 @@ static void roll_back(struct work *w)
         log_warn("could not roll back a write", LOG_ERR(&ignored));
 }
 
+/* The role that the token names is none, or not ours to give. */
+static enum step without_grants(struct work *w)
+{
+    w->no_grants = (struct write_rules){.subject = w->rules->subject, .claims = w->rules->claims};
+    w->rules = &w->no_grants;
+    w->role_refused = false;
+    return STEP_AGAIN;
+}
+
 /* After w->err, whose transaction is lost. */
 static enum step failed(struct work *w)
 {
     enum write_class class = write_class_of(w->err);
 
     roll_back(w);
+    if (w->role_refused)
+        return without_grants(w);
     if (class == WRITE_LATER)
         return STEP_END;
     if (class != WRITE_RETRY)
@@ -193,6 +206,7 @@ static bool become_writer(struct work *w)
                           "       set_config('role', $1, true)",
                           params, 2, w->err);
     pg_result_free(res);
+    w->role_refused = !res && rules->role_of_token && write_class_of(w->err) == WRITE_PERMANENT;
     return res && run(w, "SET LOCAL search_path TO DEFAULT; SAVEPOINT tombolo_write");
 }
 

@@ -74,6 +74,9 @@ static enum write_ran judge(const struct plan *plan, const struct pg_result *row
     bool holds = true;
 
     if (plan->grant->check && !check_holds(plan, row, arena, &holds, &why->err)) {
+        /* Of a row that may be hidden the error would tell. */
+        if (old)
+            return missing(plan, why);
         why->code = WRITE_CHECK;
         return WRITE_UNRUN;
     }

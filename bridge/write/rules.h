@@ -82,6 +82,7 @@ struct write_grant {
 struct write_rules {
     struct slice subject; /* who asks; a replica belongs to one */
     struct slice role;    /* SET LOCAL ROLE; empty: the bridge's own. NUL-terminated, as is ... */
+    bool role_of_token;   /* the token names it: if it is none, its bearer has no grants */
     struct slice claims;  /* ... request.jwt.claims: JSON, or empty */
     const struct write_grant *grants;
     size_t ngrants;

@@ -31,6 +31,10 @@ operations = insert, update, delete
 columns = id, owner, during
 check = owner = auth.sub
 
+[write ratios]
+operations = update, delete
+check = 100 / of > 0 AND owner = auth.sub
+
 [write pages]
 operations = update, delete
 conflict = app.merge_page
@@ -56,7 +60,9 @@ def db(module_database):
         CREATE TABLE rooms (id int PRIMARY KEY, owner text NOT NULL, during int4range,
                             code text DEFAULT 'hidden', EXCLUDE USING gist (during WITH &&),
                             CHECK (id < 1000));
-        CREATE TABLE old_rooms () INHERITS (rooms)""")
+        CREATE TABLE old_rooms () INHERITS (rooms);
+        CREATE TABLE ratios (id int PRIMARY KEY, owner text, of int);
+        INSERT INTO ratios VALUES (2, 'bob', 0)""")
     return module_database
 
 
@@ -244,6 +250,12 @@ def test_broken_constraint_tells_of_no_row(bridge, attack):
         assert secret not in answer.body, answer.body
 
 
+@pytest.mark.parametrize("key", [2, 3])
+@pytest.mark.parametrize("change", [{"kind": "update", "values": {"of": "1"}}, {"kind": "delete"}])
+def test_check_that_raises_tells_of_no_hidden_row(bridge, key, change):
+    assert refused(bridge, op(table="ratios", key=key, **change)) == "missing"
+
+
 @pytest.mark.parametrize("change", [op("update", "rooms", values={"during": "[2,3)"}),
                                     op("delete", "rooms")])
 def test_rows_of_a_table_that_inherits_are_none_of_this_one(db, bridge, change):
@@ -344,8 +356,8 @@ def test_role_of_a_token_is_no_way_around(walled, make_bridge, role):
     bridge = make_bridge(WIDE.format(role="auth.role"))
     before = everything(walled)
     claims = {} if role is None else {"role": role}
-    answer = send(bridge, op("delete", key=2), **claims)
-    assert answer.status != 200 or answer.json()["results"][0]["status"] != "applied", answer.body
+    assert refused(bridge, op("delete", key=2), **claims) == "not_allowed"
+    assert b"writes" not in bridge.get("/v1/health").body
     assert everything(walled) == before
     applied(bridge, op("delete", key=1), role="app_user")
 
