@@ -33,6 +33,8 @@ static const char help[] =
     "                   \"orders(id, total) where owner = 7\"; or @name, one that the bridge's\n"
     "                   rules define, whose table here has that name\n"
     "  --once           end when the file is up to date and its writes are acknowledged\n"
+    "  --scan           compare captured tables with Postgres first, for writes that slipped by:\n"
+    "                   made with triggers turned off, say. They go up; docs/REPLICA.md\n"
     "  --adopt          take over tables that are in the file already: their rows become\n"
     "                   the shape's\n"
     "  --secret S       the bridge's secret; better in the environment, as TOMBOLO_SECRET\n"
@@ -47,7 +49,7 @@ struct options {
     const char *from, *db, *secret, *token;
     struct replica_shape *shapes;
     size_t nshapes;
-    bool once, adopt, quiet, help;
+    bool once, scan, adopt, quiet, help;
 };
 
 static int stop_fd = -1;
@@ -85,6 +87,7 @@ enum {
     OPT_DB,
     OPT_SHAPE,
     OPT_ONCE,
+    OPT_SCAN,
     OPT_ADOPT,
     OPT_SECRET,
     OPT_TOKEN,
@@ -97,6 +100,7 @@ static const struct option long_options[] = {
     {"db", required_argument, NULL, OPT_DB},
     {"shape", required_argument, NULL, OPT_SHAPE},
     {"once", no_argument, NULL, OPT_ONCE},
+    {"scan", no_argument, NULL, OPT_SCAN},
     {"adopt", no_argument, NULL, OPT_ADOPT},
     {"quiet", no_argument, NULL, OPT_QUIET},
     {"secret", required_argument, NULL, OPT_SECRET},
@@ -119,6 +123,8 @@ static bool take_option(struct options *o, int c, struct err *err)
         return add_shape(o, optarg, err);
     case OPT_ONCE:
         return o->once = true;
+    case OPT_SCAN:
+        return o->scan = true;
     case OPT_ADOPT:
         return o->adopt = true;
     case OPT_SECRET:
@@ -203,7 +209,8 @@ static bool follow(const struct options *o, struct replica *r, struct err *err)
     struct replica_progress done;
 
     progress_init(&view.progress, !o->quiet);
-    if (!replica_set_shapes(r, o->shapes, o->nshapes, o->adopt, err))
+    if (!replica_set_shapes(r, o->shapes, o->nshapes, o->adopt, err) ||
+        (o->scan && !replica_scan(r, err)))
         return false;
     bool ok = fetch_run(r, &fetch, err);
     progress_end(&view.progress);

@@ -13,6 +13,7 @@
 #include "base/logging.h"
 #include "replica/acks.h"
 #include "replica/capture.h"
+#include "replica/gap.h"
 #include "replica/merge.h"
 #include "replica/pending.h"
 #include "replica/rebase.h"
@@ -32,7 +33,7 @@ bool lite_apply_begin(struct replica *r, struct err *err)
         return true;
     r->txn_rows = 0;
     r->txn_started = clock_us();
-    return lite_db_begin(&r->db, err) && lite_pending_drain(r, err);
+    return lite_db_begin(&r->db, err) && lite_pending_drain(r, err) && lite_writes_verify(r, err);
 }
 
 struct lite_feed *lite_apply_feed(struct replica *r, yyjson_val *index, struct err *err)
@@ -71,6 +72,7 @@ static bool forget_handle(struct replica *r, struct lite_feed *feed, const char 
 
     lite_table_release(&feed->table);
     feed->phase = LITE_CLOSED;
+    lite_gap_stands(s);
     s->handle = NULL;
     s->reason = arena_strdup(&r->session, reason);
     if (s->status == LITE_LIVE)
@@ -215,6 +217,7 @@ static bool begin_snapshot(struct replica *r, struct lite_feed *feed, struct err
     feed->side = s->status != LITE_FETCHING;
     if (feed->side) {
         name = arena_printf(&r->session, "%s%s", LITE_SIDE_PREFIX, s->local);
+        lite_gap_stands(s);
         s->status = LITE_REFETCHING;
     }
     s->handle = NULL; /* until all rows are there, a crash begins anew */
@@ -232,7 +235,7 @@ static bool on_open(struct replica *r, yyjson_val *event, struct err *err)
 {
     struct lite_feed *feed = lite_apply_feed(r, yyjson_obj_get(event, "shape"), err);
 
-    if (!feed)
+    if (!feed || !lite_gap_look(r, err))
         return false;
     if (feed->skip)
         return true;
@@ -268,6 +271,8 @@ static bool complete(struct replica *r, struct lite_feed *feed, struct err *err)
 {
     struct lite_shape *s = feed->shape;
 
+    if (!lite_gap_close(r, feed, err))
+        return false;
     if (feed->side) {
         lite_table_release(&feed->table);
         if (!lite_merge(&r->db, s->local, &feed->schema, feed->same, err)) {
@@ -280,6 +285,7 @@ static bool complete(struct replica *r, struct lite_feed *feed, struct err *err)
     s->handle = feed->handle;
     s->schema_json = feed->schema_json;
     s->reason = NULL;
+    s->stood_handle = NULL;
     feed->phase = LITE_STREAMING;
     feed->side = false;
     feed->same = true;
@@ -362,6 +368,8 @@ static bool on_commit(struct replica *r, yyjson_val *event, struct err *err)
 /* Nothing but the position moves, and only where nothing waits for a commit line. */
 static bool on_keepalive(struct replica *r, yyjson_val *event, struct err *err)
 {
+    if (!r->changes && !go_on_or_reconnect(r, err))
+        return false;
     for (size_t i = 0; i < r->nfeeds; i++) {
         if (r->feeds[i].phase != LITE_STREAMING)
             return true;

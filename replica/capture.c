@@ -190,8 +190,15 @@ static bool make_triggers(struct lite_db *db, const struct capture_table *t, int
         if (!lite_db_exec(db, err, "%s", sql))
             return err_wrap(err, "local writes to \"%s\" cannot be captured", t->name);
     }
-    return lite_db_exec(db, err, "UPDATE _tombolo_layouts SET triggers = %Q WHERE id = %lld",
-                        capture_triggers_sql(t, layout, arena), (long long)layout);
+    /* Made last, so that triggers which are made anew cannot come to stand where they stood. */
+    return lite_db_exec(db, err,
+                        "DROP INDEX IF EXISTS _tombolo_layouts_end;"
+                        "CREATE INDEX _tombolo_layouts_end ON _tombolo_layouts(live)") &&
+           lite_db_exec(db, err,
+                        "UPDATE _tombolo_layouts SET triggers = %Q || (" CAPTURE_STAMP
+                        ") WHERE id = %lld",
+                        capture_triggers_sql(t, layout, arena), t->name, (long long)layout,
+                        (long long)layout);
 }
 
 static bool drop_triggers(struct lite_db *db, int64_t layout, struct arena *arena, struct err *err)

@@ -14,6 +14,13 @@ bool capture_begin(struct lite_db *db, struct capture_change *change, struct err
 bool capture_end(struct lite_db *db, const struct capture_change *change, bool ok,
                  struct err *err) MUST_CHECK;
 
+/* By SQLite's printf, of a table and its layout: where they and their triggers stand in the schema.
+ * It is another when they were dropped and made again, to the same letter; after a VACUUM too. */
+#define CAPTURE_STAMP                                                                              \
+    "SELECT group_concat(rowid) FROM (SELECT rowid FROM sqlite_schema WHERE type = 'table'"        \
+    " AND name = %Q COLLATE NOCASE OR type = 'trigger' AND name GLOB '_tombolo_capture_%lld_*'"    \
+    " ORDER BY type, name)"
+
 /* The layout that captures the table, 0 when none does. */
 bool capture_layout(struct lite_db *db, const char *table, int64_t *layout,
                     struct err *err) MUST_CHECK;

@@ -105,7 +105,7 @@ static bool compare_columns(struct lite_db *db, const struct capture_table *t, s
     if (!gone && !come)
         found(c, LITE_CAPTURE_COLUMNS, false, "its columns or key have another order");
     else
-        found(c, LITE_CAPTURE_COLUMNS, come != NULL,
+        found(c, LITE_CAPTURE_COLUMNS, false,
               arena_printf(arena, "new columns: %s; columns gone: %s", come ? come : "none",
                            gone ? gone : "none"));
     return true;
@@ -139,23 +139,31 @@ static bool compare_triggers(struct lite_db *db, const struct capture_table *t, 
                              struct lite_capture *c, struct err *err)
 {
     static const char made_sql[] = "SELECT triggers FROM _tombolo_layouts WHERE id = ?2";
-    const char *made, *missing;
+    const char *made, *missing, *stamp;
+    struct sql stamp_sql;
     char *stored;
     size_t n;
 
+    sql_init(&stamp_sql);
+    sql_put(&stamp_sql, CAPTURE_STAMP, t->name, (long long)c->layout);
     if (!stored_triggers(db, c->layout, arena, &stored, &n, &missing, err) ||
-        !read_text(db, arena, &made, err, made_sql, t->name, c->layout))
+        !read_text(db, arena, &made, err, made_sql, t->name, c->layout) ||
+        !read_text(db, arena, &stamp, err, sql_take(&stamp_sql, arena), t->name, 0))
         return false;
+    const char *now = arena_printf(arena, "%s%s", stored, stamp ? stamp : "");
+    bool same = made && strcmp(now, made) == 0;
     const char *wanted = capture_triggers_sql(t, c->layout, arena);
     if (n == 0)
         found(c, LITE_CAPTURE_REBUILT, true, "the table was made anew, without our triggers");
     else if (missing)
         found(c, LITE_CAPTURE_TRIGGERS, true,
               arena_printf(arena, "trigger %s is missing", missing));
-    else if (c->state == LITE_CAPTURE_INTACT && (!made || strcmp(stored, made) != 0))
-        found(c, LITE_CAPTURE_TRIGGERS, true, "the triggers are not as they were made");
+    else if (c->state == LITE_CAPTURE_INTACT && !same)
+        found(c, LITE_CAPTURE_TRIGGERS, true,
+              "the triggers are not as they were made, or were made anew");
     else if (c->state == LITE_CAPTURE_INTACT && strcmp(stored, wanted) != 0)
         found(c, LITE_CAPTURE_INDEXES, true, "what is unique in it has changed");
+    c->gap = c->gap || !same;
     return true;
 }
 

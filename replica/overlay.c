@@ -35,6 +35,22 @@ bool lite_base_get(struct lite_db *db, const char *table, const char *row, struc
     return finish(db, stmt, rc, err);
 }
 
+bool lite_base_set(struct lite_db *db, const char *table, const char *row, const char *image,
+                   struct err *err)
+{
+    sqlite3_stmt *stmt;
+
+    if (!lite_db_statement(db, LITE_BASE_SET,
+                           "UPDATE _tombolo_base SET image = ?3, dirty = 1 "
+                           "WHERE \"table\" = ?1 AND row = ?2",
+                           &stmt, err))
+        return false;
+    sqlite3_bind_text(stmt, 1, table, -1, SQLITE_STATIC);
+    sqlite3_bind_text(stmt, 2, row, -1, SQLITE_STATIC);
+    sqlite3_bind_text(stmt, 3, image, -1, SQLITE_STATIC);
+    return finish(db, stmt, sqlite3_step(stmt), err);
+}
+
 bool lite_base_rows(struct lite_db *db, const char *table, struct arena *arena, char ***rows,
                     struct err *err)
 {
@@ -224,8 +240,7 @@ static bool show_row(struct component *c, const struct row *row, struct err *err
            lite_table_remove(t, &found, err);
 }
 
-/* Rows that go make room first. */
-static bool show_rows(struct lite_db *db, struct component *c, struct err *err)
+static bool work_out(struct lite_db *db, struct component *c, struct err *err)
 {
     if (!load_bases(db, c, err))
         return false;
@@ -233,6 +248,14 @@ static bool show_rows(struct lite_db *db, struct component *c, struct err *err)
         if (!apply_op(c, &c->ops[i], err))
             return false;
     }
+    return true;
+}
+
+/* Rows that go make room first. */
+static bool show_rows(struct lite_db *db, struct component *c, struct err *err)
+{
+    if (!work_out(db, c, err))
+        return false;
     for (int present = 0; present < 2; present++) {
         for (size_t i = 0; i < c->nrows; i++) {
             if (c->rows[i].present == (present == 1) && !show_row(c, &c->rows[i], err))
@@ -313,6 +336,26 @@ bool lite_overlay_show(struct lite_db *db, struct lite_table *table, const char 
     struct component c = {.table = table, .name = name};
     bool ok = show_component(db, &c, row, err);
 
+    free(c.rows);
+    free(c.ops);
+    arena_release(&c.arena);
+    return ok;
+}
+
+bool lite_overlay_row(struct lite_db *db, struct lite_table *table, const char *name,
+                      const char *row, struct lite_cell *cells, bool *present, struct arena *arena,
+                      struct err *err)
+{
+    struct component c = {.table = table, .name = name};
+    const struct lite_schema *s = table->schema;
+    bool ok = gather(db, &c, row, err) && work_out(db, &c, err);
+
+    *present = ok && c.rows[0].present;
+    for (size_t i = 0; *present && i < s->ncolumns; i++) {
+        cells[i] = c.rows[0].cells[i];
+        if (cells[i].text.ptr)
+            cells[i].text = arena_copy(arena, cells[i].text);
+    }
     free(c.rows);
     free(c.ops);
     arena_release(&c.arena);

@@ -16,22 +16,6 @@ static bool finish(struct lite_db *db, sqlite3_stmt *stmt, int rc, struct err *e
     return ok;
 }
 
-static bool base_set(struct lite_db *db, const char *table, const char *row, const char *image,
-                     struct err *err)
-{
-    sqlite3_stmt *stmt;
-
-    if (!lite_db_statement(db, LITE_BASE_SET,
-                           "UPDATE _tombolo_base SET image = ?3, dirty = 1 "
-                           "WHERE \"table\" = ?1 AND row = ?2",
-                           &stmt, err))
-        return false;
-    sqlite3_bind_text(stmt, 1, table, -1, SQLITE_STATIC);
-    sqlite3_bind_text(stmt, 2, row, -1, SQLITE_STATIC);
-    sqlite3_bind_text(stmt, 3, image, -1, SQLITE_STATIC);
-    return finish(db, stmt, sqlite3_step(stmt), err);
-}
-
 /* The base with the cells of an update on it. */
 static bool merge_update(const struct lite_schema *s, const struct lite_cell *cells,
                          const char **image, struct arena *arena, struct err *err)
@@ -67,7 +51,7 @@ bool lite_rebase_take(struct replica *r, struct lite_feed *feed, enum lite_serve
             image = op == LITE_SERVER_INSERT ? lite_image_make(s, cells, false, &arena) : NULL;
         else
             ok = merge_update(s, cells, &image, &arena, err);
-        ok = ok && base_set(&r->db, table, row, image, err);
+        ok = ok && lite_base_set(&r->db, table, row, image, err);
     }
     arena_release(&arena);
     return ok;
@@ -101,8 +85,9 @@ bool lite_rebase_fetched(struct replica *r, struct lite_feed *feed, struct err *
         r->based = true;
         ok = lite_row_read(rows[i], &feed->schema, t->cells, &arena, err) &&
              lite_table_get(t, &found, err) &&
-             base_set(&r->db, feed->shape->local, rows[i],
-                      found ? lite_image_make(&feed->schema, t->cells, false, &arena) : NULL, err);
+             lite_base_set(&r->db, feed->shape->local, rows[i],
+                           found ? lite_image_make(&feed->schema, t->cells, false, &arena) : NULL,
+                           err);
     }
     arena_release(&arena);
     return ok;

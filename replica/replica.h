@@ -81,6 +81,10 @@ void replica_close(struct replica *r);
 bool replica_set_shapes(struct replica *r, const struct replica_shape *shapes, size_t n, bool adopt,
                         struct err *err) MUST_CHECK;
 
+/* Before a request: all captured tables are compared with Postgres in the next stream, for local
+ * writes that were not captured: they go up. What the library notices itself needs no scan. */
+bool replica_scan(struct replica *r, struct err *err) MUST_CHECK;
+
 /* The replica's own name, 32 hex digits made at random with the file. */
 const char *replica_id(const struct replica *r);
 /* Begins a stream: puts the body of the request into `body`, which is cleared first. */

@@ -9,6 +9,7 @@
  */
 #include "replica/core.h"
 
+#include "replica/gap.h"
 #include "replica/rebase.h"
 
 #include <inttypes.h>
@@ -290,9 +291,13 @@ static bool apply_changes(struct replica *r, struct lite_feed *feed, yyjson_val 
 
     if (!lite_rows_flush(r, err) || !lite_apply_begin(r, err))
         return false;
+    if (feed->skip) /* it has just been found that local writes slipped by */
+        return true;
     r->changes = true;
     yyjson_arr_foreach(messages, i, n, m)
     {
+        if (feed->shape->gap && !lite_gap_before(r, feed, lsn_of(r, m), err))
+            return false;
         if (!apply_change(r, feed, m, &why, err)) {
             r->stuck_lsn = lsn_of(r, m);
             return false;

@@ -80,6 +80,9 @@ static bool add_columns(struct lite_db *db, struct err *err)
         {"_tombolo_state", "write_acked", "INTEGER NOT NULL DEFAULT 0"},
         {"_tombolo_state", "write_nonce", "TEXT"},
         {"_tombolo_shapes", "name", "TEXT"},
+        {"_tombolo_shapes", "stood_handle", "TEXT"},
+        {"_tombolo_shapes", "stood_offset", "INTEGER"},
+        {"_tombolo_shapes", "gap", "INTEGER"},
     };
 
     for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
@@ -231,6 +234,9 @@ static void read_shape(sqlite3_stmt *stmt, struct arena *arena, struct lite_shap
     s->reason = text_at(stmt, 10, arena);
     s->schema_json = text_at(stmt, 11, arena);
     s->name = text_at(stmt, 12, arena);
+    s->stood_handle = text_at(stmt, 13, arena);
+    s->stood_offset = (uint64_t)sqlite3_column_int64(stmt, 14);
+    s->gap = sqlite3_column_int(stmt, 15) != 0;
 }
 
 bool lite_shapes_load(struct lite_db *db, struct arena *arena, struct lite_shape **shapes,
@@ -238,7 +244,8 @@ bool lite_shapes_load(struct lite_db *db, struct arena *arena, struct lite_shape
 {
     static const char sql[] =
         "SELECT id, \"schema\", \"table\", local, \"where\", params, columns, handle, \"offset\","
-        " status, reason, schema_json, name FROM _tombolo_shapes ORDER BY id";
+        " status, reason, schema_json, name, stood_handle, stood_offset, gap"
+        " FROM _tombolo_shapes ORDER BY id";
     sqlite3_stmt *stmt = NULL;
     int64_t count;
     int rc = SQLITE_DONE;
@@ -259,32 +266,37 @@ bool lite_shape_save(struct lite_db *db, struct lite_shape *shape, struct err *e
 {
     static const char sql[] =
         "INSERT INTO _tombolo_shapes(id, \"schema\", \"table\", local, \"where\", params, columns,"
-        " handle, \"offset\", status, reason, schema_json, name)"
-        " VALUES (nullif(?1, 0), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"
+        " handle, \"offset\", status, reason, schema_json, name, stood_handle, stood_offset, gap)"
+        " VALUES (nullif(?1, 0), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)"
         " ON CONFLICT(id) DO UPDATE SET \"schema\" = excluded.\"schema\","
         " \"table\" = excluded.\"table\", local = excluded.local, \"where\" = excluded.\"where\","
         " params = excluded.params, columns = excluded.columns, handle = excluded.handle,"
         " \"offset\" = excluded.\"offset\", status = excluded.status, reason = excluded.reason,"
-        " schema_json = excluded.schema_json, name = excluded.name";
+        " schema_json = excluded.schema_json, name = excluded.name,"
+        " stood_handle = excluded.stood_handle, stood_offset = excluded.stood_offset,"
+        " gap = excluded.gap";
     const char *const texts[] = {
         [2] = shape->schema,  [3] = shape->table,
         [4] = shape->local,   [5] = shape->where,
         [6] = shape->params,  [7] = shape->columns,
         [8] = shape->handle,  [10] = status_texts[shape->status],
         [11] = shape->reason, [12] = shape->schema_json,
-        [13] = shape->name,
+        [13] = shape->name,   [14] = shape->stood_handle,
     };
     sqlite3_stmt *stmt = NULL;
 
     if (!lite_db_prepare(db, sql, &stmt, err))
         return false;
-    for (int i = 2; i <= 13; i++) {
+    for (int i = 2; i <= 14; i++) {
         if (i != 9)
             sqlite3_bind_text(stmt, i, texts[i], -1, SQLITE_STATIC);
     }
     sqlite3_bind_int64(stmt, 1, shape->id);
     if (shape->handle)
         sqlite3_bind_int64(stmt, 9, (int64_t)shape->offset);
+    if (shape->stood_handle)
+        sqlite3_bind_int64(stmt, 15, (int64_t)shape->stood_offset);
+    sqlite3_bind_int(stmt, 16, shape->gap);
     if (!run(db, stmt, "could not store a shape", err))
         return false;
     if (shape->id == 0)

@@ -47,6 +47,10 @@ struct lite_shape {
     enum lite_status status;
     const char *reason;      /* why it is fetched again, or NULL */
     const char *schema_json; /* of the table that is there, or NULL */
+    /* Of a table that is fetched again: what its rows are still of, NULL: unknown; gap.h */
+    const char *stood_handle;
+    uint64_t stood_offset;
+    bool gap;
 };
 
 /* Creates what is missing, reads the row, writes the lease. */

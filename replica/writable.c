@@ -4,6 +4,7 @@
 #include "base/logging.h"
 #include "replica/capture.h"
 #include "replica/capture_core.h"
+#include "replica/gap.h"
 
 static bool capture(struct replica *r, struct lite_feed *feed, struct err *err)
 {
@@ -58,18 +59,6 @@ bool lite_writes_capture(struct replica *r, struct err *err)
     return true;
 }
 
-static bool fetch_again(struct replica *r, const char *table, const char *reason, struct err *err)
-{
-    for (size_t i = 0; i < r->nfeeds; i++) {
-        if (strcmp(r->feeds[i].shape->local, table) == 0 && r->feeds[i].phase != LITE_CLOSED)
-            return lite_apply_forget(r, &r->feeds[i], reason, err);
-    }
-    return lite_db_exec(&r->db, err,
-                        "UPDATE _tombolo_shapes SET handle = NULL, status = 'refetching',"
-                        " reason = %Q WHERE local = %Q AND status = 'live'",
-                        reason, table);
-}
-
 static bool repair(struct replica *r, const struct lite_capture *c, struct err *err)
 {
     struct err why;
@@ -83,7 +72,7 @@ static bool repair(struct replica *r, const struct lite_capture *c, struct err *
         *err = why;
         return why.code == ERR_INPUT && lite_capture_remove(&r->db, c->table, err);
     }
-    return !c->gap || fetch_again(r, c->table, "local writes may have slipped by", err);
+    return !c->gap || lite_gap_found(r, c->table, "local writes may have slipped by", err);
 }
 
 bool lite_writes_verify(struct replica *r, struct err *err)

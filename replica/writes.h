@@ -25,8 +25,8 @@
  * that may no more and have nothing pending. */
 bool lite_writes_capture(struct replica *r, struct err *err) MUST_CHECK;
 
-/* Looks whether captures are as we made them, repairs them, and has a table fetched again whose
- * writes may have slipped by. Inside a transaction. */
+/* Looks whether captures are as we made them, repairs them, and has what may have slipped by looked
+ * for (gap.h). At the beginning of a transaction, with the outbox empty. */
 bool lite_writes_verify(struct replica *r, struct err *err) MUST_CHECK;
 
 /* fork.c. */
