@@ -12,6 +12,7 @@ waits for. Nothing sleeps for a time and hopes.
 
 from .bridge import Bridge
 from .http_raw import Connection, Reply, request, target
+from .kafka import Kafka
 from .node import NodeClient
 from .postgres import Database, Postgres
 from .process import Process, program
@@ -21,6 +22,6 @@ from .shape_api import ShapeApi, ShapeReader
 from .stream import Refused, Stream
 from .waiting import free_port, wait_for
 
-__all__ = ["Bridge", "Connection", "Database", "NodeClient", "Postgres", "Process", "Proxy",
-           "Refused", "Replica", "Reply", "ShapeApi", "ShapeReader", "Stream", "free_port",
-           "program", "request", "target", "wait_for"]
+__all__ = ["Bridge", "Connection", "Database", "Kafka", "NodeClient", "Postgres", "Process",
+           "Proxy", "Refused", "Replica", "Reply", "ShapeApi", "ShapeReader", "Stream",
+           "free_port", "program", "request", "target", "wait_for"]

@@ -1,0 +1,249 @@
+"""A real Kafka broker in a temporary folder, and what is written to and read from it.
+
+    with Kafka() as kafka:
+        kafka.create_topic("shop.stream", partitions=1)
+        kafka.produce("shop.stream", "value", key="7", headers={"epoch": "1"})
+        assert kafka.consume("shop.stream")[0].key == b"7"
+
+One node (KRaft, broker and controller in one) on free ports of 127.0.0.1. Its jars come from
+Maven Central by kafka_jars/pom.xml, once, into build/kafka, and are compared with the checksums
+beside it. Records are written and read with kcat, a program that knows nothing of ours.
+
+Where $KAFKA_BROKERS names a cluster (host:port,...), that one is used: it is neither started nor
+ended, and a test that would end it fails.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .process import ROOT, Process, environment
+from .waiting import free_port, wait_for
+
+JARS = Path(__file__).resolve().parent / "kafka_jars"
+COPY_JARS = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
+CLUSTER_ID = "dG9tYm9sbyB0ZXN0cwAAAA"  # any 16 bytes, as Kafka writes them
+HEAP = "-Xmx256m"
+END_OF_KEY, END_OF_RECORD = "\x1f", "\x1e"  # on kcat's input
+# What comes before a record's bytes, so that these may be anything.
+RECORD_HEAD = re.compile(rb"(\d+) (\d+) (-?\d+) (-?\d+) \{(.*)\}\n")
+HEADER = re.compile(r"(?:^|,)([\w.-]+)=(.*?)(?=,[\w.-]+=|$)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record as kcat shows it; a tombstone's value is None."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: dict = field(default_factory=dict)
+
+
+def jars():
+    """The folder with the broker's jars, fetched when it has to be."""
+    sums = (JARS / "sha256").read_bytes()
+    cache = ROOT / "build" / "kafka"
+    cache.mkdir(parents=True, exist_ok=True)
+    folder = cache / hashlib.sha256(sums).hexdigest()[:16]
+    with open(cache / "lock", "w") as lock:  # two runs at once: the second finds it done
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            _fetch(folder)
+    return folder
+
+
+def _fetch(folder):
+    assert shutil.which("mvn"), "Kafka's jars come from Maven Central: install the package maven"
+    with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+        done = subprocess.run(
+            ["mvn", "-q", "-B", "-f", JARS / "pom.xml", COPY_JARS, "-DincludeScope=runtime",
+             f"-DoutputDirectory={work}/jars"],
+            check=False, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, f"could not fetch Kafka: {done.stdout}{done.stderr}"
+        compared = subprocess.run(["sha256sum", "--quiet", "-c", JARS / "sha256"], check=False,
+                                  cwd=f"{work}/jars", capture_output=True, text=True)
+        assert compared.returncode == 0, f"not the jars that were expected: {compared.stdout}"
+        Path(work, "jars").rename(folder)
+
+
+def java(*arguments):
+    """The command line of one of Kafka's programs."""
+    assert shutil.which("java"), "Kafka runs on Java: install the package default-jre-headless"
+    return ["java", HEAP, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{jars()}/*", *arguments]
+
+
+def _records(output):
+    """What kcat printed in the format of consume()."""
+    at = 0
+    while at < len(output):
+        head = RECORD_HEAD.match(output, at)
+        assert head, f"kcat printed {output[at:at + 200]!r}"
+        partition, offset, key_size, value_size = map(int, head.groups()[:4])
+        key_end = head.end() + max(key_size, 0)
+        value_end = key_end + max(value_size, 0)
+        yield Record(partition, offset,
+                     output[head.end():key_end] if key_size >= 0 else None,
+                     output[key_end:value_end] if value_size >= 0 else None,
+                     dict(HEADER.findall(head[5].decode())))
+        at = value_end + 1
+
+
+class Kafka:
+    """One broker. `settings` are lines of server.properties: {"message.max.bytes": 100000}."""
+
+    def __init__(self, settings=None):
+        self.brokers = os.environ.get("KAFKA_BROKERS")
+        self.process = None
+        if self.brokers:
+            assert not settings, "a test with settings of its own needs a broker of its own"
+            return
+        self.folder = Path(tempfile.mkdtemp(prefix="tombolo-kafka-", dir="/tmp"))
+        self.process = Process("kafka", self.folder / "log")
+        self.port, self.controller_port = free_port(), free_port()
+        self.brokers = f"127.0.0.1:{self.port}"
+        try:
+            self._configure(settings or {})
+            self._format()
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+
+    @property
+    def config(self):
+        return self.folder / "server.properties"
+
+    def _configure(self, settings):
+        replicated = ["offsets.topic", "transaction.state.log", "share.coordinator.state.topic"]
+        values = {
+            "process.roles": "broker,controller",
+            "node.id": 1,
+            "controller.quorum.voters": f"1@127.0.0.1:{self.controller_port}",
+            "listeners": f"CLIENT://{self.brokers},CONTROLLER://127.0.0.1:{self.controller_port}",
+            "advertised.listeners": f"CLIENT://{self.brokers}",
+            "controller.listener.names": "CONTROLLER",
+            "inter.broker.listener.name": "CLIENT",
+            "listener.security.protocol.map": "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "log.dirs": self.folder / "data",
+            "group.initial.rebalance.delay.ms": 0,
+            **{f"{topic}.replication.factor": 1 for topic in replicated},
+            **{f"{topic}.min.isr": 1 for topic in replicated[1:]},
+            **{f"{topic}.num.partitions": 1 for topic in replicated},
+            **settings,
+        }
+        self.config.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+
+    def _format(self):
+        argv = java("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", self.config)
+        done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, f"could not format Kafka's folder: {done.stdout}{done.stderr}"
+
+    def start(self, deadline=120.0):
+        """Starts it and waits until it answers, after a crash too."""
+        if self.process:
+            self.process.start(java("kafka.Kafka", self.config), environment())
+            self.process.wait_for(self._answers, deadline, "kafka to start")
+        else:
+            wait_for(self._answers, deadline, f"an answer of {self.brokers}")
+        return self
+
+    def _answers(self):
+        return self._kcat("-L", "-m", "1", check=False).returncode == 0
+
+    def stop(self, deadline=60.0):
+        self._own().stop(deadline)
+
+    def kill9(self):
+        self._own().kill9()
+
+    def restart(self):
+        self.stop()
+        return self.start()
+
+    def _own(self):
+        assert self.process, f"{self.brokers} is not ours to end: unset KAFKA_BROKERS"
+        return self.process
+
+    def destroy(self):
+        """Ends it and removes its folder."""
+        if self.process:
+            self.process.kill9()
+            shutil.rmtree(self.folder)
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *exc):
+        self.destroy()
+
+    # ---- topics ------------------------------------------------------------------------------
+
+    def create_topic(self, name, partitions=1, **config):
+        """`config`: the topic's own settings, with _ for . in their names."""
+        options = [f"{key.replace('_', '.')}={value}" for key, value in config.items()]
+        self._topics("--create", "--topic", name, "--partitions", str(partitions),
+                     "--replication-factor", "1",
+                     *(word for option in options for word in ("--config", option)))
+
+    def delete_topic(self, name):
+        self._topics("--delete", "--topic", name)
+        wait_for(lambda: name not in self.topics(), 30, f"{name} to be gone")
+
+    def topics(self):
+        """The topics' names, without Kafka's own."""
+        return {name for name in self._topics("--list").split() if not name.startswith("__")}
+
+    def _topics(self, *arguments):
+        argv = java("org.apache.kafka.tools.TopicCommand", "--bootstrap-server", self.brokers,
+                    *arguments)
+        done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    # ---- records -----------------------------------------------------------------------------
+
+    def produce(self, topic, value, key=None, headers=None, partition=None):
+        """Writes one record of text and returns when it is acknowledged.
+
+        A value of None is a tombstone; without a key the value must not be empty: kcat passes
+        over such a line.
+        """
+        options = ["-Z"] if value is None else []
+        if key is not None:
+            options += ["-K", END_OF_KEY]
+        if partition is not None:
+            options += ["-p", str(partition)]
+        for name, text in (headers or {}).items():
+            options += ["-H", f"{name}={text}"]
+        record = value or ""
+        if key is not None:
+            record = key + END_OF_KEY + record
+        self._kcat("-P", "-t", topic, "-D", END_OF_RECORD, *options,
+                   stdin=f"{record}{END_OF_RECORD}".encode())
+
+    def consume(self, topic, offset="beginning", partition=None, **properties):
+        """The records from `offset` (a number; -N: the last N) to the end, read-committed.
+
+        `properties` are librdkafka's, with _ for . in their names.
+        """
+        options = [] if partition is None else ["-p", str(partition)]
+        for name, value in properties.items():
+            options += ["-X", f"{name.replace('_', '.')}={value}"]
+        done = self._kcat("-C", "-t", topic, "-o", str(offset), "-e", "-q", *options,
+                          "-f", "%p %o %K %S {%h}\\n%k%s\\n")
+        return list(_records(done.stdout))
+
+    def _kcat(self, *arguments, stdin=b"", check=True):
+        assert shutil.which("kcat"), "the tests read Kafka with kcat: install the package kcat"
+        done = subprocess.run(["kcat", "-b", self.brokers, *arguments], input=stdin, check=False,
+                              capture_output=True, timeout=60)
+        assert not check or done.returncode == 0, f"kcat {arguments}: {done.stderr.decode()}"
+        return done
