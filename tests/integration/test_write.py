@@ -294,6 +294,25 @@ def test_one_subject_with_many_replicas_leaves_room_for_others(items, owned):
     assert {future.result().status for future in asked} <= {200, 503}
 
 
+def test_one_subject_cannot_fill_the_queue(items, make_bridge):
+    bridge = make_bridge(items, OWNED, token_secret=SECRET, secret="s3cret", write_max_body="1KB")
+    items.sql("INSERT INTO items VALUES (1, 0, '', 'ann')")
+    ann, bob = bearer(token(sub="ann")), bearer(token(sub="bob"))
+    long = txn(1, update(1, {"note": "x" * 600}))
+    with contextlib.closing(items.connect(autocommit=False)) as holder, \
+            concurrent.futures.ThreadPoolExecutor(7) as pool:
+        holder.cursor().execute("SELECT FROM items FOR UPDATE")
+
+        def one_is_turned_away():
+            said = pool.map(lambda n: post(bridge, long, replica=f"a{n}", headers=ann), range(7))
+            return any(b"of this subject" in answer.body for answer in said)
+
+        wait_for(one_is_turned_away, 30, "one to be turned away")
+        [result] = results(bridge, txn(1, insert(2)), replica="b1", headers=bob)
+        assert result["status"] == "applied"
+        holder.rollback()
+
+
 def test_a_replica_that_asks_too_often_at_once_is_told_to_come_again(items, bridge):
     results(bridge, txn(1, insert(1)))
     with contextlib.closing(items.connect(autocommit=False)) as holder, \
