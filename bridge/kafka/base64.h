@@ -1,0 +1,11 @@
+/*
+ * Base64 with padding (RFC 4648, 4), as Kafka Connect's JSON has bytes.
+ */
+#ifndef KAFKA_BASE64_H
+#define KAFKA_BASE64_H
+
+#include "base/buf.h"
+
+void base64_put(struct buf *out, struct slice bytes);
+
+#endif
