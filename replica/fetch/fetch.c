@@ -68,6 +68,7 @@ static void judge(struct fetch *f)
 static size_t on_write(char *bytes, size_t size, size_t n, void *arg)
 {
     struct fetch *f = arg;
+    struct err err;
 
     n *= size;
     if (!f->judged)
@@ -76,8 +77,10 @@ static size_t on_write(char *bytes, size_t size, size_t n, void *arg)
         buf_put(&f->answer, bytes, n);
         return n;
     }
-    if (!replica_feed(f->r, bytes, n, &f->err))
+    if (!replica_feed(f->r, bytes, n, &err)) {
+        f->err = err; /* of a failure alone: what it overcame may have left words in it too */
         return 0;
+    }
     f->heard_at = clock_ms();
     if (f->options->on_bytes)
         f->options->on_bytes(f->options->arg);
