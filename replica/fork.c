@@ -96,7 +96,6 @@ static bool take_new_name(struct replica *r, struct err *err)
     s->write_last = s->write_acked = 0;
     s->write_nonce[0] = '\0';
     return lite_random_name(s->replica, err) &&
-           lite_pending_end(&r->db, "p.aside AND p.due IS NULL", err) &&
            lite_db_exec(&r->db, err,
                         "UPDATE _tombolo_pending SET id = NULL, mutation = NULL;"
                         "DELETE FROM _tombolo_writes") &&

@@ -83,7 +83,7 @@ struct row {
 struct op {
     int64_t seq;
     char op;
-    bool numbered, decided;
+    bool numbered, marked, decided;
     size_t row, moved; /* numbers of rows; the same where the key did not change */
     const char *after;
 };
@@ -124,6 +124,7 @@ static void add_op(struct component *c, size_t row, sqlite3_stmt *stmt)
     c->ops[c->nops++] = (struct op){.seq = sqlite3_column_int64(stmt, 0),
                                     .op = *(const char *)sqlite3_column_text(stmt, 1),
                                     .numbered = sqlite3_column_type(stmt, 4) != SQLITE_NULL,
+                                    .marked = sqlite3_column_int64(stmt, 6) != 0,
                                     .decided = sqlite3_column_type(stmt, 5) != SQLITE_NULL,
                                     .row = row,
                                     .moved = moved ? add_row(c, moved) : row,
@@ -137,7 +138,7 @@ static bool gather_row(struct lite_db *db, struct component *c, size_t row, stru
     int rc;
 
     if (!lite_db_statement(db, LITE_PENDING_OF_ROW,
-                           "SELECT seq, op, moved, after, id, due FROM _tombolo_pending"
+                           "SELECT seq, op, moved, after, id, due, mark FROM _tombolo_pending"
                            " WHERE \"table\" = ?1 AND row = ?2 AND NOT aside",
                            &ops, err) ||
         !lite_db_statement(db, LITE_PENDING_TO_ROW,
@@ -265,8 +266,8 @@ static bool show_rows(struct lite_db *db, struct component *c, struct err *err)
     return true;
 }
 
-/* The last mutation of the component steps aside. One that is numbered stays in its write; what
- * Postgres has decided is told as that. */
+/* The last mutation of the component steps aside. One that is numbered stays in its write; with
+ * one that is not, its marked transaction goes. What Postgres has decided is told as that. */
 static bool step_aside(struct lite_db *db, struct component *c, const char *reason, struct err *err)
 {
     const struct lite_refusal why = {"local", NULL, reason};
@@ -274,12 +275,13 @@ static bool step_aside(struct lite_db *db, struct component *c, const char *reas
 
     log_warn("a local write cannot stand on the server's row", LOG_STR("table", c->name),
              LOG_STR("row", c->rows[op->row].name), LOG_STR("reason", reason));
+    db->torn = db->torn || (op->marked && !op->numbered && !op->decided);
     return (op->decided ||
             lite_pending_reject(db,
                                 lite_pending_where(&c->arena, "p.seq = %lld", (long long)op->seq),
                                 &why, err)) &&
            lite_db_exec(db, err,
-                        op->numbered && !op->decided
+                        (op->numbered || op->marked) && !op->decided
                             ? "UPDATE _tombolo_pending SET aside = 1 WHERE seq = %lld"
                             : "DELETE FROM _tombolo_pending WHERE seq = %lld",
                         (long long)op->seq);

@@ -90,7 +90,7 @@ bool lite_pending_reject(struct lite_db *db, const char *where, const struct lit
         (long long)clock_unix_us(), why->code, why->sqlstate, why->message, where);
 }
 
-bool lite_pending_end(struct lite_db *db, const char *where, struct err *err)
+static bool make_dirty(struct lite_db *db, const char *where, struct err *err)
 {
     static const char *const rows[] = {"row", "moved"};
 
@@ -101,7 +101,31 @@ bool lite_pending_end(struct lite_db *db, const char *where, struct err *err)
                           rows[i], where))
             return false;
     }
-    return lite_db_exec(db, err, "DELETE FROM _tombolo_pending AS p WHERE %s", where);
+    return true;
+}
+
+bool lite_pending_end(struct lite_db *db, const char *where, struct err *err)
+{
+    return make_dirty(db, where, err) &&
+           lite_db_exec(db, err, "DELETE FROM _tombolo_pending AS p WHERE %s", where);
+}
+
+bool lite_pending_aside(struct lite_db *db, const char *where, struct err *err)
+{
+    return make_dirty(db, where, err) &&
+           lite_db_exec(db, err, "UPDATE _tombolo_pending AS p SET aside = 1 WHERE %s", where);
+}
+
+bool lite_pending_torn(struct lite_db *db, struct err *err)
+{
+    static const struct lite_refusal why = {"local", NULL,
+                                            "another write of its transaction cannot go up"};
+    static const char where[] =
+        "p.id IS NULL AND p.due IS NULL AND NOT p.aside AND p.mark IN (SELECT mark FROM"
+        " _tombolo_pending WHERE id IS NULL AND due IS NULL AND aside AND mark <> 0)";
+
+    db->torn = false;
+    return lite_pending_reject(db, where, &why, err) && lite_pending_aside(db, where, err);
 }
 
 /* ---- the drain ---- */
@@ -249,15 +273,17 @@ static bool add_pending(struct drain *d, const struct known *t, const struct lit
     return run(&d->r->db, stmt, err);
 }
 
-static bool reject_invalid(struct drain *d, int64_t seq, struct err *err)
+static bool reject_invalid(struct drain *d, const struct lite_mutation *m, struct err *err)
 {
     static const struct lite_refusal why = {
         "local", "22021", "it has text that Postgres cannot hold: a NUL, or no UTF-8"};
-    const char *where = lite_pending_where(&d->row, "p.seq = %lld", (long long)seq);
+    const char *where = lite_pending_where(&d->row, "p.seq = %lld", (long long)m->seq);
 
     d->invalid++;
+    d->r->db.torn = d->r->db.torn || m->mark;
     return lite_pending_reject(&d->r->db, where, &why, err) &&
-           lite_pending_end(&d->r->db, where, err);
+           (m->mark ? lite_pending_aside(&d->r->db, where, err)
+                    : lite_pending_end(&d->r->db, where, err));
 }
 
 static bool take_mutation(struct drain *d, const struct known *t, const struct lite_mutation *m,
@@ -287,7 +313,7 @@ static bool take_mutation(struct drain *d, const struct known *t, const struct l
     return add_base(d, t->local, e.row, m->before ? lite_image_make(s, old, false, &d->row) : NULL,
                     err) &&
            (!e.moved || add_base(d, t->local, e.moved, NULL, err)) &&
-           add_pending(d, t, m, &e, err) && (!invalid || reject_invalid(d, m->seq, err));
+           add_pending(d, t, m, &e, err) && (!invalid || reject_invalid(d, m, err));
 }
 
 static bool take_some(struct drain *d, struct lite_outbox *outbox, size_t most, bool *more,

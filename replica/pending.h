@@ -38,6 +38,13 @@ bool lite_pending_drain_some(struct replica *r, size_t most, bool *more,
  * are to be shown without them. */
 bool lite_pending_end(struct lite_db *db, const char *where, struct err *err) MUST_CHECK;
 
+/* Likewise, but they stay in their write, or are forgotten before it is numbered. */
+bool lite_pending_aside(struct lite_db *db, const char *where, struct err *err) MUST_CHECK;
+
+/* A marked transaction of which a part stepped aside before it was numbered is rejected as a
+ * whole. */
+bool lite_pending_torn(struct lite_db *db, struct err *err) MUST_CHECK;
+
 /* Why a mutation goes to _tombolo_rejected. */
 struct lite_refusal {
     const char *code, *sqlstate, *message;

@@ -2,6 +2,7 @@
 
 #include "replica/image.h"
 #include "replica/overlay.h"
+#include "replica/pending.h"
 
 #include <strings.h>
 
@@ -192,9 +193,12 @@ bool lite_rebase_show(struct replica *r, struct err *err)
     while (ok && r->based) {
         arena_reset(&arena);
         ok = next_dirty(&r->db, &arena, &table, &row, err);
-        if (!ok || !table)
+        if (ok && table)
+            ok = with_table(r, table, row, lite_overlay_show, err);
+        else if (ok && r->db.torn && !r->db.strict)
+            ok = lite_pending_torn(&r->db, err);
+        else
             break;
-        ok = with_table(r, table, row, lite_overlay_show, err);
     }
     arena_release(&arena);
     return ok;
@@ -224,7 +228,7 @@ static bool stand_again(struct replica *r, char **tables, size_t n, struct err *
     return ok;
 }
 
-bool lite_rebase_restore(struct replica *r, struct err *err)
+static bool restore(struct replica *r, struct err *err)
 {
     struct arena arena = {0};
     char **tables = NULL;
@@ -235,5 +239,16 @@ bool lite_rebase_restore(struct replica *r, struct err *err)
         ok = lite_unique_relaxed(&r->db, &arena, &tables, &n, err) && give_way(r, tables, n, err);
     ok = ok && lite_unique_restore(&r->db, true, err) && stand_again(r, tables, n, err);
     arena_release(&arena);
+    return ok;
+}
+
+/* What stepped aside may take its transaction with it, whose rows then want to be where others are
+ * shown by now. */
+bool lite_rebase_restore(struct replica *r, struct err *err)
+{
+    bool ok = restore(r, err);
+
+    while (ok && r->db.torn)
+        ok = lite_pending_torn(&r->db, err) && lite_rebase_show(r, err) && restore(r, err);
     return ok;
 }

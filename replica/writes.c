@@ -128,6 +128,15 @@ static bool drain_piece(struct replica *r, bool *more, struct err *err)
            lite_rebase_restore(r, err) && lite_db_commit(&r->db, err);
 }
 
+/* What was drained with a part of its marked transaction that came later goes too. What stepped
+ * aside is not numbered. */
+static bool forget_aside(struct replica *r, struct err *err)
+{
+    return lite_pending_torn(&r->db, err) &&
+           lite_db_exec(&r->db, err,
+                        "DELETE FROM _tombolo_pending WHERE id IS NULL AND due IS NULL AND aside");
+}
+
 /* What is there is drained, in short transactions, and then numbered: a marked transaction must be
  * there as a whole. */
 static bool number(struct replica *r, struct err *err)
@@ -136,8 +145,9 @@ static bool number(struct replica *r, struct err *err)
 
     while (ok && more)
         ok = drain_piece(r, &more, err);
-    ok = ok && lite_apply_begin(r, err) && (r->forked || number_some(r, err)) &&
-         lite_rebase_show(r, err) && lite_rebase_restore(r, err) && lite_db_commit(&r->db, err);
+    ok = ok && lite_apply_begin(r, err) &&
+         (r->forked || (forget_aside(r, err) && number_some(r, err))) && lite_rebase_show(r, err) &&
+         lite_rebase_restore(r, err) && lite_db_commit(&r->db, err);
 
     if (!ok) {
         struct err ignored;
@@ -350,7 +360,7 @@ static bool take_last(struct replica *r, yyjson_val *root, enum replica_write_ve
     return true;
 }
 
-/* The mutation that cannot be read, or of one write that is too large all, is not sent again.
+/* The mutation that cannot be read is not sent again; all of a write that is marked, or too large.
  * *any: there was one. */
 static bool reject_here(struct replica *r, int64_t id, int64_t mutation, const char *message,
                         bool *any, struct err *err)
@@ -358,8 +368,10 @@ static bool reject_here(struct replica *r, int64_t id, int64_t mutation, const c
     const struct lite_refusal why = {"invalid", NULL, message};
     struct arena arena = {0};
     const char *where =
-        lite_pending_where(&arena, "p.id = %lld AND (%lld < 0 OR p.mutation = %lld)", (long long)id,
-                           (long long)mutation, (long long)mutation);
+        lite_pending_where(&arena,
+                           "p.id = %lld AND (%lld < 0 OR p.mutation = %lld OR EXISTS"
+                           " (SELECT 1 FROM _tombolo_writes w WHERE w.id = p.id AND w.marked))",
+                           (long long)id, (long long)mutation, (long long)mutation);
 
     log_warn("the bridge cannot take a local write", LOG_INT("write", id),
              LOG_STR("message", message));

@@ -277,6 +277,25 @@ static void test_a_mutation_that_the_bridge_cannot_read_does_not_hold_up_the_oth
     done(&k, r);
 }
 
+static void test_a_marked_write_that_the_bridge_cannot_read_is_rejected_as_a_whole(void **state)
+{
+    struct kit k;
+    struct replica *r = writing(&k);
+
+    (void)state;
+    tell(&k, "BEGIN; INSERT INTO _tombolo_tx DEFAULT VALUES; UPDATE items SET qty = qty + 1;"
+             "DELETE FROM _tombolo_tx; COMMIT");
+    request(&k, r);
+    assert_int_equal(answered(&k, r, 400,
+                              "{\"message\":\"is not so\",\"place\":"
+                              "\"transactions[0].mutations[1].values.qty\"}"),
+                     REPLICA_WRITE_SENT);
+    assert_answer(&k, "SELECT count(*) FROM _tombolo_rejected", "3");
+    assert_answer(&k, ROWS, "1:old:10,2:old:20,3:old:30");
+    assert_string_equal(request(&k, r), "[{\"id\":1,\"marked\":true,\"mutations\":[]}]}");
+    done(&k, r);
+}
+
 static void test_a_write_that_is_too_large_is_rejected_and_the_next_goes_on(void **state)
 {
     struct kit k;
@@ -465,6 +484,35 @@ static void test_what_stepped_aside_and_was_accepted_is_not_rejected(void **stat
     assert_answer(&k, REJECTED, "");
     assert_answer(&k, ROWS, "1:old:10,2:old:20,3:old:30,7:mine:71,8:theirs:70");
     done(&k, r);
+}
+
+static void test_a_marked_write_of_which_a_part_cannot_go_up_does_not_go_up_at_all(void **state)
+{
+#define MARKED(values)                                                                             \
+    "BEGIN; INSERT INTO _tombolo_tx DEFAULT VALUES;"                                               \
+    "UPDATE items SET name = 'mine' WHERE id = 1; INSERT INTO items VALUES (7, " values ");"       \
+    "DELETE FROM items WHERE id = 2; DELETE FROM _tombolo_tx; COMMIT;"                             \
+    "UPDATE items SET name = 'alone' WHERE id = 3"
+    static const char *const writes[] = {MARKED("'mine', 70"), MARKED("CAST(x'6100' AS TEXT), 71")};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct kit k;
+        struct replica *r = writing_with(&k, "CREATE UNIQUE INDEX once ON items(qty)");
+
+        tell(&k, writes[i]);
+        say_item(&k, 0, "insert", 8, "theirs", 70);
+        say_commit(&k, 200);
+        kit_feed(&k, r);
+        assert_answer(&k, REJECTED,
+                      "local I {\"id\":\"7\"},local U {\"id\":\"1\"},local D {\"id\":\"2\"}");
+        assert_answer(&k, ROWS, "1:old:10,2:old:20,3:alone:30,8:theirs:70");
+        assert_null(strstr(request(&k, r), "\"marked\":true"));
+        assert_non_null(strstr(buf_cstr(&k.body), "alone"));
+        assert_answer(&k, "SELECT count(*) FROM _tombolo_pending", "1");
+        done(&k, r);
+    }
+#undef MARKED
 }
 
 /* ---- copies of the file --------------------------------------------------- */
@@ -718,6 +766,7 @@ int main(void)
         cmocka_unit_test(test_an_acknowledgement_said_again_changes_nothing),
         cmocka_unit_test(test_a_shape_by_name_is_asked_for_by_it_and_written_to_by_its_table),
         cmocka_unit_test(test_a_mutation_that_the_bridge_cannot_read_does_not_hold_up_the_others),
+        cmocka_unit_test(test_a_marked_write_that_the_bridge_cannot_read_is_rejected_as_a_whole),
         cmocka_unit_test(test_a_write_that_is_too_large_is_rejected_and_the_next_goes_on),
         cmocka_unit_test(test_an_answer_that_names_nothing_of_ours_stops),
         cmocka_unit_test(test_a_question_that_the_bridge_does_not_know_stops),
@@ -727,6 +776,7 @@ int main(void)
         cmocka_unit_test(test_a_unique_index_stays_and_the_local_write_steps_aside),
         cmocka_unit_test(test_a_write_on_a_row_that_a_trigger_then_refuses_steps_aside),
         cmocka_unit_test(test_what_stepped_aside_and_was_accepted_is_not_rejected),
+        cmocka_unit_test(test_a_marked_write_of_which_a_part_cannot_go_up_does_not_go_up_at_all),
         cmocka_unit_test(test_a_copy_asks_which_of_its_writes_were_decided_and_takes_another_name),
         cmocka_unit_test(
             test_writes_of_a_copy_from_before_what_the_bridge_remembers_wait_for_a_person),
