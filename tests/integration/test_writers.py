@@ -69,7 +69,12 @@ class Writers:
     def __enter__(self):
         self.bridge.start()
         for name in FILES:
-            self._add(name, self._replica(name, name).once())
+            replica = self._replica(name, name).once()
+            if name == "c":  # SQLite too refuses what stands in the way of the server's rows
+                with contextlib.closing(sqlite3.connect(replica.db_path, timeout=60)) as db:
+                    db.execute("CREATE UNIQUE INDEX once ON stock(name)")
+                replica.once()
+            self._add(name, replica)
         self.remote.start()
         return self
 

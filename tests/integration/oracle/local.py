@@ -174,13 +174,13 @@ class LocalWriter(Repeating):
         return ids
 
     def _wrong(self, db, marked):
-        """The note of a row that Postgres or a rule refuses; or none, and another write that is."""
+        """The note of a row that Postgres, a rule, or the replica refuses; or none, and another write that is."""
         other = self.rng.choice((None, "UPDATE counters SET n = n + 1000000 WHERE id = ?",
                                  "DELETE FROM counters WHERE id = ?"))
         # Where the row is deleted already, and nobody has refused that yet, nothing is written.
         if marked and other and db.execute(other, (UNTOUCHED,)).rowcount:
             return None
-        return self.rng.choice(("forbidden", "ruled out"))
+        return self.rng.choice(("forbidden", "ruled out", "a NUL \0 in it"))
 
 
 class RemoteWriter(Repeating):
