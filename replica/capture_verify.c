@@ -70,9 +70,9 @@ static bool look_for_table(struct lite_db *db, struct arena *arena, struct lite_
                    capture_trigger_name(c->layout, CAPTURE_AFTER_INSERT, arena), 0))
         return false;
     if (now)
-        found(c, LITE_CAPTURE_RENAMED, false, arena_printf(arena, "its name is now \"%s\"", now));
+        found(c, LITE_CAPTURE_RENAMED, true, arena_printf(arena, "its name is now \"%s\"", now));
     else
-        found(c, LITE_CAPTURE_GONE, false, "there is no such table");
+        found(c, LITE_CAPTURE_GONE, true, "there is no such table");
     return true;
 }
 

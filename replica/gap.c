@@ -66,18 +66,22 @@ static bool put_row(struct gap *g, const char *op, struct err *err)
     return ok;
 }
 
-/* *usable false: the table is not captured any more. */
-static bool open_gap(struct gap *g, bool *usable, struct err *err)
+/* A table that could not be captured for a while is left alone as long as it cannot be: nothing
+ * may come over what was written to it. */
+static bool capture_again(struct gap *g, struct lite_feed *feed, struct err *err)
+{
+    if (g->layout || !feed || !feed->writable)
+        return true;
+    if (lite_capture_install(&g->r->db, g->name, err))
+        return capture_layout(&g->r->db, g->name, &g->layout, err);
+    g->r->stuck = feed;
+    return err_wrap(err, "writes that slipped by cannot be looked for");
+}
+
+static void match_columns(struct gap *g)
 {
     size_t key = 0, all = 0;
 
-    *usable = false;
-    if (!capture_layout(&g->r->db, g->name, &g->layout, err))
-        return false;
-    if (!g->layout || g->schema->nkey == 0)
-        return true;
-    if (!capture_table_read(&g->r->db, g->name, &g->arena, &g->table, err))
-        return err->code == ERR_INPUT;
     g->at = arena_alloc(&g->arena, g->table.ncolumns * sizeof(*g->at));
     for (size_t i = 0; i < g->table.ncolumns; i++) {
         g->at[i] = find_column(g->schema, g->table.columns[i].name);
@@ -88,6 +92,19 @@ static bool open_gap(struct gap *g, bool *usable, struct err *err)
     }
     g->keyed = key == g->schema->nkey;
     g->whole = all == g->schema->ncolumns;
+}
+
+/* *usable false: its writes do not go up any more, or it has another key than Postgres's. */
+static bool open_gap(struct gap *g, struct lite_feed *feed, bool *usable, struct err *err)
+{
+    *usable = false;
+    if (!capture_layout(&g->r->db, g->name, &g->layout, err) || !capture_again(g, feed, err))
+        return false;
+    if (!g->layout || g->schema->nkey == 0)
+        return true;
+    if (!capture_table_read(&g->r->db, g->name, &g->arena, &g->table, err))
+        return false;
+    match_columns(g);
     *usable = g->keyed;
     return !*usable || prepare_put(g, err);
 }
@@ -340,19 +357,32 @@ static bool compare_known(struct gap *g, struct lite_table *side, struct err *er
            (!side || compare_others(g, err)) && lite_pending_drain(g->r, err);
 }
 
-/* `side` NULL: only rows with pending writes. */
-static bool compare(struct replica *r, const char *name, const struct lite_schema *schema,
-                    struct lite_table *side, bool known, struct err *err)
+/* An empty table more likely waits to be filled again than it says that all is to go: nothing is
+ * deleted in Postgres because of it. */
+static bool is_empty(struct gap *g, bool *empty, struct err *err)
 {
-    struct gap g = {.r = r, .name = name, .schema = schema};
-    bool usable;
+    int64_t any = 0;
+    bool ok = lite_db_int(&g->r->db, 0, &any, err, "SELECT EXISTS (SELECT 1 FROM \"%w\")", g->name);
 
-    bool ok = open_gap(&g, &usable, err);
-    if (ok && usable) {
+    *empty = !any;
+    return ok;
+}
+
+/* `feed` is at the side; NULL: only rows with pending writes. */
+static bool compare(struct replica *r, const char *name, const struct lite_schema *schema,
+                    struct lite_feed *feed, bool known, struct err *err)
+{
+    struct lite_table *side = feed ? &feed->table : NULL;
+    struct gap g = {.r = r, .name = name, .schema = schema};
+    bool usable, empty = false;
+
+    bool ok = open_gap(&g, feed, &usable, err) && (!usable || is_empty(&g, &empty, err));
+    known = known && !empty;
+    if (ok && usable && (feed || !empty)) {
         ok = known ? compare_known(&g, side, err) : compare_unknown(&g, err);
         r->renumber = r->renumber || g.slipped > 0;
         say_found(&g, known);
-    } else if (ok) {
+    } else if (ok && feed) {
         log_warn("writes that slipped by cannot be looked for", LOG_STR("table", name));
     }
     release(&g);
@@ -371,7 +401,7 @@ bool lite_gap_before(struct replica *r, struct lite_feed *feed, uint64_t lsn, st
     if (!feed->side || !same_log(feed) || lsn <= feed->shape->stood_offset)
         return true;
     feed->shape->gap = false;
-    return compare(r, feed->shape->local, &feed->schema, &feed->table, true, err);
+    return compare(r, feed->shape->local, &feed->schema, feed, true, err);
 }
 
 bool lite_gap_close(struct replica *r, struct lite_feed *feed, struct err *err)
@@ -380,7 +410,7 @@ bool lite_gap_close(struct replica *r, struct lite_feed *feed, struct err *err)
 
     feed->shape->gap = false;
     return !gap || !feed->side ||
-           compare(r, feed->shape->local, &feed->schema, &feed->table, same_log(feed), err);
+           compare(r, feed->shape->local, &feed->schema, feed, same_log(feed), err);
 }
 
 /* ---- a gap is found ------------------------------------------------------ */

@@ -12,7 +12,8 @@
  *                                         it there, and then the side becomes the table
  *     the handle has ended                nobody knows the server's rows at that position: what
  *                                         differs from those of now goes to _tombolo_rejected as
- *                                         "unknown", for a person to decide
+ *                                         "unknown", for a person to decide. Likewise when the
+ *                                         table is found empty
  *
  * Rows with pending writes are compared as soon as the gap is found: their server's row is known.
  *

@@ -232,6 +232,51 @@ static void test_a_scan_that_breaks_off_begins_anew(void **state)
     done(&k, r);
 }
 
+static void test_a_table_that_was_made_anew_and_is_empty_deletes_nothing(void **state)
+{
+    struct kit k;
+    struct replica *r = writing(&k);
+
+    (void)state;
+    tell(&k, "UPDATE items SET qty = 11 WHERE id = 1");
+    tell(&k, "DROP TABLE items; CREATE TABLE items(id INTEGER PRIMARY KEY NOT NULL, name, qty)");
+    look(&k, r);
+    scan(&k, r);
+    assert_answer(&k, ROWS, "1:theirs:11,2:theirs:22,3:old:30,4:four:-");
+    assert_answer(&k, WAITING, "U{\"id\":\"1\"}{\"qty\":\"10\"}{\"qty\":\"11\"}");
+    assert_answer(&k, "SELECT code || op || \"key\" FROM _tombolo_rejected ORDER BY id",
+                  "unknownD{\"id\":\"2\"},unknownD{\"id\":\"3\"}");
+    done(&k, r);
+}
+
+static void test_a_table_that_is_away_when_it_is_looked_for_may_come_back(void **state)
+{
+    struct kit k;
+    struct replica *r = writing(&k);
+
+    (void)state;
+    tell(&k, "ALTER TABLE items RENAME TO away");
+    look(&k, r);
+    assert_answer(&k, STATUS, "refetching1");
+    tell_all(&k,
+             "CREATE TABLE items(id INTEGER PRIMARY KEY NOT NULL, name TEXT, qty INTEGER);"
+             "INSERT INTO items SELECT * FROM away; DROP TABLE away;",
+             slips);
+    scan(&k, r);
+    assert_answer(&k, ROWS, "1:theirs:10,2:theirs:21,4:four:-,9:nine:-");
+    assert_answer(&k, "SELECT count(*) FROM _tombolo_pending", "3");
+    tell(&k, "DROP TABLE items");
+    look(&k, r);
+    replica_close(r);
+    r = kit_open(&k, "items", NULL); /* nobody wants it to be empty */
+    begin_stream(&k, r, "h1", true);
+    say_commit(&k, 200);
+    kit_feed(&k, r);
+    assert_answer(&k, "SELECT status || gap FROM _tombolo_shapes", "live0");
+    assert_answer(&k, "SELECT count(*) FROM items", "3");
+    done(&k, r);
+}
+
 static void test_where_the_handle_has_ended_what_differs_is_unknown(void **state)
 {
     struct kit k;
@@ -256,6 +301,36 @@ static void test_where_the_handle_has_ended_what_differs_is_unknown(void **state
     done(&k, r);
 }
 
+static void test_a_table_that_cannot_be_captured_is_left_alone_until_it_can(void **state)
+{
+    struct kit k;
+    struct replica *r = writing(&k);
+
+    (void)state;
+    tell_all(&k,
+             "CREATE TABLE other AS SELECT * FROM items; DROP TABLE items;"
+             "ALTER TABLE other RENAME TO items;",
+             slips);
+    look(&k, r);
+    for (int i = 0; i < 2; i++) {
+        begin_stream(&k, r, "h1", true);
+        say_commit(&k, 200);
+        assert_false(kit_try(&k, r, SIZE_MAX / 4));
+        assert_answer(&k, ROWS, "1:old:10,2:old:21,9:nine:-");
+        assert_non_null(strstr(ask(&k, "SELECT reason FROM _tombolo_shapes"), "primary key"));
+        replica_close(r);
+        r = kit_open(&k, "items", NULL);
+    }
+    tell(&k, "CREATE TABLE other(id INTEGER PRIMARY KEY NOT NULL, name TEXT, qty INTEGER);"
+             "INSERT INTO other SELECT * FROM items; DROP TABLE items;"
+             "ALTER TABLE other RENAME TO items; UPDATE items SET name = 'late' WHERE id = 9");
+    scan(&k, r);
+    assert_answer(&k, ROWS, "1:theirs:10,2:theirs:21,4:four:-,9:late:-");
+    assert_answer(&k, "SELECT op || row FROM _tombolo_pending ORDER BY seq",
+                  "D[\"3\"],U[\"2\"],I[\"9\"]");
+    done(&k, r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -267,6 +342,9 @@ int main(void)
         cmocka_unit_test(test_columns_of_the_user_do_not_make_a_difference),
         cmocka_unit_test(test_a_scan_by_hand_finds_what_nobody_could_notice),
         cmocka_unit_test(test_a_scan_that_breaks_off_begins_anew),
+        cmocka_unit_test(test_a_table_that_cannot_be_captured_is_left_alone_until_it_can),
+        cmocka_unit_test(test_a_table_that_was_made_anew_and_is_empty_deletes_nothing),
+        cmocka_unit_test(test_a_table_that_is_away_when_it_is_looked_for_may_come_back),
         cmocka_unit_test(test_where_the_handle_has_ended_what_differs_is_unknown),
     };
 
