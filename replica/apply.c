@@ -33,7 +33,10 @@ bool lite_apply_begin(struct replica *r, struct err *err)
         return true;
     r->txn_rows = 0;
     r->txn_started = clock_us();
-    return lite_db_begin(&r->db, err) && lite_pending_drain(r, err) && lite_writes_verify(r, err);
+    if (!lite_db_begin(&r->db, err) || !lite_pending_drain(r, err) || !lite_writes_verify(r, err))
+        return false;
+    /* What was rejected at once is not to be seen any more, whoever commits this. */
+    return !r->db.torn || (lite_rebase_show(r, err) && lite_rebase_restore(r, err));
 }
 
 struct lite_feed *lite_apply_feed(struct replica *r, yyjson_val *index, struct err *err)

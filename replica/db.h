@@ -60,7 +60,7 @@ struct lite_db {
     bool litestream; /* its tables are there */
     bool relaxed;    /* a unique index waits for lite_unique_restore() */
     bool strict;     /* ... and none is relaxed now: what it refuses is refused */
-    bool torn;       /* a part of a marked transaction cannot go up (pending.h) */
+    bool torn;       /* a local write, perhaps a part of more, cannot go up (pending.h) */
     bool captured;   /* local writes are captured, and ours must not be (capture.h) */
     bool warned;
     sqlite3_stmt *statements[LITE_STATEMENTS];

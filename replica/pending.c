@@ -280,7 +280,7 @@ static bool reject_invalid(struct drain *d, const struct lite_mutation *m, struc
     const char *where = lite_pending_where(&d->row, "p.seq = %lld", (long long)m->seq);
 
     d->invalid++;
-    d->r->db.torn = d->r->db.torn || m->mark;
+    d->r->db.torn = true;
     return lite_pending_reject(&d->r->db, where, &why, err) &&
            (m->mark ? lite_pending_aside(&d->r->db, where, err)
                     : lite_pending_end(&d->r->db, where, err));
