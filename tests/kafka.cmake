@@ -1,4 +1,6 @@
 if(TOMBOLO_BRIDGE)
   unit(kafka_values USES kafka)
   unit(kafka_envelope USES kafka)
+  unit(kafka_frames USES kafka)
+  fuzz(kafka_frames USES kafka)
 endif()
