@@ -204,6 +204,7 @@ def suffer(world, rounds, times):
     assert min(fates[fate] for fate in ("accepted", "refused", "either")) > 5 and looks > 100
 
 
+@pytest.mark.sanitized
 @pytest.mark.timeout(240)
 def test_whatever_happens_each_write_is_accounted_for(own_postgres, tmp_path, seed):
     with Writers(own_postgres, tmp_path, seed) as world:
