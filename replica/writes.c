@@ -121,11 +121,15 @@ static bool number_some(struct replica *r, struct err *err)
     return ok && (n.mutation < 0 || lite_state_save_writes(&r->db, &r->state, err));
 }
 
+/* Rows are shown once all is drained: what is left in the outbox may be of the same ones, and
+ * newer.
+ */
 static bool drain_piece(struct replica *r, bool *more, struct err *err)
 {
     return lite_db_begin(&r->db, err) &&
-           lite_pending_drain_some(r, MUTATIONS_AT_A_TIME, more, err) && lite_rebase_show(r, err) &&
-           lite_rebase_restore(r, err) && lite_db_commit(&r->db, err);
+           lite_pending_drain_some(r, MUTATIONS_AT_A_TIME, more, err) &&
+           (*more || (lite_rebase_show(r, err) && lite_rebase_restore(r, err))) &&
+           lite_db_commit(&r->db, err);
 }
 
 /* What was drained with a part of its marked transaction that came later goes too. What stepped

@@ -373,6 +373,26 @@ static void test_text_that_postgres_cannot_hold_is_rejected_at_once(void **state
     done(&k, r);
 }
 
+static void test_a_row_never_goes_back_to_an_older_write_while_many_are_taken_up(void **state)
+{
+    struct kit k;
+    struct replica *r = writing(&k);
+    struct buf sql;
+
+    (void)state;
+    buf_init(&sql, BUF_NO_LIMIT);
+    buf_put_cstr(&sql, "BEGIN; UPDATE items SET name = cast(x'ff' AS TEXT) WHERE id = 1;");
+    for (int i = 1; i <= 4100; i++) /* more than one piece */
+        buf_printf(&sql, "UPDATE items SET qty = %d WHERE id = 1;", i);
+    buf_put_cstr(&sql, "COMMIT");
+    tell(&k, buf_cstr(&sql));
+    request(&k, r);
+    assert_answer(&k, ROWS, "1:old:4100,2:old:20,3:old:30");
+    assert_answer(&k, REJECTED, "local U {\"id\":\"1\"}");
+    buf_release(&sql);
+    done(&k, r);
+}
+
 static void test_what_the_bridge_refuses_for_good_stops_and_a_crowd_waits(void **state)
 {
     struct kit k;
@@ -771,6 +791,7 @@ int main(void)
         cmocka_unit_test(test_an_answer_that_names_nothing_of_ours_stops),
         cmocka_unit_test(test_a_question_that_the_bridge_does_not_know_stops),
         cmocka_unit_test(test_text_that_postgres_cannot_hold_is_rejected_at_once),
+        cmocka_unit_test(test_a_row_never_goes_back_to_an_older_write_while_many_are_taken_up),
         cmocka_unit_test(test_what_the_bridge_refuses_for_good_stops_and_a_crowd_waits),
         cmocka_unit_test(test_columns_that_the_shape_has_not_do_not_go_up),
         cmocka_unit_test(test_a_unique_index_stays_and_the_local_write_steps_aside),
