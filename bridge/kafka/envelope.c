@@ -1,6 +1,7 @@
 #include "kafka/envelope.h"
 
 #include "change/json.h"
+#include "kafka/schema.h"
 
 #include <inttypes.h>
 
@@ -14,7 +15,8 @@ struct envelope {
     struct slice source; /* `"source":{...`, up to what differs from event to event */
     struct slice names;  /* `"schema":"public","table":"items"` */
     struct slice placeholder;
-    struct slice database; /* `"db":"shop"` */
+    struct slice database;                 /* `"db":"shop"` */
+    struct slice key_schema, value_schema; /* `{"schema":{...},"payload":`, or empty */
     bool tombstones;
     uint16_t ncols, nkey;
     struct column *cols;
@@ -68,6 +70,25 @@ static void choose_key(struct envelope *e, const struct table *table, struct are
             e->key[e->nkey++] = i;
 }
 
+static void write_schemas(struct envelope *e, const struct table *table,
+                          const struct envelope_settings *settings, struct arena *arena)
+{
+    const struct schema_source source = {table, &settings->modes, settings->prefix, e->key,
+                                         e->nkey};
+    struct buf b;
+
+    buf_init(&b, BUF_NO_LIMIT);
+    buf_put_cstr(&b, "{\"schema\":");
+    schema_put_key(&source, &b);
+    buf_put_cstr(&b, ",\"payload\":");
+    e->key_schema = keep(&b, arena);
+    buf_put_cstr(&b, "{\"schema\":");
+    schema_put_envelope(&source, &b);
+    buf_put_cstr(&b, ",\"payload\":");
+    e->value_schema = keep(&b, arena);
+    buf_release(&b);
+}
+
 struct envelope *envelope_new(const struct table *table, const struct envelope_settings *settings,
                               struct arena *arena)
 {
@@ -99,6 +120,8 @@ struct envelope *envelope_new(const struct table *table, const struct envelope_s
     }
     buf_release(&b);
     choose_key(e, table, arena);
+    if (settings->schemas)
+        write_schemas(e, table, settings, arena);
     return e;
 }
 
@@ -150,6 +173,7 @@ static bool put_key(const struct envelope *e, const struct tuple *row, const str
                     struct buf *out, struct span *span, struct err *err)
 {
     span->at = out->len;
+    buf_put_slice(out, e->key_schema);
     buf_put_u8(out, '{');
     for (uint16_t i = 0; i < e->nkey; i++) {
         if (i)
@@ -157,7 +181,7 @@ static bool put_key(const struct envelope *e, const struct tuple *row, const str
         if (!put_value(e, &e->cols[e->key[i]], value_of(row, old, e->key[i]), out, err))
             return false;
     }
-    buf_put_u8(out, '}');
+    buf_put_cstr(out, e->key_schema.len ? "}}" : "}");
     span->len = out->len - span->at;
     return true;
 }
@@ -239,6 +263,7 @@ static bool put_event(const struct envelope *e, const struct event *event,
                       struct err *err)
 {
     span->at = out->len;
+    buf_put_slice(out, e->value_schema);
     buf_put_u8(out, '{');
     if (!put_row(e, "before", event->before, NULL, event->before_is_key, out, err))
         return false;
@@ -252,7 +277,7 @@ static bool put_event(const struct envelope *e, const struct event *event,
     buf_printf(out, ",\"op\":\"%c\",\"ts_ms\":%" PRId64 ",", event->op,
                milliseconds(place->now_us));
     put_times(out, place->now_us);
-    buf_put_u8(out, '}');
+    buf_put_cstr(out, e->value_schema.len ? "}}" : "}");
     span->len = out->len - span->at;
     return true;
 }

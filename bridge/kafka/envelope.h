@@ -1,6 +1,6 @@
 /*
  * Changes as Debezium's connector for Postgres publishes them, in the JSON that Kafka Connect's
- * converter writes with schemas.enable=false: what goes into `<prefix>.<schema>.<table>`.
+ * converter writes: what goes into `<prefix>.<schema>.<table>`.
  *
  *     insert         c
  *     update         u; one that changes the key: d, tombstone, c, with the other key in a header
@@ -36,6 +36,7 @@ struct envelope_settings {
     struct slice prefix;  /* source.name: topic.prefix */
     struct slice database;
     bool no_tombstones; /* tombstones.on.delete=false */
+    bool schemas;       /* schemas.enable=true: kafka/schema.h before each key and value */
 };
 
 struct envelope;

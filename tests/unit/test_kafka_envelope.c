@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <cmocka.h>
+#include <yyjson.h>
 
 #define TEXT(s) ((struct value){VALUE_TEXT, SLICE(s)})
 #define NONE ((struct value){VALUE_NULL, {NULL, 0}})
@@ -99,6 +100,14 @@ static void assert_record(const struct site *s, size_t i, const char *key, const
         assert_slice(r->key, key);
     if (value)
         assert_slice(r->value, value);
+}
+
+static void assert_json(struct slice text)
+{
+    yyjson_doc *doc = yyjson_read(text.ptr, text.len, 0);
+
+    assert_non_null(doc);
+    yyjson_doc_free(doc);
 }
 
 static void assert_header(const struct site *s, size_t i, const char *name, const char *value)
@@ -333,6 +342,48 @@ static void test_a_record_beyond_the_buffer_s_limit_is_an_error(void **state)
     close_site(&s);
 }
 
+static void test_schemas_stand_before_keys_and_values(void **state)
+{
+    static const char key[] =
+        "{\"schema\":{\"type\":\"struct\",\"fields\":[{\"type\":\"int32\",\"optional\":false,"
+        "\"field\":\"id\"}],\"optional\":false,\"name\":\"server.public.customers.Key\"},"
+        "\"payload\":{\"id\":1}}";
+    static const char start[] =
+        "{\"schema\":{\"type\":\"struct\",\"fields\":[{\"type\":\"struct\",\"fields\":["
+        "{\"type\":\"int32\",\"optional\":false,\"field\":\"id\"},"
+        "{\"type\":\"bytes\",\"optional\":true,"
+        "\"name\":\"org.apache.kafka.connect.data.Decimal\",\"version\":1,"
+        "\"parameters\":{\"scale\":\"2\"},\"field\":\"name\"},"
+        "{\"type\":\"array\",\"items\":{\"type\":\"string\",\"optional\":true,"
+        "\"name\":\"io.debezium.data.Uuid\",\"version\":1},\"optional\":true,"
+        "\"field\":\"note\"}],\"optional\":true,"
+        "\"name\":\"server.public.customers.Value\",\"field\":\"before\"},";
+    static const char end[] =
+        "\"optional\":false,\"name\":\"server.public.customers.Envelope\"},"
+        "\"payload\":" EVENT("c", "null", "{\"id\":1,\"name\":null,\"note\":null}") "}";
+    const struct envelope_settings settings = {.placeholder = SLICE(ENVELOPE_PLACEHOLDER),
+                                               .version = SLICE("9.9"),
+                                               .prefix = SLICE("server"),
+                                               .database = SLICE("postgres"),
+                                               .schemas = true};
+    struct site s;
+
+    (void)state;
+    open_site(&s, REPLIDENT_DEFAULT, true, false);
+    s.cols[1].basetypid = 1700;
+    s.cols[1].basetypmod = (5 << 16 | 2) + 4;
+    s.cols[2].elemtypid = 2950;
+    s.envelope = envelope_new(&s.table, &settings, &s.arena);
+    publish(&s, CHANGE_INSERT, false, NULL, &ROW(TEXT("1"), NONE, NONE));
+    assert_slice(s.got.records[0].key, key);
+    struct slice value = s.got.records[0].value;
+    assert_json(value);
+    assert_true(value.len > sizeof(start) + sizeof(end));
+    assert_slice((struct slice){value.ptr, sizeof(start) - 1}, start);
+    assert_slice((struct slice){value.ptr + value.len - (sizeof(end) - 1), sizeof(end) - 1}, end);
+    close_site(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -351,6 +402,7 @@ int main(void)
         cmocka_unit_test(test_events_know_their_place_in_the_transaction),
         cmocka_unit_test(test_transactions_have_a_begin_and_an_end),
         cmocka_unit_test(test_a_record_beyond_the_buffer_s_limit_is_an_error),
+        cmocka_unit_test(test_schemas_stand_before_keys_and_values),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
