@@ -242,30 +242,51 @@ static void put_duration(char *out, size_t size, int64_t ms)
         snprintf(out, size, "%" PRId64 " min", (s + 59) / 60);
 }
 
-/* The replica cannot apply what the log holds: it ends, and the shape begins anew. Not too often:
- * then the replica is told so, and gets the same log once more. */
-static void heed_refusal(struct sync_session *session, struct sync_shape *s)
+static void end_refused(struct sync_session *session, struct log *log, struct slice why)
 {
-    struct slice why = s->request->refused;
-    struct log *log = find_by_handle(session, s->request);
-    char text[400], wait[32], handle[80];
-    int64_t wait_ms;
+    char text[400], handle[80];
 
-    if (!log)
-        return; /* another has begun by now */
-    if (refusals_take(session->service->refusals, log_shape(log)->identity, clock_ms(), &wait_ms)) {
-        snprintf(text, sizeof(text), "a replica could not apply it: %.*s", SLICE_ARG(why));
-        snprintf(handle, sizeof(handle), "%.*s", SLICE_ARG(log_handle(log)));
-        log_warn("a shape begins anew", LOG_STR("handle", handle), LOG_STR("reason", text));
-        shapelog_end_log(session->service->store, log, text);
-    } else {
-        put_duration(wait, sizeof(wait), wait_ms);
+    snprintf(text, sizeof(text), "a replica could not apply it: %.*s", SLICE_ARG(why));
+    snprintf(handle, sizeof(handle), "%.*s", SLICE_ARG(log_handle(log)));
+    log_warn("a shape begins anew", LOG_STR("handle", handle), LOG_STR("reason", text));
+    shapelog_end_log(session->service->store, log, text);
+}
+
+/* Why it is not ended, for the replica. */
+static char *not_ended(struct slice why, bool of_token, int64_t wait_ms)
+{
+    char text[400], wait[32];
+
+    put_duration(wait, sizeof(wait), wait_ms);
+    if (of_token)
+        snprintf(text, sizeof(text),
+                 "it is not begun anew for everybody at a token's word; refused because: %.*s",
+                 SLICE_ARG(why));
+    else
         snprintf(text, sizeof(text),
                  "it was refused not long ago, and is not begun anew again for %s; refused now "
                  "because: %.*s",
                  wait, SLICE_ARG(why));
-        s->refetch = xstrdup(text);
-    }
+    return xstrdup(text);
+}
+
+/* The replica cannot apply what the log holds: it ends, and the shape begins anew. Not too often,
+ * and not for a token, whose bearer shares it with strangers: then the replica is told so, and gets
+ * the same log once more. */
+static void heed_refusal(struct sync_session *session, struct sync_shape *s)
+{
+    struct slice why = s->request->refused;
+    struct log *log = find_by_handle(session, s->request);
+    bool of_token = session->auth.kind == AUTH_TOKEN;
+    int64_t wait_ms = 0;
+
+    if (!log)
+        return; /* another has begun by now */
+    if (!of_token &&
+        refusals_take(session->service->refusals, log_shape(log)->identity, clock_ms(), &wait_ms))
+        end_refused(session, log, why);
+    else
+        s->refetch = not_ended(why, of_token, wait_ms);
     log_unref(log);
 }
 

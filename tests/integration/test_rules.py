@@ -5,7 +5,8 @@ import signal
 import time
 
 import pytest
-from harness import Bridge, Connection, NodeClient, ShapeApi, request, target, wait_for
+from harness import (Bridge, Connection, NodeClient, ShapeApi, Stream, request, target,
+                     wait_for)
 from harness.nginx import Nginx
 from harness.token import SECRET, bearer, part, signature, token
 
@@ -379,6 +380,14 @@ def test_delete_needs_the_secret(db, api):
         assert message(api.get(who(), "DELETE", **params), 403) == "DELETE needs the secret"
     assert api.get(who(), shape="everyone", offset="-1")["electric-handle"] == handle
     assert api.get(method="DELETE", handle=handle, secret=SHARED).status == 202
+
+
+def test_bearer_cannot_have_a_shape_begun_anew_for_everybody(bridge):
+    first = Stream(bridge, {"shape": "everyone"}, headers=who("ann")).read().shapes[0]
+    refused = {"shape": "everyone", "handle": first.handle, "refused": "it is odd"}
+    again = Stream(bridge, refused, headers=who("bob")).read().shapes[0]
+    assert again.handle == first.handle
+    assert "at a token's word; refused because: it is odd" in again.refetched[0]
 
 
 def test_unknown_shape_is_said(api, bridge):
