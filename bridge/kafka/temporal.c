@@ -200,7 +200,7 @@ static bool read_part(struct slice *s, int64_t *us)
 bool temporal_put_interval(struct slice text, struct buf *out, struct err *err)
 {
     struct slice s = text;
-    int64_t sum = 0, part;
+    int64_t sum = 0, part = 0;
 
     do {
         if (!read_part(&s, &part) || __builtin_add_overflow(sum, part, &sum))
