@@ -36,7 +36,7 @@ bool lite_apply_begin(struct replica *r, struct err *err)
     if (!lite_db_begin(&r->db, err) || !lite_pending_drain(r, err) || !lite_writes_verify(r, err))
         return false;
     /* What was rejected at once is not to be seen any more, whoever commits this. */
-    return !r->db.torn || (lite_rebase_show(r, err) && lite_rebase_restore(r, err));
+    return !r->db.torn || lite_rebase_settle(r, err);
 }
 
 struct lite_feed *lite_apply_feed(struct replica *r, yyjson_val *index, struct err *err)
@@ -308,7 +308,7 @@ bool lite_apply_flush(struct replica *r, struct err *err)
             !lite_offset_save(&r->db, r->feeds[i].shape, err))
             return false;
     }
-    if (!lite_rebase_show(r, err) || !lite_rebase_restore(r, err) || !lite_db_commit(&r->db, err))
+    if (!lite_rebase_settle(r, err) || !lite_db_commit(&r->db, err))
         return false;
     r->commit_due = false;
     r->progress.commits++;

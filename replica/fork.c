@@ -111,14 +111,13 @@ static bool answer(struct replica *r, yyjson_val *root, struct err *err)
         return err_set(err, ERR_PROTOCOL, "the answer does not say which writes were decided");
     return lite_apply_begin(r, err) && store_decided(r, decided, err) &&
            sort_out(r, strtoll(yyjson_get_str(since), NULL, 10), strtoll(lsn, NULL, 10), err) &&
-           (!r->fork_last || take_new_name(r, err)) && lite_rebase_show(r, err) &&
-           lite_rebase_restore(r, err) && lite_db_commit(&r->db, err);
+           (!r->fork_last || take_new_name(r, err)) && lite_rebase_settle(r, err) &&
+           lite_db_commit(&r->db, err);
 }
 
 bool lite_fork_answer(struct replica *r, struct slice body, bool *done, struct err *err)
 {
     yyjson_doc *doc = yyjson_read(body.ptr, body.len, 0);
-    struct err ignored;
 
     *done = false;
     if (r->changes) { /* amid a transaction of Postgres's: asked again behind it */
@@ -128,9 +127,7 @@ bool lite_fork_answer(struct replica *r, struct slice body, bool *done, struct e
     bool ok = answer(r, yyjson_doc_get_root(doc), err);
     yyjson_doc_free(doc);
     if (!ok) {
-        lite_db_rollback(&r->db);
-        if (!lite_state_read(&r->db, &r->state, &ignored))
-            log_debug("could not read the state", LOG_ERR(&ignored));
+        lite_writes_undo(r);
         return false;
     }
     r->fork_through = r->fork_asked;

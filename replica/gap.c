@@ -345,10 +345,8 @@ static bool compare_unknown(struct gap *g, struct err *err)
 {
     int64_t before;
 
-    return lite_db_int(&g->r->db, 0, &before, err,
-                       "SELECT max(ifnull((SELECT max(seq) FROM _tombolo_outbox), 0),"
-                       " ifnull((SELECT max(seq) FROM _tombolo_pending), 0))") &&
-           compare_others(g, err) && lite_pending_drain(g->r, err) && tell_unknown(g, before, err);
+    return lite_pending_last(&g->r->db, &before, err) && compare_others(g, err) &&
+           lite_pending_drain(g->r, err) && tell_unknown(g, before, err);
 }
 
 static bool compare_known(struct gap *g, struct lite_table *side, struct err *err)

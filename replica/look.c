@@ -1,5 +1,7 @@
 #include "replica/look.h"
 
+#include "replica/capture.h"
+#include "replica/pending.h"
 #include "replica/replica.h"
 
 #include <unistd.h>
@@ -39,61 +41,45 @@ void lite_look_close(struct lite_db *db)
 
 /* ---- where it stands ----------------------------------------------------- */
 
-/* A question to the file, one integer; 0 where what it asks for has no row. */
-static bool ask(const char *path, int64_t *out, const char *sql, int64_t arg, struct err *err)
+bool replica_last_write(const char *path, int64_t *seq, struct err *err)
 {
     struct lite_db db;
 
+    *seq = 0;
     if (!lite_look_open(&db, path, err))
         return false;
-    bool ok = lite_db_int(&db, 0, out, err, sql, (long long)arg, (long long)arg);
+    bool ok = lite_capture_find(&db, err) && lite_pending_last(&db, seq, err);
     lite_look_close(&db);
     return ok || err_wrap(err, "%s", path);
 }
 
-/* The outbox is there from the first capture on. */
-static bool has_outbox(const char *path, bool *has, struct err *err)
+/* A question to the file, yes or no. */
+static bool ask(const char *path, bool *yes, const char *sql, int64_t arg, struct err *err)
 {
-    int64_t n = 0;
-    bool ok =
-        ask(path, &n, "SELECT count(*) FROM sqlite_schema WHERE name = '_tombolo_outbox'", 0, err);
+    struct lite_db db;
+    int64_t is = 0;
 
-    *has = n > 0;
-    return ok;
-}
-
-bool replica_last_write(const char *path, int64_t *seq, struct err *err)
-{
-    bool has;
-
-    *seq = 0;
-    return has_outbox(path, &has, err) &&
-           (!has || ask(path, seq,
-                        "SELECT max(coalesce((SELECT max(seq) FROM _tombolo_outbox), 0),"
-                        " coalesce((SELECT max(seq) FROM _tombolo_pending), 0))",
-                        0, err));
+    *yes = false;
+    if (!lite_look_open(&db, path, err))
+        return false;
+    bool ok = lite_db_int(&db, 0, &is, err, sql, (long long)arg, (long long)arg);
+    lite_look_close(&db);
+    *yes = ok && is;
+    return ok || err_wrap(err, "%s", path);
 }
 
 bool replica_is_decided(const char *path, int64_t seq, bool *decided, struct err *err)
 {
-    int64_t left = 0;
-    bool ok = seq == 0 || ask(path, &left,
-                              "SELECT EXISTS (SELECT 1 FROM _tombolo_pending WHERE seq <= %lld)"
-                              " OR EXISTS (SELECT 1 FROM _tombolo_outbox"
-                              " WHERE op IS NOT NULL AND seq <= %lld)",
-                              seq, err);
-
-    *decided = ok && !left;
-    return ok;
+    *decided = true;
+    return seq == 0 || ask(path, decided,
+                           "SELECT NOT EXISTS (SELECT 1 FROM _tombolo_pending WHERE seq <= %lld)"
+                           " AND NOT EXISTS (SELECT 1 FROM _tombolo_outbox"
+                           " WHERE op IS NOT NULL AND seq <= %lld)",
+                           seq, err);
 }
 
 bool replica_is_at(const char *path, uint64_t position, bool *at, struct err *err)
 {
-    int64_t is = 0;
-    bool ok =
-        ask(path, &is, "SELECT consistent AND position >= %lld FROM _tombolo_state WHERE id = 1",
-            (int64_t)position, err);
-
-    *at = ok && is;
-    return ok;
+    return ask(path, at, "SELECT consistent AND position >= %lld FROM _tombolo_state WHERE id = 1",
+               (int64_t)position, err);
 }

@@ -38,6 +38,30 @@ bool lite_pending_open(struct lite_db *db, struct err *err)
     return lite_db_exec(db, err, "%s", tables);
 }
 
+bool lite_pending_count(struct lite_db *db, uint64_t *n, struct err *err)
+{
+    int64_t pending, fresh = 0;
+
+    if (!lite_db_int(db, 0, &pending, err,
+                     "SELECT count(*) FROM _tombolo_pending WHERE due IS NULL") ||
+        (db->captured && !lite_db_int(db, 0, &fresh, err,
+                                      "SELECT count(*) FROM _tombolo_outbox WHERE op NOT NULL")))
+        return false;
+    *n = (uint64_t)(pending + fresh);
+    return true;
+}
+
+bool lite_pending_last(struct lite_db *db, int64_t *seq, struct err *err)
+{
+    int64_t pending, fresh = 0;
+
+    if (!lite_db_int(db, 0, &pending, err, "SELECT max(seq) FROM _tombolo_pending") ||
+        (db->captured && !lite_db_int(db, 0, &fresh, err, "SELECT max(seq) FROM _tombolo_outbox")))
+        return false;
+    *seq = pending > fresh ? pending : fresh;
+    return true;
+}
+
 void lite_put_name(struct buf *out, const char *name)
 {
     bool bare = *name && strspn(name, "abcdefghijklmnopqrstuvwxyz_0123456789") == strlen(name) &&

@@ -27,6 +27,12 @@
 /* state.c: makes the tables. */
 bool lite_pending_open(struct lite_db *db, struct err *err) MUST_CHECK;
 
+/* Mutations that are not acknowledged, those in the outbox too. As lite_pending_last() it wants
+ * db->captured to be known (capture.h). */
+bool lite_pending_count(struct lite_db *db, uint64_t *n, struct err *err) MUST_CHECK;
+/* The seq of the last one, or of the last that was dropped; 0: there was none. */
+bool lite_pending_last(struct lite_db *db, int64_t *seq, struct err *err) MUST_CHECK;
+
 /* Empties the outbox. Inside a transaction; sets r->based. */
 bool lite_pending_drain(struct replica *r, struct err *err) MUST_CHECK;
 /* The same of at most `most` rows; *more: there are others. For a transaction that is to be short,

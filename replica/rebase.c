@@ -244,9 +244,9 @@ static bool restore(struct replica *r, struct err *err)
 
 /* What stepped aside may take its transaction with it, whose rows then want to be where others are
  * shown by now. */
-bool lite_rebase_restore(struct replica *r, struct err *err)
+bool lite_rebase_settle(struct replica *r, struct err *err)
 {
-    bool ok = restore(r, err);
+    bool ok = lite_rebase_show(r, err) && restore(r, err);
 
     while (ok && r->db.torn)
         ok = lite_pending_torn(&r->db, err) && lite_rebase_show(r, err) && restore(r, err);

@@ -31,11 +31,11 @@ bool lite_rebase_take(struct replica *r, struct lite_feed *feed, enum lite_serve
 /* The feed's table holds the server's rows, after it was fetched: they are the base. */
 bool lite_rebase_fetched(struct replica *r, struct lite_feed *feed, struct err *err) MUST_CHECK;
 
-/* Makes the tables show what they are to. Before a transaction commits. */
+/* Makes the tables show what they are to; relaxed indexes (table.h) stay so. */
 bool lite_rebase_show(struct replica *r, struct err *err) MUST_CHECK;
 
-/* Then: makes relaxed indexes (table.h) unique again. Where they cannot be, pending mutations that
- * are in the way of the server's rows step aside. */
-bool lite_rebase_restore(struct replica *r, struct err *err) MUST_CHECK;
+/* Before a transaction commits: shows, and then makes relaxed indexes unique again. Where they
+ * cannot be, pending mutations that are in the way of the server's rows step aside. */
+bool lite_rebase_settle(struct replica *r, struct err *err) MUST_CHECK;
 
 #endif

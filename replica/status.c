@@ -5,7 +5,9 @@
 #include "replica/replica.h"
 
 #include "base/arena.h"
+#include "replica/capture.h"
 #include "replica/look.h"
+#include "replica/pending.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -101,8 +103,10 @@ static uint64_t count(struct lite_db *db, const char *what)
 
 static void read_writes(struct lite_db *db, struct replica_status *out)
 {
-    out->pending = count(db, "_tombolo_pending WHERE due IS NULL") +
-                   count(db, "_tombolo_outbox WHERE op IS NOT NULL");
+    struct err none;
+
+    if (!lite_capture_find(db, &none) || !lite_pending_count(db, &out->pending, &none))
+        out->pending = 0;
     out->rejected = count(db, "_tombolo_rejected");
 }
 

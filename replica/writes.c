@@ -128,8 +128,7 @@ static bool drain_piece(struct replica *r, bool *more, struct err *err)
 {
     return lite_db_begin(&r->db, err) &&
            lite_pending_drain_some(r, MUTATIONS_AT_A_TIME, more, err) &&
-           (*more || (lite_rebase_show(r, err) && lite_rebase_restore(r, err))) &&
-           lite_db_commit(&r->db, err);
+           (*more || lite_rebase_settle(r, err)) && lite_db_commit(&r->db, err);
 }
 
 /* What was drained with a part of its marked transaction that came later goes too. What stepped
@@ -141,6 +140,15 @@ static bool forget_aside(struct replica *r, struct err *err)
                         "DELETE FROM _tombolo_pending WHERE id IS NULL AND due IS NULL AND aside");
 }
 
+void lite_writes_undo(struct replica *r)
+{
+    struct err ignored;
+
+    lite_db_rollback(&r->db);
+    if (!lite_state_read(&r->db, &r->state, &ignored))
+        log_debug("could not read the state", LOG_ERR(&ignored));
+}
+
 /* What is there is drained, in short transactions, and then numbered: a marked transaction must be
  * there as a whole. */
 static bool number(struct replica *r, struct err *err)
@@ -150,16 +158,10 @@ static bool number(struct replica *r, struct err *err)
     while (ok && more)
         ok = drain_piece(r, &more, err);
     ok = ok && lite_apply_begin(r, err) &&
-         (r->forked || (forget_aside(r, err) && number_some(r, err))) && lite_rebase_show(r, err) &&
-         lite_rebase_restore(r, err) && lite_db_commit(&r->db, err);
-
-    if (!ok) {
-        struct err ignored;
-
-        lite_db_rollback(&r->db);
-        if (!lite_state_read(&r->db, &r->state, &ignored))
-            log_debug("could not read the state", LOG_ERR(&ignored));
-    }
+         (r->forked || (forget_aside(r, err) && number_some(r, err))) &&
+         lite_rebase_settle(r, err) && lite_db_commit(&r->db, err);
+    if (!ok)
+        lite_writes_undo(r);
     return ok;
 }
 
@@ -380,16 +382,16 @@ static bool reject_here(struct replica *r, int64_t id, int64_t mutation, const c
     log_warn("the bridge cannot take a local write", LOG_INT("write", id),
              LOG_STR("message", message));
     int64_t n = 0;
-    bool ok =
-        make_room(r, err) && lite_apply_begin(r, err) &&
-        lite_db_int(&r->db, 0, &n, err, "SELECT count(*) FROM _tombolo_pending p WHERE %s",
-                    where) &&
-        lite_pending_reject(&r->db, where, &why, err) && lite_pending_end(&r->db, where, err) &&
-        (mutation < 0 || lite_db_exec(&r->db, err,
-                                      "UPDATE _tombolo_pending SET mutation = mutation - 1"
-                                      " WHERE id = %lld AND mutation > %lld",
-                                      (long long)id, (long long)mutation)) &&
-        lite_rebase_show(r, err) && lite_rebase_restore(r, err) && lite_db_commit(&r->db, err);
+    bool ok = make_room(r, err) && lite_apply_begin(r, err) &&
+              lite_db_int(&r->db, 0, &n, err, "SELECT count(*) FROM _tombolo_pending p WHERE %s",
+                          where) &&
+              lite_pending_reject(&r->db, where, &why, err) &&
+              lite_pending_end(&r->db, where, err) &&
+              (mutation < 0 || lite_db_exec(&r->db, err,
+                                            "UPDATE _tombolo_pending SET mutation = mutation - 1"
+                                            " WHERE id = %lld AND mutation > %lld",
+                                            (long long)id, (long long)mutation)) &&
+              lite_rebase_settle(r, err) && lite_db_commit(&r->db, err);
     if (!ok)
         lite_db_rollback(&r->db);
     arena_release(&arena);
@@ -473,13 +475,5 @@ bool replica_write_answer(struct replica *r, long status, struct slice body,
 
 bool replica_pending(struct replica *r, uint64_t *mutations, struct err *err)
 {
-    int64_t pending, fresh = 0;
-
-    if (!lite_db_int(&r->db, 0, &pending, err,
-                     "SELECT count(*) FROM _tombolo_pending WHERE due IS NULL") ||
-        (r->db.captured && !lite_db_int(&r->db, 0, &fresh, err,
-                                        "SELECT count(*) FROM _tombolo_outbox WHERE op NOT NULL")))
-        return false;
-    *mutations = (uint64_t)(pending + fresh);
-    return true;
+    return lite_pending_count(&r->db, mutations, err);
 }

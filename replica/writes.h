@@ -29,6 +29,9 @@ bool lite_writes_capture(struct replica *r, struct err *err) MUST_CHECK;
  * for (gap.h). At the beginning of a transaction, with the outbox empty. */
 bool lite_writes_verify(struct replica *r, struct err *err) MUST_CHECK;
 
+/* Takes back a transaction that failed, and what it had set in r->state. */
+void lite_writes_undo(struct replica *r);
+
 /* fork.c. */
 bool lite_fork_request(struct replica *r, struct buf *body, struct err *err) MUST_CHECK;
 bool lite_fork_answer(struct replica *r, struct slice body, bool *done, struct err *err) MUST_CHECK;

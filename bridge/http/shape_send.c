@@ -57,28 +57,16 @@ struct chunk_source {
     bool opened;
 };
 
-static void release_block(void *arg)
-{
-    struct snapshot_block *block = arg;
-    struct log *log = block->log;
-
-    snapshot_block_release(block);
-    log_unref(log);
-    free(block);
-}
-
 static bool put_block(struct http_out *out, const struct snapshot_block *block)
 {
-    struct snapshot_block *copy = xmalloc(sizeof(*copy));
     bool ok = true;
 
-    *copy = *block;
-    log_ref(copy->log);
     if (block->len > COPIED) {
-        http_out_put_file(out, block->fd, (off_t)block->offset, block->len, release_block, copy);
+        http_out_put_file(out, block->fd, (off_t)block->offset, block->len, snapshot_block_drop,
+                          snapshot_block_keep(block));
     } else {
         ok = shape_put_file_bytes(out, block->fd, block->offset, block->len);
-        release_block(copy);
+        snapshot_block_release(block);
     }
     return ok;
 }

@@ -31,16 +31,6 @@ static void release_run(void *arg)
     free(arg);
 }
 
-static void release_block(void *arg)
-{
-    struct snapshot_block *block = arg;
-    struct log *log = block->log;
-
-    snapshot_block_release(block);
-    log_unref(log);
-    free(block);
-}
-
 /* Small ranges are read here and now; false when the file does not have them. */
 static bool put_small(struct http_out *out, int fd, uint64_t offset, uint32_t len)
 {
@@ -97,17 +87,15 @@ static bool take_block(struct sync_shape *s, struct snapshot_block *block)
 
 static bool put_block(struct http_out *out, size_t shape, const struct snapshot_block *block)
 {
-    struct snapshot_block *copy = xmalloc(sizeof(*copy));
     bool ok = true;
 
-    *copy = *block;
-    log_ref(copy->log);
     put_text(out, "{\"shape\":%zu,\"messages\":[", shape);
     if (block->len > SYNC_SMALL_RUN) {
-        http_out_put_file(out, block->fd, (off_t)block->offset, block->len, release_block, copy);
+        http_out_put_file(out, block->fd, (off_t)block->offset, block->len, snapshot_block_drop,
+                          snapshot_block_keep(block));
     } else {
         ok = put_small(out, block->fd, block->offset, block->len);
-        release_block(copy);
+        snapshot_block_release(block);
     }
     put_text(out, "]}\n");
     return ok;

@@ -261,7 +261,11 @@ enum snapshot_read log_snapshot_block(struct shapelog *store, struct log *log, u
                                       struct snapshot_block *block);
 /* Says that the block's fd is not used any more: above some thousand open files it is closed then.
  * Call it once for each SNAPSHOT_BLOCK. */
-void snapshot_block_release(struct snapshot_block *block);
+void snapshot_block_release(const struct snapshot_block *block);
+/* A block that outlives the caller, with a reference of its own on the log; the release of `block`
+ * is now snapshot_block_drop()'s, of type void (*)(void *) for those who send files. */
+struct snapshot_block *snapshot_block_keep(const struct snapshot_block *block);
+void snapshot_block_drop(void *kept);
 
 /* Chunks of a snapshot are blocks side by side. One closes with the row that makes its rows' bytes,
  * one more each, reach the log's chunk size. Behind the last one that has closed there is always

@@ -127,13 +127,32 @@ enum snapshot_read log_snapshot_block(struct shapelog *store, struct log *log, u
     return SNAPSHOT_GONE;
 }
 
-void snapshot_block_release(struct snapshot_block *block)
+void snapshot_block_release(const struct snapshot_block *block)
 {
     struct shapelog *store = block->log->store;
 
     pthread_mutex_lock(&store->snapshots);
     release(block->log);
     pthread_mutex_unlock(&store->snapshots);
+}
+
+struct snapshot_block *snapshot_block_keep(const struct snapshot_block *block)
+{
+    struct snapshot_block *kept = xmalloc(sizeof(*kept));
+
+    *kept = *block;
+    log_ref(kept->log);
+    return kept;
+}
+
+void snapshot_block_drop(void *kept)
+{
+    struct snapshot_block *block = kept;
+    struct log *log = block->log;
+
+    snapshot_block_release(block);
+    log_unref(log);
+    free(block);
 }
 
 /* ---- chunks ---------------------------------------------------------------------------------- */

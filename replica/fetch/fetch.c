@@ -3,6 +3,7 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/logging.h"
+#include "fetch/post.h"
 #include "fetch/upload.h"
 #include "replica/answer.h"
 
@@ -13,7 +14,6 @@
 #include <strings.h>
 
 #define SILENCE_MS 35000
-#define CONNECT_MS 10000
 /* How soon a local write is noticed. */
 #define LOOK_MS 100
 #define ONCE_ATTEMPTS 8
@@ -89,22 +89,9 @@ static size_t on_write(char *bytes, size_t size, size_t n, void *arg)
 
 static void set_up(struct fetch *f)
 {
-    CURL *e = f->easy;
-
-    curl_easy_setopt(e, CURLOPT_URL, f->url);
-    curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(e, CURLOPT_POSTFIELDS, f->body.ptr);
-    curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)f->body.len);
-    curl_easy_setopt(e, CURLOPT_HTTPHEADER, f->headers);
-    curl_easy_setopt(e, CURLOPT_USERAGENT, "tombolo/" TOMBOLO_VERSION);
-    curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_write);
-    curl_easy_setopt(e, CURLOPT_WRITEDATA, f);
-    curl_easy_setopt(e, CURLOPT_ERRORBUFFER, f->curl_text);
-    curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_MS);
-    curl_easy_setopt(e, CURLOPT_BUFFERSIZE, 256L << 10);
-    curl_easy_setopt(e, CURLOPT_TCP_NODELAY, 1L);
-    curl_easy_setopt(e, CURLOPT_TCP_KEEPALIVE, 1L);
-    curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+    post_set_up(f->easy, f->url, f->headers, &f->body, on_write, f, f->curl_text);
+    curl_easy_setopt(f->easy, CURLOPT_BUFFERSIZE, 256L << 10);
+    curl_easy_setopt(f->easy, CURLOPT_TCP_KEEPALIVE, 1L);
 }
 
 static bool stop_asked(const struct fetch *f, int wait_ms)
@@ -206,7 +193,6 @@ static bool connect_once(struct fetch *f, struct err *err)
 
     f->stream = f->judged = false;
     f->err = (struct err){0};
-    f->curl_text[0] = '\0';
     buf_clear(&f->answer);
     if (!replica_request(f->r, !f->options->once, &f->body, err))
         return false;
@@ -282,7 +268,7 @@ static bool pause_or_end(struct fetch *f, struct err *err)
 {
     if (err->code == ERR_STOPPED || hopeless(f, err))
         return false;
-    int wait = (int)backoff_ms(f->easy, f->failures++);
+    int wait = (int)post_backoff_ms(f->easy, f->failures++);
     log_warn("not connected", LOG_STR("bridge", f->options->url), LOG_ERR(err),
              LOG_INT("again_in_ms", wait));
     if (f->options->on_failure)

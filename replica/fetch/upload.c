@@ -2,36 +2,14 @@
 
 #include "base/clock.h"
 #include "base/logging.h"
+#include "fetch/post.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
-#define CONNECT_MS 10000
 #define ANSWER_MS 90000
 #define ANSWER_LIMIT ((size_t)16 << 20)
-#define BACKOFF_FIRST_MS 100
-#define BACKOFF_MOST_MS 30000
-#define RETRY_AFTER_MOST_S 3600
 #define STOPPED_MS 300000
-
-int64_t backoff_ms(CURL *easy, unsigned failures)
-{
-    unsigned shift = failures < 10 ? failures : 10;
-    int64_t most = (int64_t)BACKOFF_FIRST_MS << shift;
-    curl_off_t after = 0;
-    uint32_t random = 0;
-
-    most = most < BACKOFF_MOST_MS ? most : BACKOFF_MOST_MS;
-    if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
-        random = (uint32_t)clock_us();
-    int64_t wait = most / 2 + random % (most / 2 + 1);
-    if (curl_easy_getinfo(easy, CURLINFO_RETRY_AFTER, &after) == CURLE_OK && after > 0) {
-        after = after < RETRY_AFTER_MOST_S ? after : RETRY_AFTER_MOST_S;
-        wait += (int64_t)after * 1000; /* the jitter comes on top: not all at the same second */
-    }
-    return wait;
-}
 
 static size_t on_write(char *bytes, size_t size, size_t n, void *arg)
 {
@@ -65,20 +43,8 @@ static bool send_body(struct upload *u, struct err *err)
     CURL *e = u->easy;
 
     buf_clear(&u->answer);
-    u->curl_text[0] = '\0';
-    curl_easy_setopt(e, CURLOPT_URL, u->url);
-    curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(e, CURLOPT_POSTFIELDS, u->body.ptr);
-    curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)u->body.len);
-    curl_easy_setopt(e, CURLOPT_HTTPHEADER, u->headers);
-    curl_easy_setopt(e, CURLOPT_USERAGENT, "tombolo/" TOMBOLO_VERSION);
-    curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_write);
-    curl_easy_setopt(e, CURLOPT_WRITEDATA, u);
-    curl_easy_setopt(e, CURLOPT_ERRORBUFFER, u->curl_text);
-    curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_MS);
+    post_set_up(e, u->url, u->headers, &u->body, on_write, u, u->curl_text);
     curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)ANSWER_MS);
-    curl_easy_setopt(e, CURLOPT_TCP_NODELAY, 1L);
-    curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
     u->busy = curl_multi_add_handle(u->multi, e) == CURLM_OK;
     return u->busy || err_set(err, ERR_IO, "curl failed");
 }
@@ -96,7 +62,7 @@ bool upload_step(struct upload *u, struct err *err)
 
 static void fail(struct upload *u)
 {
-    int64_t wait = backoff_ms(u->easy, u->failures++);
+    int64_t wait = post_backoff_ms(u->easy, u->failures++);
 
     u->not_before = clock_ms() + wait;
     log_warn("local writes are not up yet", LOG_ERR(&u->err), LOG_INT("again_in_ms", wait));

@@ -3,9 +3,8 @@
  * curl handle of many, one request at a time. A request that is broken off is made again; the
  * bridge knows what it has decided.
  *
- * After a failure the next attempt comes after 0.1 s, doubling to 30 s, with jitter, later when the
- * bridge says retry-after. Writes that are not taken at all (no right to) are tried again every
- * 5 minutes; the stream goes on meanwhile.
+ * After a failure it is tried again as post.h says. Writes that are not taken at all (no right to)
+ * are tried again every 5 minutes; the stream goes on meanwhile.
  */
 #ifndef FETCH_UPLOAD_H
 #define FETCH_UPLOAD_H
@@ -42,9 +41,5 @@ bool upload_step(struct upload *u, struct err *err) MUST_CHECK;
 bool upload_done(struct upload *u, CURLcode code, struct err *err) MUST_CHECK;
 /* Breaks off what is under way. */
 void upload_abort(struct upload *u);
-
-/* Milliseconds until the attempt behind `failures` others, with jitter; what the bridge said in
- * its last answer counts too. */
-int64_t backoff_ms(CURL *easy, unsigned failures);
 
 #endif

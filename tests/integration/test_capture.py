@@ -26,8 +26,6 @@ CREATE TABLE people (id int PRIMARY KEY, mail text UNIQUE DEFERRABLE, age int, s
 CREATE TABLE pairs (a text, b int, v bytea, PRIMARY KEY (a, b));
 """
 
-PENDING = """SELECT (SELECT count(*) FROM _tombolo_pending WHERE due IS NULL)
-                  + (SELECT count(*) FROM _tombolo_outbox WHERE op IS NOT NULL)"""
 
 
 class Statements:
@@ -147,7 +145,7 @@ def test_statements_of_every_form_end_in_postgres_as_they_are_in_the_file(databa
     for _ in range(4):
         for n in range(25):
             WRITERS[n % len(WRITERS)](replica.db_path, statements.transaction())
-        replica.wait_for(lambda: replica.sql(PENDING)[0][0] == 0, 30, "the writes to be settled")
+        replica.wait_for(lambda: replica.pending() == 0, 30, "the writes to be settled")
         assert replica.sql("SELECT * FROM _tombolo_rejected") == []
         assert of_file(replica) == as_floats(of_postgres(database))
     replica.stop()

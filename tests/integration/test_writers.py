@@ -105,7 +105,7 @@ class Writers:
         """A file is copied while writes wait in it; both go on."""
         original, writer = self.replicas[0], self.writers[0]
         original.kill9()
-        wait_for(lambda: waiting(original) > 3, 10, "writes that wait")
+        wait_for(lambda: original.pending() > 3, 10, "writes that wait")
         copy = self._replica(f"a{len(self.replicas)}", "a")
         with contextlib.closing(original.connect()) as db, \
                 contextlib.closing(sqlite3.connect(copy.db_path)) as to:
@@ -132,7 +132,7 @@ class Writers:
         for thread in [self.remote, *self.writers]:
             thread.end()
         for replica in self.replicas:
-            replica.wait_for(lambda replica=replica: waiting(replica) == 0, deadline,
+            replica.wait_for(lambda replica=replica: replica.pending() == 0, deadline,
                              f"{replica.db_path.name} to be settled")
         for replica in self.replicas:
             for shape, (table, columns) in zip(shapes(replica.db_path.name[0]), COLUMNS.items()):
@@ -183,12 +183,6 @@ class Writers:
         mine = {reader.replica.db_path.stem for reader in shared} | {own}
         assert told and mine.issuperset(told) and len(told) == len(set(told)), \
             f"{row_id} was refused, and told in {told}, not once in {mine}"
-
-
-def waiting(replica):
-    """Mutations that are not acknowledged."""
-    return replica.sql("SELECT (SELECT count(*) FROM _tombolo_pending WHERE due IS NULL)"
-                       " + (SELECT count(*) FROM _tombolo_outbox WHERE op IS NOT NULL)")[0][0]
 
 
 def suffer(world, rounds, times):

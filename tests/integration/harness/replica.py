@@ -73,6 +73,11 @@ class Replica:
         with contextlib.closing(self.connect()) as connection:
             return connection.execute(query, params).fetchall()
 
+    def pending(self):
+        """How many local writes are not acknowledged."""
+        return self.sql("SELECT (SELECT count(*) FROM _tombolo_pending WHERE due IS NULL)"
+                        " + (SELECT count(*) FROM _tombolo_outbox WHERE op IS NOT NULL)")[0][0]
+
     def rows(self, table, columns="*"):
         """A table's rows, sorted; None while there is no such file or table."""
         try:
