@@ -38,8 +38,16 @@ def installed():
             (folder / "complete").touch()
         for program in CLIENTS.glob("*.*"):
             if program.suffix in (".mjs", ".html"):
-                shutil.copy(program, folder)
+                put(program, folder / program.name)
     return folder
+
+
+def put(program, path):
+    """Copies a program that another node may be reading just now: one that finds its file empty
+    ends at once, with 0."""
+    if not path.exists() or path.read_bytes() != program.read_bytes():
+        shutil.copy(program, path.with_suffix(".new"))
+        path.with_suffix(".new").replace(path)
 
 
 class NodeClient:
