@@ -28,20 +28,23 @@ static enum write_ran refuse(const struct plan *plan, enum write_code code, cons
     return WRITE_UNRUN;
 }
 
+static enum write_ran refuse_missing(const struct plan *plan, struct write_refusal *why)
+{
+    return refuse(plan, WRITE_MISSING,
+                  plan->grant->check ? "there is no such row, or none that may be changed"
+                                     : "there is no such row",
+                  why);
+}
+
 /* Where there is a check, a row outside of it is as good as none: whether there is one is not the
  * replica's business. */
 static enum write_ran missing(const struct plan *plan, struct write_refusal *why)
 {
     enum write_op op = plan->mutation->op;
 
-    if (op != WRITE_INSERT && plan->grant->rule->skip_missing[op])
-        return WRITE_RAN;
     if (op == WRITE_INSERT)
         return refuse(plan, WRITE_REFUSED, "the row was left out by a trigger or rule", why);
-    return refuse(plan, WRITE_MISSING,
-                  plan->grant->check ? "there is no such row, or none that may be changed"
-                                     : "there is no such row",
-                  why);
+    return plan->grant->rule->skip_missing[op] ? WRITE_RAN : refuse_missing(plan, why);
 }
 
 static bool check_holds(const struct plan *plan, const struct pg_result *row, struct arena *arena,
@@ -66,64 +69,86 @@ static bool check_holds(const struct plan *plan, const struct pg_result *row, st
     return true;
 }
 
-/* An old row, or a new one. */
-static enum write_ran judge(const struct plan *plan, const struct pg_result *row, bool old,
-                            struct arena *arena, struct write_refusal *why)
+enum judged {
+    JUDGED_GOOD,
+    JUDGED_HIDDEN, /* an old row that is outside of the check */
+    JUDGED_REFUSED,
+};
+
+static enum judged judge_same(const struct plan *plan, const struct pg_result *row,
+                              struct write_refusal *why)
 {
-    size_t at = plan->nshown ? plan->nshown : 1;
+    const struct table *table = plan->grant->rule->table;
+    size_t at = plan->nshown ? plan->nshown : 1, i = 0;
+
+    while (i < plan->nsame && pg_bool(row, 0, (int)(at + i)))
+        i++;
+    if (i == plan->nsame)
+        return JUDGED_GOOD;
+    why->code = WRITE_CONFLICTS;
+    err_set(&why->err, ERR_INPUT, "column \"%.*s\" of table \"%.*s\" has changed meanwhile",
+            SLICE_ARG(table->cols[plan->same[i]].name), SLICE_ARG(table->relname));
+    return JUDGED_REFUSED;
+}
+
+/* An old row, or a new one. */
+static enum judged judge(const struct plan *plan, const struct pg_result *row, bool old,
+                         struct arena *arena, struct write_refusal *why)
+{
     bool holds = true;
 
     if (plan->grant->check && !check_holds(plan, row, arena, &holds, &why->err)) {
         /* Of a row that may be hidden the error would tell. */
-        if (old)
-            return missing(plan, why);
         why->code = WRITE_CHECK;
-        return WRITE_UNRUN;
+        return old ? JUDGED_HIDDEN : JUDGED_REFUSED;
     }
     if (!holds && old)
-        return missing(plan, why);
-    if (!holds)
-        return refuse(plan, WRITE_CHECK, "the row is outside of what may be written", why);
-    for (size_t i = 0; old && i < plan->nsame; i++) {
-        if (!pg_bool(row, 0, (int)(at + i))) {
-            const struct table *table = plan->grant->rule->table;
-
-            why->code = WRITE_CONFLICTS;
-            err_set(&why->err, ERR_INPUT, "column \"%.*s\" of table \"%.*s\" has changed meanwhile",
-                    SLICE_ARG(table->cols[plan->same[i]].name), SLICE_ARG(table->relname));
-            return WRITE_UNRUN;
-        }
-    }
-    return WRITE_RAN;
+        return JUDGED_HIDDEN;
+    if (holds)
+        return old ? judge_same(plan, row, why) : JUDGED_GOOD;
+    refuse(plan, WRITE_CHECK, "the row is outside of what may be written", why);
+    return JUDGED_REFUSED;
 }
 
-/* *found: the row is there; false with WRITE_RAN: it is not, and need not be. */
+/* What a statement gave. */
+struct given {
+    bool row;    /* there was one */
+    bool stands; /* and it is one that the replica may see; false with WRITE_RAN: passed over */
+};
+
 static enum write_ran step(struct pg_conn *conn, const struct plan *plan,
-                           struct statement *statement, bool old, struct arena *arena, bool *found,
-                           struct write_refusal *why, struct err *err)
+                           struct statement *statement, bool old, struct arena *arena,
+                           struct given *given, struct write_refusal *why, struct err *err)
 {
     struct pg_result *row = run(conn, statement, err);
+    enum judged judged = JUDGED_HIDDEN;
 
-    *found = row && pg_rows(row) > 0;
     if (!row)
         return mutation_failed(err, why);
-    enum write_ran ran = *found ? judge(plan, row, old, arena, why) : missing(plan, why);
+    given->row = pg_rows(row) > 0;
+    if (given->row)
+        judged = judge(plan, row, old, arena, why);
     pg_result_free(row);
-    return ran;
+    given->stands = judged == JUDGED_GOOD;
+    if (judged == JUDGED_HIDDEN)
+        return missing(plan, why);
+    return judged == JUDGED_GOOD ? WRITE_RAN : WRITE_UNRUN;
 }
 
 static enum write_ran run_plan(struct pg_conn *conn, struct plan *plan, struct arena *arena,
                                struct write_refusal *why, struct err *err)
 {
+    struct given given = {.stands = true};
     enum write_ran ran = WRITE_RAN;
-    bool found = true;
 
     if (plan->look.sql.len)
-        ran = step(conn, plan, &plan->look, true, arena, &found, why, err);
-    if (ran != WRITE_RAN || !found || !plan->write.sql.len)
+        ran = step(conn, plan, &plan->look, true, arena, &given, why, err);
+    if (ran != WRITE_RAN || !given.stands || !plan->write.sql.len)
         return ran;
-    return step(conn, plan, &plan->write, plan->mutation->op == WRITE_DELETE, arena, &found, why,
-                err);
+    ran =
+        step(conn, plan, &plan->write, plan->mutation->op == WRITE_DELETE, arena, &given, why, err);
+    /* A row that came to be hidden since we looked is deleted by now: that is to be taken back. */
+    return ran == WRITE_RAN && given.row && !given.stands ? refuse_missing(plan, why) : ran;
 }
 
 enum write_ran mutation_run(struct pg_conn *conn, const struct write_rules *rules,

@@ -719,6 +719,15 @@ def test_missing_rows_are_rejections_unless_the_rules_say_otherwise(items, make_
     assert update_one["status"] == "rejected" and delete_one["status"] == "applied"
 
 
+def test_rows_that_the_check_hides_are_passed_over_like_missing_ones(items, make_writer):
+    items.sql("INSERT INTO items VALUES (2, 5, 'b', 'bob')")
+    writer = make_writer(rules(table(check="owner = 'alice'", skip=["update", "delete"])))
+    results = writer.results(txn(1, update(2, {"qty": "9", "owner": "alice"})), txn(2, delete(2)),
+                             txn(3, update(2, {"qty": "9"})))
+    assert [r["status"] for r in results] == ["applied"] * 3
+    assert rows(items, "id, qty, owner") == [(2, 5, "bob")]
+
+
 def test_a_key_moves_and_the_next_mutation_finds_it(items, make_writer):
     items.sql("INSERT INTO items VALUES (1, 5)")
     writer = make_writer(rules(table()))
