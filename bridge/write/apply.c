@@ -145,19 +145,51 @@ static enum write_ran run_together(struct work *w, const struct write_txn *txn, 
     return ran;
 }
 
-static bool apply_rows(struct work *w, size_t i)
+/* The mutations [from, to), of which some are refused: halves, until those are alone. */
+static bool apply_halves(struct work *w, size_t i, size_t from, size_t to)
 {
-    const struct write_txn *txn = &w->request->txns[i];
     struct write_refusal why;
     int at;
 
-    for (size_t m = 0; m < txn->nmutations; m++) {
-        enum write_ran ran = run_together(w, txn, m, m + 1, &at, &why);
+    switch (run_together(w, &w->request->txns[i], from, to, &at, &why)) {
+    case WRITE_RAN:
+        return true;
+    case WRITE_BROKEN:
+        return false;
+    case WRITE_UNRUN:
+        break;
+    }
+    if (to - from > 1)
+        return apply_halves(w, i, from, from + (to - from) / 2) &&
+               apply_halves(w, i, from + (to - from) / 2, to);
+    reject(w, i, at, &why);
+    return true;
+}
 
-        if (ran == WRITE_BROKEN)
+/* All but those that are refused. A savepoint a row would be slow: what comes before a refused one
+ * is done again together. */
+static bool apply_rows(struct work *w, size_t i)
+{
+    const struct write_txn *txn = &w->request->txns[i];
+    const struct write_result *result = &w->outcome->results[i];
+    struct write_refusal why;
+    int at;
+
+    for (size_t from = 0; from < txn->nmutations;) {
+        enum write_ran ran = run_together(w, txn, from, txn->nmutations, &at, &why);
+        size_t before = result->nrejections;
+
+        if (ran != WRITE_UNRUN)
+            return ran == WRITE_RAN;
+        if (at == WRITE_WHOLE) /* found by what was deferred: nobody knows whose fault it is */
+            return apply_halves(w, i, from, txn->nmutations);
+        if ((size_t)at > from && !apply_halves(w, i, from, (size_t)at))
             return false;
-        if (ran == WRITE_UNRUN)
+        from = (size_t)at;
+        if (result->nrejections == before) { /* or it may go, without those */
             reject(w, i, at, &why);
+            from++;
+        }
     }
     return true;
 }
@@ -173,11 +205,11 @@ static bool apply_txn(struct work *w, size_t i)
         reject(w, i, WRITE_WHOLE, &w->lost_why);
         return true;
     }
-    enum write_ran ran = run_together(w, txn, 0, txn->nmutations, &at, &why);
-    if (ran == WRITE_UNRUN && (txn->marked || txn->nmutations < 2))
-        reject(w, i, at, &why);
-    else if (ran == WRITE_UNRUN)
+    if (!txn->marked && txn->nmutations > 1)
         return apply_rows(w, i);
+    enum write_ran ran = run_together(w, txn, 0, txn->nmutations, &at, &why);
+    if (ran == WRITE_UNRUN)
+        reject(w, i, at, &why);
     return ran != WRITE_BROKEN;
 }
 

@@ -4,8 +4,9 @@
  * Several consecutive ones share a commit (a group), each in a savepoint of its own whose
  * constraints are checked before it is released; one that fails is taken back alone. In the same
  * commit tombolo.replicas takes the id and the nonce of the last, and tombolo.rejections what was
- * refused. A commit that fails is done again one by one. A transaction that was refused and is not
- * marked is tried again row by row: what can go goes.
+ * refused. A commit that fails is done again one by one. Of a transaction that was refused and is
+ * not marked what can go goes: each refused mutation costs a savepoint or two more, and what is
+ * before it runs once more (where a deferred constraint refuses, as often as it can be halved).
  *
  * Exactly once: the replica's row is locked first, and says where in the request to go on. So a
  * request whose answer was lost, at whatever moment, is simply applied again.

@@ -393,6 +393,41 @@ def test_one_bad_row_of_many_is_refused_alone_unless_they_are_marked(items, make
     assert rows(items, "id") == [(i,) for i in range(1, 52) if i != 50]
 
 
+def test_a_few_bad_rows_of_many_cost_no_subtransaction_a_row(items, make_writer):
+    """Each subtransaction that writes takes a transaction id."""
+    writer = make_writer(rules(table()))
+    bad = {1, 1234, 1235, 3000}
+    many = [insert(i, qty="x" if i in bad else "1") for i in range(1, 3001)]
+    before = items.value("SELECT txid_current()")
+    [result] = writer.results(txn(1, *many))
+    assert {m + 1 for m, _, _ in codes(result)} == bad
+    assert items.value("SELECT count(*) FROM items") == 3000 - len(bad)
+    assert items.value("SELECT txid_current()") - before < 100
+
+
+def test_where_a_deferred_constraint_refuses_only_its_rows_are_refused(database, make_writer):
+    database.sql("CREATE TABLE parts (id int PRIMARY KEY, whole int REFERENCES parts"
+                 " DEFERRABLE INITIALLY DEFERRED)")
+    writer = make_writer(rules(table("parts")))
+    bad = {17, 18, 500}
+    rows_of = [insert(i, "parts", whole="9999" if i in bad else str(i)) for i in range(1, 601)]
+    before = database.value("SELECT txid_current()")
+    [result] = writer.results(txn(1, *rows_of))
+    assert {m + 1 for m, _, _ in codes(result)} == bad
+    assert database.value("SELECT count(*) FROM parts") == 597
+    assert database.value("SELECT txid_current()") - before < 100
+
+
+def test_what_is_refused_for_want_of_a_refused_row_says_so(database, make_writer):
+    """The third row is tried again when the first, on which it stands, is known to be refused."""
+    database.sql("CREATE TABLE parts (id int PRIMARY KEY, whole int REFERENCES parts)")
+    writer = make_writer(rules(table("parts")))
+    [result] = writer.results(txn(1, insert(1, "parts", whole="x"), insert(2, "parts"),
+                                  insert(3, "parts", whole="1"), insert(4, "parts", whole="2")))
+    assert codes(result) == [(0, "refused", "22P02"), (2, "refused", "23503")]
+    assert rows(database, "id, whole", "parts") == [(2, None), (4, 2)]
+
+
 def test_a_deferred_constraint_refuses_its_own_transaction_alone(database, make_writer):
     database.sql("CREATE TABLE parts (id int PRIMARY KEY, whole int REFERENCES parts"
                  " DEFERRABLE INITIALLY DEFERRED)")
