@@ -42,6 +42,7 @@ struct bridge {
     struct unseen *unseen;
     struct fanout *fanout;
     struct stream_sink sink;
+    struct feed *feed;
     struct receiver *receiver;
     struct snapshot_pool *pool;
     struct subset_pool *subsets;

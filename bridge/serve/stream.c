@@ -7,6 +7,7 @@
 #include "pg/ddl_events.h"
 #include "pg/server.h"
 #include "serve/bridge.h"
+#include "wal/walsender.h"
 
 #include <stdio.h>
 
@@ -179,25 +180,26 @@ static bool resolve_ancestors(void *owner, uint32_t relid, struct arena *arena,
     return false;
 }
 
-static void get_history(void *owner, struct receiver_history *history)
+static void get_history(void *owner, struct feed_history *history)
 {
     struct bridge *b = owner;
     struct shapelog_source source;
 
     shapelog_get_source(b->store, &source);
-    *history = (struct receiver_history){.timeline = source.timeline};
+    *history = (struct feed_history){.timeline = source.timeline};
     snprintf(history->system_id, sizeof(history->system_id), "%s", source.system_id);
     snprintf(history->slot, sizeof(history->slot), "%s", source.slot);
+    history->durable = shapelog_durable(b->store);
     history->lsn = shapelog_published(b->store);
     if (shapelog_last_commit(b->store) > history->lsn)
         history->lsn = shapelog_last_commit(b->store);
-    if (shapelog_durable(b->store) > history->lsn)
-        history->lsn = shapelog_durable(b->store);
+    if (history->durable > history->lsn)
+        history->lsn = history->durable;
     if (b->sink.other_history)
         history->lsn = UINT64_MAX; /* no server's WAL is there */
 }
 
-static bool set_history(void *owner, const struct receiver_history *history, const char *reset,
+static bool set_history(void *owner, const struct feed_history *history, const char *reset,
                         struct err *err)
 {
     struct bridge *b = owner;
@@ -227,16 +229,20 @@ bool bridge_make_stream(struct bridge *b, struct err *err)
     b->fanout = fanout_new(b->store, resolve_ancestors, b);
     fanout_set_no_room(b->fanout, wait_for_room, b);
 
-    const struct receiver_config config = {
+    const struct walsender_config walsender = {
         .conninfo = b->config.database_url,
         .slot = b->slot,
         .publication = b->publication,
+        .unseen = b->unseen,
+        .keep = {b, get_history, set_history},
+    };
+    b->feed = walsender_new(&walsender);
+
+    const struct receiver_config config = {
+        .feed = b->feed,
         .sink = &b->sink.sink,
         .unseen = b->unseen,
         .max_unseen = (size_t)b->config.max_unseen,
-        .owner = b,
-        .get_history = get_history,
-        .set_history = set_history,
     };
     b->receiver = receiver_new(&config, err);
     return b->receiver != NULL;
@@ -245,6 +251,7 @@ bool bridge_make_stream(struct bridge *b, struct err *err)
 void bridge_free_stream(struct bridge *b)
 {
     receiver_free(b->receiver);
+    walsender_free(b->feed);
     fanout_free(b->fanout);
     unseen_free(b->unseen);
     pg_close(b->sink.conn);

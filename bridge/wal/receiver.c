@@ -1,12 +1,9 @@
 #include "wal/receiver.h"
 #include "base/clock.h"
 #include "base/logging.h"
-#include "base/reader.h"
 #include "change/pgoutput.h"
 #include "wal/relcache.h"
-#include "wal/session.h"
 
-#include <libpq-fe.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -26,9 +23,6 @@
 #define SHUTDOWN_ASKS 20 /* and so often, with nothing else: the server is waiting to end */
 #define SHUTDOWN_MS 2000
 
-#define XLOGDATA_HEADER 25
-#define POSTGRES_EPOCH_US INT64_C(946684800000000)
-
 struct receiver {
     struct receiver_config config;
     struct receiver_stats stats;
@@ -40,7 +34,6 @@ struct receiver {
     lsn_t furthest; /* end of the last transaction ever given to the sink */
 
     /* of the connection that is there */
-    struct session session;
     struct relcache relations;
     struct arena arena; /* one message */
     bool in_txn;
@@ -311,36 +304,43 @@ static bool is_shutting_down(const struct receiver *r)
            clock_ms() - r->asked_since >= SHUTDOWN_MS;
 }
 
-/* XLogData: 'w' start:8 end:8 time:8 payload. Keepalive: 'k' end:8 time:8 reply:1. */
-static bool on_stream_message(struct receiver *r, struct slice bytes, struct err *err)
+static void on_position(struct receiver *r, const struct feed_item *item)
 {
-    struct reader in = reader_of(bytes);
-    uint8_t kind = reader_u8(&in);
-
-    atomic_fetch_add_explicit(&r->stats.received_bytes, bytes.len, memory_order_relaxed);
-    r->unsettled_bytes += bytes.len;
-    if (kind == 'w' && bytes.len >= XLOGDATA_HEADER) {
-        note_received(r, reader_u64(&in));
-        if (!on_message(r, (struct slice){bytes.ptr + XLOGDATA_HEADER, bytes.len - XLOGDATA_HEADER},
-                        err))
-            return false;
-        if (hold_of(r) == RECEIVER_DISK_FULL) /* the sink had to wait for room, and got it */
-            set_hold(r, RECEIVER_FLOWS, NULL);
-        return true;
-    }
-    lsn_t end = reader_u64(&in);
-    reader_u64(&in);
-    bool reply = reader_u8(&in) != 0;
-    if (kind != 'k' || !reader_done(&in))
-        return err_set(err, ERR_PROTOCOL, "unknown replication message 0x%02x", kind);
-    note_received(r, end);
-    receiver_note_server_lsn(r, end);
+    receiver_note_server_lsn(r, item->lsn);
     /* Inside a transaction it says nothing of what precedes our next commit. */
-    if (!r->in_txn && end > r->passed)
-        r->passed = end;
-    if (reply)
-        note_asked(r, end);
-    r->reply_wanted |= reply;
+    if (!r->in_txn && item->lsn > r->passed)
+        r->passed = item->lsn;
+    if (item->reply)
+        note_asked(r, item->lsn);
+    r->reply_wanted |= item->reply;
+}
+
+static void roll_back(struct receiver *r)
+{
+    if (r->in_txn)
+        r->config.sink->ops->rollback(r->config.sink);
+    r->in_txn = false;
+}
+
+static bool on_item(struct receiver *r, const struct feed_item *item, struct err *err)
+{
+    atomic_fetch_add_explicit(&r->stats.received_bytes, item->size, memory_order_relaxed);
+    r->unsettled_bytes += item->size;
+    note_received(r, item->lsn);
+    switch (item->kind) {
+    case FEED_POSITION:
+        on_position(r, item);
+        return true;
+    case FEED_VOID:
+        roll_back(r);
+        return true;
+    case FEED_MESSAGE:
+        break;
+    }
+    if (!on_message(r, item->message, err))
+        return false;
+    if (hold_of(r) == RECEIVER_DISK_FULL) /* the sink had to wait for room, and got it */
+        set_hold(r, RECEIVER_FLOWS, NULL);
     return true;
 }
 
@@ -365,24 +365,12 @@ static bool settle(struct receiver *r, struct err *err)
     return true;
 }
 
-/* 'r' written:8 flushed:8 applied:8 time:8 reply:1 */
 static bool send_feedback(struct receiver *r, lsn_t flush, bool ask, struct err *err)
 {
-    struct buf b;
+    struct feed *feed = r->config.feed;
 
-    buf_init(&b, 64);
-    buf_put_u8(&b, 'r');
-    buf_put_u64(&b, r->received > flush ? r->received : flush);
-    buf_put_u64(&b, flush);
-    buf_put_u64(&b, flush);
-    buf_put_u64(&b, (uint64_t)(clock_unix_us() - POSTGRES_EPOCH_US));
-    buf_put_u8(&b, ask);
-    int sent = PQputCopyData(r->session.conn, b.ptr, (int)b.len);
-    buf_release(&b);
-    if (sent < 0 || PQflush(r->session.conn) < 0) {
-        pg_error(r->session.conn, NULL, err);
-        return err_wrap(err, "could not send feedback");
-    }
+    if (!feed->ops->feedback(feed, r->received, flush, ask, err))
+        return false;
     r->told = flush;
     r->reply_wanted = false;
     r->last_feedback = clock_ms();
@@ -432,16 +420,14 @@ static void take_wakeup(struct receiver *r)
 
 bool receiver_wait_for_room(struct receiver *r, struct err *err)
 {
-    struct pollfd pfd = {.fd = r->wake_fd, .events = POLLIN};
+    struct feed *feed = r->config.feed;
 
     set_hold(r, RECEIVER_DISK_FULL, err);
     r->last_input = clock_ms(); /* it is we who do not read */
-    if (!feedback_if_due(r, r->last_input, err))
+    if (!feedback_if_due(r, r->last_input, err) ||
+        !feed->ops->wait(feed, r->wake_fd, false, FEEDBACK_MOVED_MS, err))
         return false;
-    if (poll(&pfd, 1, FEEDBACK_MOVED_MS) > 0)
-        take_wakeup(r);
-    if (PQflush(r->session.conn) < 0)
-        return pg_error(r->session.conn, NULL, err);
+    take_wakeup(r);
     if (atomic_load(&r->stop) || atomic_load(&r->disconnect))
         return err_set(err, ERR_CONN, "the stream ends while there is no room");
     return true;
@@ -451,54 +437,30 @@ bool receiver_wait_for_room(struct receiver *r, struct err *err)
 
 static bool wait_for_input(struct receiver *r, struct err *err)
 {
-    struct pollfd fds[2] = {
-        {.fd = PQsocket(r->session.conn), .events = POLLIN},
-        {.fd = r->wake_fd, .events = POLLIN},
-    };
-    bool held = hold_of(r) != RECEIVER_FLOWS;
-
-    if (held)
-        fds[0].fd = -1; /* read no further */
-    int unsent = PQflush(r->session.conn);
-    if (unsent > 0)
-        fds[0].events |= POLLOUT;
+    struct feed *feed = r->config.feed;
+    bool held = hold_of(r) != RECEIVER_FLOWS; /* read no further */
     /* Confirmable moves by the syncer's and the keeper's work, which wake nobody: look soon while
      * something is unconfirmed. */
     bool unconfirmed = r->told < r->settled;
-    poll(fds, 2, held || unconfirmed ? FEEDBACK_MOVED_MS : FEEDBACK_EVERY_MS);
-    if (fds[1].revents)
-        take_wakeup(r);
-    if (unsent < 0 || (!held && fds[0].revents && !PQconsumeInput(r->session.conn)))
-        return pg_error(r->session.conn, NULL, err);
+    int ms = held || unconfirmed ? FEEDBACK_MOVED_MS : FEEDBACK_EVERY_MS;
+
+    if (!feed->ops->wait(feed, r->wake_fd, !held, ms, err))
+        return false;
+    take_wakeup(r);
     return true;
 }
 
-/* The stream ended: why? */
-static bool stream_end(struct receiver *r, struct err *err)
-{
-    struct pg_result *res = PQgetResult(r->session.conn);
-
-    if (res && PQresultStatus(res) == PGRES_FATAL_ERROR)
-        pg_error(r->session.conn, res, err);
-    else
-        err_set(err, ERR_CONN, "the server ended the stream");
-    PQclear(res);
-    return false;
-}
-
-/* Reads what is there; *more says that the loop stopped for another reason than an empty socket. */
+/* Reads what is there; *more says that the loop stopped for another reason than an empty feed. */
 static bool read_some(struct receiver *r, bool *more, struct err *err)
 {
-    char *text = NULL;
-    int n = 0;
+    struct feed *feed = r->config.feed;
+    enum feed_got got = FEED_NOTHING;
+    struct feed_item item;
 
     *more = true;
     while (r->unsettled_bytes < SETTLE_BYTES &&
-           (n = PQgetCopyData(r->session.conn, &text, 1)) > 0) {
-        bool ok = on_stream_message(r, (struct slice){text, (size_t)n}, err);
-
-        PQfreemem(text);
-        if (!ok)
+           (got = feed->ops->next(feed, &item, err)) == FEED_ITEM) {
+        if (!on_item(r, &item, err))
             return false;
         r->last_input = clock_ms();
         if (!r->settle_by)
@@ -508,12 +470,8 @@ static bool read_some(struct receiver *r, bool *more, struct err *err)
         if (r->reply_wanted || hold_of(r) != RECEIVER_FLOWS)
             return true;
     }
-    if (n < -1)
-        return pg_error(r->session.conn, NULL, err);
-    if (n == -1)
-        return stream_end(r, err);
-    *more = n > 0 || r->unsettled_bytes >= SETTLE_BYTES;
-    return true;
+    *more = got == FEED_ITEM || r->unsettled_bytes >= SETTLE_BYTES;
+    return got != FEED_FAILED;
 }
 
 static bool step(struct receiver *r, struct err *err)
@@ -556,8 +514,7 @@ static void stream(struct receiver *r, struct err *err)
     r->config.sink->ops->connected(r->config.sink);
     while (ok && !atomic_load(&r->stop) && !atomic_load(&r->disconnect))
         ok = step(r, err);
-    if (r->in_txn)
-        r->config.sink->ops->rollback(r->config.sink);
+    roll_back(r);
     atomic_store(&r->stats.hold, RECEIVER_FLOWS);
     if (ok) {
         err_set(err, ERR_CONN, "the server is shutting down, or what we need of it is gone");
@@ -588,26 +545,20 @@ static void pause_ms(struct receiver *r, int64_t ms)
     }
 }
 
-/* Postgres below 18 ends the stream at such a row, each time it comes to it; the publication that
- * is there by now does not help, since the row is older. */
-static bool lacked_publication(const struct err *err)
-{
-    return strcmp(err->sqlstate, "42704") == 0 && strstr(err->msg, "publication");
-}
-
 /* One connection, from its making to its end; false when it could not be made. */
 static bool connect_and_stream(struct receiver *r, bool *waiting, struct err *err)
 {
-    if (!session_open(&r->config, &r->stop, &r->session, waiting, err))
+    struct feed *feed = r->config.feed;
+    lsn_t server_lsn = LSN_NONE;
+
+    *waiting = false;
+    if (!feed->ops->open(feed, &r->stop, &server_lsn, waiting, err))
         return false;
-    log_info("streaming", LOG_STR("slot", r->config.slot),
-             LOG_LSN("server_lsn", r->session.server_lsn));
-    atomic_store(&r->stats.catchup_lsn, r->session.server_lsn);
-    atomic_store(&r->stats.server_lsn, r->session.server_lsn); /* may be less than before */
+    atomic_store(&r->stats.catchup_lsn, server_lsn);
+    atomic_store(&r->stats.server_lsn, server_lsn); /* may be less than before */
     set_state(r, RECEIVER_STREAMING);
     stream(r, err);
-    session_close(&r->session);
-    r->session.stuck = lacked_publication(err);
+    feed->ops->close(feed, err);
     return true;
 }
 

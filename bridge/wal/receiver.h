@@ -1,14 +1,10 @@
 /*
- * The replication stream: keeps a connection to the walsender, decodes
- * pgoutput and gives transactions to a sink. Runs on the stream thread until
- * it is told to stop; a lost connection is made again with backoff.
+ * The replication stream: opens the feed, decodes pgoutput and gives
+ * transactions to a sink. Runs on the stream thread until it is told to stop; a
+ * feed that broke is opened again with backoff.
  *
  *     STARTING -> WAITING -> STREAMING     waiting: another bridge holds the slot
  *         ^------------------'             any failure: back, with a pause
- *
- * Before it streams it makes sure of the publication and the slot, and that
- * the server's history still contains what this bridge has
- * (docs/ARCHITECTURE.md, "Before streaming again").
  *
  * Feedback goes out on its own clock, from the same thread, which never
  * blocks for long: flush is min(what the sink needs not again, what every new snapshot sees), so
@@ -18,6 +14,7 @@
 #define WAL_RECEIVER_H
 
 #include "change/unseen.h"
+#include "wal/feed.h"
 #include "wal/sink.h"
 
 #include <stdatomic.h>
@@ -31,27 +28,11 @@ enum receiver_hold {
 
 enum receiver_state { RECEIVER_STARTING, RECEIVER_WAITING, RECEIVER_STREAMING, RECEIVER_FAILED };
 
-/* What this bridge holds of the server's history. */
-struct receiver_history {
-    char system_id[32]; /* "" for nothing yet */
-    uint32_t timeline;
-    char slot[64];
-    lsn_t lsn; /* has been received up to here, and the slot was never told more; LSN_NONE when
-                  nothing is held */
-};
-
 struct receiver_config {
-    const char *conninfo;
-    const char *slot, *publication; /* [a-z0-9_]{1,63} */
+    struct feed *feed; /* borrowed, and the receiver's alone */
     struct wal_sink *sink;
     struct unseen *unseen; /* shared with the snapshot workers */
     size_t max_unseen;     /* the stream waits when it has more */
-    void *owner;           /* passed to the functions below; all called on the stream thread */
-    void (*get_history)(void *owner, struct receiver_history *history);
-    /* Durable when it returns. `reset` with a reason: what is held belongs to another history, or
-     * the slot was lost, so drop it; NULL: the history goes on, maybe under a new timeline. */
-    bool (*set_history)(void *owner, const struct receiver_history *history, const char *reset,
-                        struct err *err);
 };
 
 /* Figures and states for other threads; all relaxed atomics. */

@@ -1,6 +1,7 @@
 #include "wal/session.h"
 #include "base/clock.h"
 #include "base/logging.h"
+#include "change/unseen.h"
 #include "pg/publication.h"
 #include "pg/server.h"
 
@@ -130,8 +131,8 @@ static const char *slot_trouble(const struct slot_status *status, bool stuck)
     return NULL;
 }
 
-static bool check_slot_owner(const struct receiver_config *config, const struct slot_status *status,
-                             bool *waiting, struct err *err)
+static bool check_slot_owner(const struct walsender_config *config,
+                             const struct slot_status *status, bool *waiting, struct err *err)
 {
     if (strcmp(status->plugin, "pgoutput") != 0 || !status->same_database) {
         err_set(err, ERR_CONFIG, "slot \"%s\" is not ours: plugin \"%s\", database \"%s\"",
@@ -147,7 +148,7 @@ static bool check_slot_owner(const struct receiver_config *config, const struct 
 
 /* Publication first, then the slot: a slot older than its publication can never get past the gap.
  * *lost says why what we hold is void, or NULL; then *confirmed is where the slot stands. */
-static bool prepare_slot(const struct receiver_config *config, struct pg_conn *walsender,
+static bool prepare_slot(const struct walsender_config *config, struct pg_conn *walsender,
                          const atomic_bool *stop, bool stuck, const char **lost, lsn_t *confirmed,
                          bool *waiting, struct err *err)
 {
@@ -205,7 +206,7 @@ static bool switch_point(struct pg_conn *conn, uint32_t timeline, uint32_t of, l
 }
 
 /* Whether the server's history contains what we hold; *broken says why not, or is NULL. */
-static bool compare_history(struct pg_conn *conn, const struct receiver_history *ours,
+static bool compare_history(struct pg_conn *conn, const struct feed_history *ours,
                             const struct identity *server, lsn_t confirmed, const char **broken,
                             struct err *err)
 {
@@ -232,19 +233,19 @@ static bool compare_history(struct pg_conn *conn, const struct receiver_history 
     return true;
 }
 
-static bool settle_history(const struct receiver_config *config, struct pg_conn *conn,
+static bool settle_history(const struct walsender_config *config, struct pg_conn *conn,
                            const struct identity *server, const char *lost, lsn_t confirmed,
                            struct err *err)
 {
-    struct receiver_history ours;
+    struct feed_history ours;
     const char *broken;
 
-    config->get_history(config->owner, &ours);
+    config->keep.get(config->keep.owner, &ours);
     if (!compare_history(conn, &ours, server, lost ? LSN_NONE : confirmed, &broken, err))
         return false;
     bool first = !ours.system_id[0];
     const char *reset = lost && !first ? lost : broken;
-    struct receiver_history now = {.timeline = server->timeline, .lsn = ours.lsn};
+    struct feed_history now = {.timeline = server->timeline, .lsn = ours.lsn};
 
     if (reset)
         log_warn("everything must be fetched again", LOG_STR("reason", reset));
@@ -254,10 +255,10 @@ static bool settle_history(const struct receiver_config *config, struct pg_conn 
         unseen_clear(config->unseen);
     if (!reset && !first && now.timeline == ours.timeline)
         return true;
-    return config->set_history(config->owner, &now, reset, err);
+    return config->keep.set(config->keep.owner, &now, reset, err);
 }
 
-static bool start_streaming(struct pg_conn *conn, const struct receiver_config *config,
+static bool start_streaming(struct pg_conn *conn, const struct walsender_config *config,
                             struct err *err)
 {
     char sql[512];
@@ -283,7 +284,7 @@ static bool start_streaming(struct pg_conn *conn, const struct receiver_config *
 
 /* A server that lets nobody replicate who may not refuses the connection, in words that name
  * neither the role nor what to do: an ordinary connection can find out. */
-static void explain_refusal(const struct receiver_config *config, struct err *err)
+static void explain_refusal(const struct walsender_config *config, struct err *err)
 {
     struct err why = {0};
     struct pg_conn *aux = pg_connect(config->conninfo, "tombolo setup", false, &why);
@@ -295,7 +296,7 @@ static void explain_refusal(const struct receiver_config *config, struct err *er
     pg_close(aux);
 }
 
-bool session_open(const struct receiver_config *config, const atomic_bool *stop,
+bool session_open(const struct walsender_config *config, const atomic_bool *stop,
                   struct session *session, bool *waiting, struct err *err)
 {
     struct identity server = {0};

@@ -6,7 +6,7 @@
 #define WAL_SESSION_H
 
 #include "pg/pg.h"
-#include "wal/receiver.h"
+#include "wal/walsender.h"
 
 struct session {
     struct pg_conn *conn; /* in COPY mode */
@@ -17,7 +17,7 @@ struct session {
 
 /* Opens the session; `stop` is looked at during waits. ERR_BUSY when another bridge holds the lock
  * or the slot: *waiting then. */
-bool session_open(const struct receiver_config *config, const atomic_bool *stop,
+bool session_open(const struct walsender_config *config, const atomic_bool *stop,
                   struct session *session, bool *waiting, struct err *err) MUST_CHECK;
 void session_close(struct session *session);
 
