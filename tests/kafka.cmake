@@ -1,6 +1,7 @@
 if(TOMBOLO_BRIDGE)
   unit(kafka_values USES kafka)
   unit(kafka_envelope USES kafka package_yyjson)
+  unit(kafka_notices USES kafka package_yyjson)
   unit(kafka_frames USES kafka)
   fuzz(kafka_frames USES kafka)
 endif()

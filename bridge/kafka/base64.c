@@ -1,9 +1,12 @@
 #include "kafka/base64.h"
 
-static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+#define LETTERS_AND_DIGITS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+static const char standard[] = LETTERS_AND_DIGITS "+/";
+static const char url_safe[] = LETTERS_AND_DIGITS "-_";
 
 /* One to three bytes as four characters. */
-static void put_group(struct buf *out, const uint8_t *p, size_t n)
+static void put_group(struct buf *out, const char *alphabet, const uint8_t *p, size_t n)
 {
     uint32_t bits =
         (uint32_t)p[0] << 16 | (n > 1 ? (uint32_t)p[1] << 8 : 0) | (n > 2 ? (uint32_t)p[2] : 0);
@@ -14,10 +17,20 @@ static void put_group(struct buf *out, const uint8_t *p, size_t n)
     buf_put(out, text, sizeof(text));
 }
 
-void base64_put(struct buf *out, struct slice bytes)
+static void put(struct buf *out, const char *alphabet, struct slice bytes)
 {
     const uint8_t *p = (const uint8_t *)bytes.ptr;
 
     for (size_t i = 0; i < bytes.len; i += 3)
-        put_group(out, p + i, bytes.len - i < 3 ? bytes.len - i : 3);
+        put_group(out, alphabet, p + i, bytes.len - i < 3 ? bytes.len - i : 3);
+}
+
+void base64_put(struct buf *out, struct slice bytes)
+{
+    put(out, standard, bytes);
+}
+
+void base64_put_url_safe(struct buf *out, struct slice bytes)
+{
+    put(out, url_safe, bytes);
 }

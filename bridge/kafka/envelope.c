@@ -218,8 +218,8 @@ void envelope_put_transaction_id(const struct txn *txn, struct buf *out)
     buf_printf(out, "%" PRIu32 ":%" PRIu64, txn->xid, txn->commit_lsn);
 }
 
-static void put_source(const struct envelope *e, const struct envelope_place *place,
-                       struct buf *out)
+void envelope_put_source(const struct envelope *e, const struct envelope_place *place,
+                         struct buf *out)
 {
     buf_put_slice(out, e->source);
     buf_printf(out, ",\"ts_ms\":%" PRId64 ",\"snapshot\":\"%s\",",
@@ -238,7 +238,8 @@ static void put_source(const struct envelope *e, const struct envelope_place *pl
                place->lsn);
 }
 
-static void put_transaction(const struct envelope_place *place, struct buf *out)
+/* `nth`: of the change's events, from 0. */
+static void put_transaction(const struct envelope_place *place, unsigned nth, struct buf *out)
 {
     buf_put_cstr(out, "\"transaction\":");
     if (!place->total_order) {
@@ -248,7 +249,7 @@ static void put_transaction(const struct envelope_place *place, struct buf *out)
     buf_put_cstr(out, "{\"id\":\"");
     envelope_put_transaction_id(place->txn, out);
     buf_printf(out, "\",\"total_order\":%" PRIu64 ",\"data_collection_order\":%" PRIu64 "}",
-               place->total_order, place->table_order);
+               place->total_order + nth, place->table_order + nth);
 }
 
 /* What an event's value says of the row. */
@@ -256,6 +257,7 @@ struct event {
     char op;
     const struct tuple *before, *after, *old; /* `old`: where what `after` lacks is found */
     bool before_is_key;
+    unsigned nth; /* of the change's events, from 0 */
 };
 
 static bool put_event(const struct envelope *e, const struct event *event,
@@ -265,15 +267,16 @@ static bool put_event(const struct envelope *e, const struct event *event,
     span->at = out->len;
     buf_put_slice(out, e->value_schema);
     buf_put_u8(out, '{');
-    if (!put_row(e, "before", event->before, NULL, event->before_is_key, out, err))
+    if (!put_row(e, "before", place->no_before ? NULL : event->before, NULL, event->before_is_key,
+                 out, err))
         return false;
     buf_put_u8(out, ',');
     if (!put_row(e, "after", event->after, event->old, false, out, err))
         return false;
     buf_put_u8(out, ',');
-    put_source(e, place, out);
+    envelope_put_source(e, place, out);
     buf_put_u8(out, ',');
-    put_transaction(place, out);
+    put_transaction(place, event->nth, out);
     buf_printf(out, ",\"op\":\"%c\",\"ts_ms\":%" PRId64 ",", event->op,
                milliseconds(place->now_us));
     put_times(out, place->now_us);
@@ -318,6 +321,7 @@ static bool put_simple(const struct envelope *e, const struct event *event,
     if (!put_event(e, event, place, out, &value, err) || !written(out, err))
         return false;
     add(records, out, key, value);
+    records->nevents = 1;
     if (event->op == 'd')
         add_tombstone(e, records, out, key);
     return true;
@@ -328,8 +332,8 @@ static bool put_move(const struct envelope *e, const struct change *change,
                      const struct envelope_place *place, struct buf *out,
                      struct envelope_records *records, struct err *err)
 {
-    const struct event gone = {'d', change->old, NULL, NULL, change->old_is_key};
-    const struct event come = {'c', NULL, change->new, change->old, false};
+    const struct event gone = {'d', change->old, NULL, NULL, change->old_is_key, 0};
+    const struct event come = {'c', NULL, change->new, change->old, false, 1};
     struct span old_key, new_key, gone_value, come_value;
 
     if (!put_key(e, change->old, NULL, out, &old_key, err) ||
@@ -345,13 +349,14 @@ static bool put_move(const struct envelope *e, const struct change *change,
     records->records[records->n - 1].header = ENVELOPE_OLDKEY;
     records->records[records->n - 1].header_value =
         (struct slice){out->ptr + old_key.at, old_key.len};
+    records->nevents = 2;
     return true;
 }
 
 static void start(struct buf *out, struct envelope_records *records)
 {
     buf_clear(out);
-    records->n = 0;
+    *records = (struct envelope_records){0};
 }
 
 bool envelope_put_change(const struct envelope *e, const struct change *change,
@@ -359,8 +364,8 @@ bool envelope_put_change(const struct envelope *e, const struct change *change,
                          struct envelope_records *records, struct err *err)
 {
     static const char ops[] = {[CHANGE_INSERT] = 'c', [CHANGE_UPDATE] = 'u', [CHANGE_DELETE] = 'd'};
-    const struct event event = {ops[change->op], change->old, change->new, change->old,
-                                change->old_is_key};
+    const struct event event = {ops[change->op], change->old,        change->new,
+                                change->old,     change->old_is_key, 0};
 
     start(out, records);
     if (key_changed(e, change))
@@ -372,7 +377,7 @@ bool envelope_put_row(const struct envelope *e, const struct tuple *row,
                       const struct envelope_place *place, struct buf *out,
                       struct envelope_records *records, struct err *err)
 {
-    const struct event event = {'r', NULL, row, NULL, false};
+    const struct event event = {'r', NULL, row, NULL, false, 0};
 
     start(out, records);
     return put_simple(e, &event, place, out, records, err);
@@ -381,77 +386,8 @@ bool envelope_put_row(const struct envelope *e, const struct tuple *row,
 bool envelope_put_truncate(const struct envelope *e, const struct envelope_place *place,
                            struct buf *out, struct envelope_records *records, struct err *err)
 {
-    const struct event event = {'t', NULL, NULL, NULL, false};
+    const struct event event = {'t', NULL, NULL, NULL, false, 0};
 
     start(out, records);
     return put_simple(e, &event, place, out, records, err);
-}
-
-/* ---- the transaction topic ------------------------------------------------------------------- */
-
-static struct span put_transaction_key(const struct txn *txn, struct buf *out)
-{
-    struct span key = {out->len, 0};
-
-    buf_put_cstr(out, "{\"id\":\"");
-    envelope_put_transaction_id(txn, out);
-    buf_put_cstr(out, "\"}");
-    key.len = out->len - key.at;
-    return key;
-}
-
-static void put_status(const struct txn *txn, const char *status, struct buf *out)
-{
-    buf_printf(out, "{\"status\":\"%s\",\"id\":\"", status);
-    envelope_put_transaction_id(txn, out);
-    buf_put_cstr(out, "\",\"event_count\":");
-}
-
-static void put_counts(const struct envelope_count *counts, size_t n, struct buf *out)
-{
-    uint64_t sum = 0;
-
-    for (size_t i = 0; i < n; i++)
-        sum += counts[i].n;
-    buf_printf(out, "%" PRIu64 ",\"data_collections\":[", sum);
-    for (size_t i = 0; i < n; i++) {
-        buf_put_cstr(out, i ? ",{\"data_collection\":\"" : "{\"data_collection\":\"");
-        json_put_escaped(out, counts[i].nspname);
-        buf_put_u8(out, '.');
-        json_put_escaped(out, counts[i].relname);
-        buf_printf(out, "\",\"event_count\":%" PRIu64 "}", counts[i].n);
-    }
-    buf_put_u8(out, ']');
-}
-
-static bool finish(const struct txn *txn, struct span key, size_t at, struct buf *out,
-                   struct envelope_records *records, struct err *err)
-{
-    buf_printf(out, ",\"ts_ms\":%" PRId64 "}", milliseconds(txn->time_us));
-    if (!written(out, err))
-        return false;
-    add(records, out, key, (struct span){at, out->len - at});
-    return true;
-}
-
-bool envelope_put_begin(const struct txn *txn, struct buf *out, struct envelope_records *records,
-                        struct err *err)
-{
-    start(out, records);
-    struct span key = put_transaction_key(txn, out);
-    size_t at = out->len;
-    put_status(txn, "BEGIN", out);
-    buf_put_cstr(out, "null,\"data_collections\":null");
-    return finish(txn, key, at, out, records, err);
-}
-
-bool envelope_put_end(const struct txn *txn, const struct envelope_count *counts, size_t n,
-                      struct buf *out, struct envelope_records *records, struct err *err)
-{
-    start(out, records);
-    struct span key = put_transaction_key(txn, out);
-    size_t at = out->len;
-    put_status(txn, "END", out);
-    put_counts(counts, n, out);
-    return finish(txn, key, at, out, records, err);
 }

@@ -50,9 +50,11 @@ struct envelope_place {
     lsn_t lsn;            /* of the change itself, or its transaction's */
     lsn_t last_commit;    /* the commit before this transaction; LSN_NONE: null */
     int64_t now_us;       /* when it is published, microseconds since 1970 */
-    const char *snapshot; /* "false" in the stream; "first", "true", "last" for first rows */
+    const char *snapshot; /* "false" in the stream; for first rows "true", of a table's first and
+                             last one "first_in_data_collection", "last_in_data_collection" */
+    bool no_before;       /* leave it out: the record would be too large */
     /* provide.transaction.metadata: the places among the transaction's events and among those of
-     * the table, from 1; 0: no transaction block. */
+     * the table, from 1; 0: no transaction block. Those of the change's first event. */
     uint64_t total_order, table_order;
 };
 
@@ -66,6 +68,7 @@ struct envelope_record {
 
 struct envelope_records {
     size_t n;
+    unsigned nevents; /* how many of them count in their transaction: all but tombstones */
     struct envelope_record records[ENVELOPE_MAX_RECORDS];
 };
 
@@ -81,20 +84,12 @@ bool envelope_put_truncate(const struct envelope *envelope, const struct envelop
                            struct buf *out, struct envelope_records *records,
                            struct err *err) MUST_CHECK;
 
-/* ---- the transaction topic, `<prefix>.transaction` ------------------------------------------ */
+/* ---- for kafka/notices.c --------------------------------------------------------------------- */
 
-struct envelope_count {
-    struct slice nspname, relname;
-    uint64_t n;
-};
-
+/* `"source":{...}` */
+void envelope_put_source(const struct envelope *envelope, const struct envelope_place *place,
+                         struct buf *out);
 /* "571:53195832": the transaction's id, as in each event's block. */
 void envelope_put_transaction_id(const struct txn *txn, struct buf *out);
-bool envelope_put_begin(const struct txn *txn, struct buf *out, struct envelope_records *records,
-                        struct err *err) MUST_CHECK;
-/* `counts`: of each table of which events were published. */
-bool envelope_put_end(const struct txn *txn, const struct envelope_count *counts, size_t n,
-                      struct buf *out, struct envelope_records *records,
-                      struct err *err) MUST_CHECK;
 
 #endif

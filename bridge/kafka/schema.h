@@ -23,4 +23,15 @@ void schema_put_key(const struct schema_source *source, struct buf *out);
 /* `<prefix>.<schema>.<table>.Envelope` */
 void schema_put_envelope(const struct schema_source *source, struct buf *out);
 
+/* Those of records that are no table's. */
+enum schema_of {
+    SCHEMA_MESSAGE_KEY,
+    SCHEMA_MESSAGE,
+    SCHEMA_TRANSACTION_KEY,
+    SCHEMA_TRANSACTION,
+    SCHEMA_HEARTBEAT_KEY,
+    SCHEMA_HEARTBEAT,
+};
+void schema_put(enum schema_of what, enum binary_mode mode, struct buf *out);
+
 #endif

@@ -1,6 +1,7 @@
 #include "kafka/temporal.h"
 
 #include "shapes/datetime.h"
+#include "shapes/interval.h"
 
 #include <inttypes.h>
 
@@ -48,6 +49,18 @@ bool temporal_put_timestamp(struct slice text, int64_t unit_us, struct buf *out,
     return true;
 }
 
+/* ".789": of a second, without zeros at its end; nothing for none. */
+static void put_fraction(struct buf *out, int64_t us)
+{
+    int digits = 6;
+
+    if (!us)
+        return;
+    for (; us % 10 == 0; us /= 10)
+        digits--;
+    buf_printf(out, ".%0*d", digits, (int)us);
+}
+
 /* "10:34:56.789", without zeros at its end. */
 static void put_clock(struct buf *out, int64_t us)
 {
@@ -55,12 +68,7 @@ static void put_clock(struct buf *out, int64_t us)
 
     buf_printf(out, "%02d:%02d:%02d", (int)(seconds / 3600), (int)(seconds / 60 % 60),
                (int)(seconds % 60));
-    if (!fraction)
-        return;
-    int digits = 6;
-    for (; fraction % 10 == 0; fraction /= 10)
-        digits--;
-    buf_printf(out, ".%0*d", digits, (int)fraction);
+    put_fraction(out, fraction);
 }
 
 bool temporal_put_timestamptz(struct slice text, struct buf *out, struct err *err)
@@ -142,73 +150,46 @@ bool temporal_put_timetz(struct slice text, struct buf *out, struct err *err)
     return true;
 }
 
-/* "04:05:06.78": hours may have any number of digits. */
-static bool read_clock(struct slice *s, int64_t hours, int64_t *us)
+static bool no_micros(struct slice text, struct err *err)
 {
-    int64_t minutes, seconds, fraction = 0;
-    int digits = 0;
-
-    if (!skip_char(s, ':') || !read_int(s, &minutes) || !skip_char(s, ':') ||
-        !read_int(s, &seconds))
-        return false;
-    if (skip_char(s, '.'))
-        for (; digits < 6 && s->len && *s->ptr >= '0' && *s->ptr <= '9'; digits++) {
-            fraction = fraction * 10 + (*s->ptr - '0');
-            *s = (struct slice){s->ptr + 1, s->len - 1};
-        }
-    for (; digits < 6; digits++)
-        fraction *= 10;
-    *us = ((hours * 60 + minutes) * 60 + seconds) * USECS_PER_SEC + fraction;
-    return true;
-}
-
-static bool read_unit(struct slice *s, int64_t n, int64_t *us)
-{
-    static const struct {
-        const char *name;
-        int64_t us;
-    } units[] = {{"year", 12 * US_A_MONTH}, {"mon", US_A_MONTH}, {"day", USECS_PER_DAY}, {NULL, 0}};
-
-    for (size_t i = 0; units[i].name; i++) {
-        size_t len = strlen(units[i].name);
-
-        if (s->len >= len && memcmp(s->ptr, units[i].name, len) == 0) {
-            *s = (struct slice){s->ptr + len, s->len - len};
-            skip_char(s, 's');
-            return !__builtin_mul_overflow(n, units[i].us, us);
-        }
-    }
-    return false;
-}
-
-/* One of "1 year", "-2 mons", "+3 days" and "-04:05:06.78". */
-static bool read_part(struct slice *s, int64_t *us)
-{
-    bool negative = skip_char(s, '-');
-    int64_t n;
-
-    if (!negative)
-        skip_char(s, '+');
-    if (!read_int(s, &n))
-        return false;
-    if (skip_char(s, ' ') ? !read_unit(s, n, us) : !read_clock(s, n, us))
-        return false;
-    *us = negative ? -*us : *us;
-    return true;
+    return err_set(err, ERR_UNSUPPORTED, "no 64 bits of microseconds for the interval \"%.*s\"",
+                   SLICE_ARG(text));
 }
 
 bool temporal_put_interval(struct slice text, struct buf *out, struct err *err)
 {
-    struct slice s = text;
-    int64_t sum = 0, part = 0;
+    struct interval iv;
+    int64_t months, days, sum;
 
-    do {
-        if (!read_part(&s, &part) || __builtin_add_overflow(sum, part, &sum))
-            return err_set(err, ERR_UNSUPPORTED,
-                           "no 64 bits of microseconds for the interval \"%.*s\"", SLICE_ARG(text));
-    } while (skip_char(&s, ' '));
-    if (s.len)
-        return err_set(err, ERR_PROTOCOL, "not an interval: \"%.*s\"", SLICE_ARG(text));
+    if (!interval_in(text, &iv, err))
+        return false;
+    if (__builtin_mul_overflow(iv.month, US_A_MONTH, &months) ||
+        __builtin_mul_overflow(iv.day, USECS_PER_DAY, &days) ||
+        __builtin_add_overflow(months, days, &sum) || __builtin_add_overflow(sum, iv.time, &sum))
+        return no_micros(text, err);
     put_number(out, sum);
+    return true;
+}
+
+/* "6.78", "-0.5": seconds of less than a minute, without zeros at their end. */
+static void put_seconds(struct buf *out, int64_t us)
+{
+    int64_t size = us < 0 ? -us : us, fraction = size % USECS_PER_SEC;
+
+    buf_printf(out, "%s%d", us < 0 ? "-" : "", (int)(size / USECS_PER_SEC));
+    put_fraction(out, fraction);
+}
+
+bool temporal_put_interval_text(struct slice text, struct buf *out, struct err *err)
+{
+    const int64_t minute = 60 * USECS_PER_SEC, hour = 60 * minute;
+    struct interval iv;
+
+    if (!interval_in(text, &iv, err))
+        return false;
+    buf_printf(out, "\"P%dY%dM%dDT%" PRId64 "H%dM", iv.month / 12, iv.month % 12, iv.day,
+               iv.time / hour, (int)(iv.time % hour / minute));
+    put_seconds(out, iv.time % minute);
+    buf_put_cstr(out, "S\"");
     return true;
 }

@@ -1,7 +1,7 @@
 /*
  * Postgres's dates and times as Debezium has them in JSON: numbers since 1970 or midnight, and
- * texts in GMT where there is a zone. The texts come from a server with DateStyle ISO, TimeZone UTC
- * and IntervalStyle postgres.
+ * texts in GMT where there is a zone. The texts come from a server with DateStyle ISO and TimeZone
+ * UTC; intervals may be in the style iso_8601 or postgres.
  *
  * The infinities have no place on those scales; they are Debezium's sentinels.
  */
@@ -23,5 +23,7 @@ bool temporal_put_timestamptz(struct slice text, struct buf *out, struct err *er
 bool temporal_put_timetz(struct slice text, struct buf *out, struct err *err) MUST_CHECK;
 /* About so many microseconds: a month has 365.25 / 12 days. */
 bool temporal_put_interval(struct slice text, struct buf *out, struct err *err) MUST_CHECK;
+/* "P1Y2M3DT4H5M6.78S" as a JSON string, with all of its parts. */
+bool temporal_put_interval_text(struct slice text, struct buf *out, struct err *err) MUST_CHECK;
 
 #endif

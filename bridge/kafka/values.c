@@ -3,6 +3,7 @@
 #include "change/json.h"
 #include "kafka/base64.h"
 #include "kafka/decimal.h"
+#include "kafka/hstore.h"
 #include "kafka/temporal.h"
 
 #include <stdio.h>
@@ -198,6 +199,13 @@ static bool put_interval(const struct value_form *form, struct slice text, struc
     return temporal_put_interval(text, out, err);
 }
 
+static bool put_interval_text(const struct value_form *form, struct slice text, struct buf *out,
+                              struct err *err)
+{
+    (void)form;
+    return temporal_put_interval_text(text, out, err);
+}
+
 /* ---- bytes ----------------------------------------------------------------------------------- */
 
 static bool put_base64(const struct value_form *form, struct slice bytes, struct buf *out,
@@ -207,6 +215,17 @@ static bool put_base64(const struct value_form *form, struct slice bytes, struct
     (void)err;
     buf_put_u8(out, '"');
     base64_put(out, bytes);
+    buf_put_u8(out, '"');
+    return true;
+}
+
+static bool put_base64_url_safe(const struct value_form *form, struct slice bytes, struct buf *out,
+                                struct err *err)
+{
+    (void)form;
+    (void)err;
+    buf_put_u8(out, '"');
+    base64_put_url_safe(out, bytes);
     buf_put_u8(out, '"');
     return true;
 }
@@ -239,6 +258,7 @@ static bool is_hex(struct slice text)
     return true;
 }
 
+/* The bytes of a text in hex, through the putter of the form's placeholders, which takes bytes. */
 static bool put_bytea(const struct value_form *form, struct slice text, struct buf *out,
                       struct err *err)
 {
@@ -249,17 +269,21 @@ static bool put_bytea(const struct value_form *form, struct slice text, struct b
     buf_init(&bytes, BUF_NO_LIMIT);
     for (size_t i = 2; i < text.len; i += 2)
         buf_put_u8(&bytes, (uint8_t)(nibble(text.ptr[i]) << 4 | nibble(text.ptr[i + 1])));
-    put_base64(form, buf_slice(&bytes), out, err);
+    bool ok = form->missing(form, buf_slice(&bytes), out, err);
     buf_release(&bytes);
-    return true;
+    return ok;
 }
 
-static bool put_bytea_hex(const struct value_form *form, struct slice text, struct buf *out,
-                          struct err *err)
+static value_putter *const bytes_putters[] = {[BINARY_BYTES] = put_base64,
+                                              [BINARY_BASE64] = put_base64,
+                                              [BINARY_BASE64_URL_SAFE] = put_base64_url_safe,
+                                              [BINARY_HEX] = put_hex};
+
+void value_put_bytes(enum binary_mode mode, struct slice bytes, struct buf *out)
 {
-    if (!is_hex(text))
-        return err_set(err, ERR_PROTOCOL, "a bytea that is not in hex");
-    return put_text(form, (struct slice){text.ptr + 2, text.len - 2}, out, err);
+    struct err ignored;
+
+    bytes_putters[mode](NULL, bytes, out, &ignored);
 }
 
 /* The last bit of the text is the lowest of the first byte. */
@@ -279,6 +303,41 @@ static bool put_bits(const struct value_form *form, struct slice text, struct bu
     }
     put_base64(form, buf_slice(&bytes), out, err);
     buf_release(&bytes);
+    return true;
+}
+
+/* ---- hstore ---------------------------------------------------------------------------------- */
+
+static bool put_hstore(const struct value_form *form, struct slice text, struct buf *out,
+                       struct err *err)
+{
+    (void)form;
+    return hstore_put_object(text, out, err);
+}
+
+static bool put_hstore_text(const struct value_form *form, struct slice text, struct buf *out,
+                            struct err *err)
+{
+    struct buf object;
+
+    (void)form;
+    buf_init(&object, BUF_NO_LIMIT);
+    bool ok = hstore_put_object(text, &object, err);
+    if (ok)
+        json_put_string(out, buf_slice(&object));
+    buf_release(&object);
+    return ok;
+}
+
+/* As a map of one key, whose value is the same. */
+static bool put_missing_hstore(const struct value_form *form, struct slice text, struct buf *out,
+                               struct err *err)
+{
+    buf_put_u8(out, '{');
+    put_text(form, text, out, err);
+    buf_put_u8(out, ':');
+    put_text(form, text, out, err);
+    buf_put_u8(out, '}');
     return true;
 }
 
@@ -408,10 +467,54 @@ static bool put_array(const struct value_form *form, struct slice text, struct b
     return ok;
 }
 
+/* ---- placeholders ---------------------------------------------------------------------------- */
+
+static bool put_null(const struct value_form *form, struct slice bytes, struct buf *out,
+                     struct err *err)
+{
+    (void)form;
+    (void)bytes;
+    (void)err;
+    buf_put_cstr(out, "null");
+    return true;
+}
+
+/* The bytes as an array's elements. */
+static bool put_missing_numbers(const struct value_form *form, struct slice bytes, struct buf *out,
+                                struct err *err)
+{
+    (void)form;
+    (void)err;
+    for (size_t i = 0; i < bytes.len; i++)
+        buf_printf(out, i ? ",%d" : "%d", bytes.ptr[i]);
+    return true;
+}
+
+static bool put_missing_decimal(const struct value_form *form, struct slice bytes, struct buf *out,
+                                struct err *err)
+{
+    buf_put_cstr(out, "{\"scale\":0,\"value\":");
+    put_base64(form, bytes, out, err);
+    buf_put_u8(out, '}');
+    return true;
+}
+
+static bool is_json_number(value_putter *put)
+{
+    static value_putter *const numbers[] = {put_number,    put_float,   put_double,
+                                            put_date,      put_time,    put_money_double,
+                                            put_timestamp, put_interval};
+
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
+        if (numbers[i] == put)
+            return true;
+    return false;
+}
+
 /* ---- which form ------------------------------------------------------------------------------ */
 
 /* Each type and its putters by mode, the first for those that the modes are not about. */
-enum mode_kind { MODE_NONE, MODE_DECIMAL, MODE_BINARY };
+enum mode_kind { MODE_NONE, MODE_DECIMAL, MODE_INTERVAL };
 
 static const struct {
     uint32_t typid;
@@ -419,7 +522,7 @@ static const struct {
     value_putter *put[3];
 } types[] = {
     {16, MODE_NONE, {put_bool}}, /* bool */
-    {17, MODE_BINARY, {put_bytea, put_bytea, put_bytea_hex}},
+    {17, MODE_NONE, {put_bytea}},
     {20, MODE_NONE, {put_number}}, /* int8 */
     {21, MODE_NONE, {put_number}}, /* int2 */
     {23, MODE_NONE, {put_number}}, /* int4 */
@@ -432,7 +535,7 @@ static const struct {
     {1083, MODE_NONE, {put_time}},
     {1114, MODE_NONE, {put_timestamp}},
     {1184, MODE_NONE, {put_timestamptz}},
-    {1186, MODE_NONE, {put_interval}},
+    {1186, MODE_INTERVAL, {put_interval, put_interval_text}},
     {1266, MODE_NONE, {put_timetz}},
     {1560, MODE_NONE, {put_bits}}, /* bit */
     {1562, MODE_NONE, {put_bits}}, /* varbit */
@@ -443,7 +546,7 @@ static value_putter *putter_of(uint32_t typid, const struct value_modes *modes)
 {
     const size_t chosen[] = {[MODE_NONE] = 0,
                              [MODE_DECIMAL] = (size_t)modes->decimal,
-                             [MODE_BINARY] = (size_t)modes->binary};
+                             [MODE_INTERVAL] = (size_t)modes->interval};
 
     for (size_t i = 0; i < sizeof(types) / sizeof(*types); i++)
         if (types[i].typid == typid)
@@ -468,6 +571,11 @@ static int64_t unit_of(uint32_t typid, int32_t typmod, enum time_mode mode)
     return milliseconds ? 1000 : 1;
 }
 
+bool value_is_hstore(const struct table_column *column)
+{
+    return slice_is(column->elemtypid ? column->elemtypname : column->basetypname, "hstore");
+}
+
 struct value_form value_form_of(const struct table_column *column, const struct value_modes *modes)
 {
     uint32_t typid = column->elemtypid ? column->elemtypid : column->basetypid;
@@ -483,10 +591,20 @@ struct value_form value_form_of(const struct table_column *column, const struct 
         form.put = put_variable_decimal;
     if (form.put == put_bits && typid == 1560 && typmod == 1)
         form.put = put_bool;
-    if (form.put == put_bytea || form.put == put_bits)
+    if (value_is_hstore(column))
+        form.put = modes->hstore == HSTORE_MAP ? put_hstore : put_hstore_text;
+    if (form.put == put_hstore)
+        form.missing = put_missing_hstore;
+    if (form.put == put_bits || form.put == put_decimal || form.put == put_money)
         form.missing = put_base64;
-    if (form.put == put_bytea_hex)
-        form.missing = put_hex;
+    if (form.put == put_variable_decimal)
+        form.missing = put_missing_decimal;
+    if (is_json_number(form.put))
+        form.missing = form.is_array ? put_missing_numbers : put_null;
+    if (form.put == put_bool || form.put == put_point)
+        form.missing = put_null;
+    if (form.put == put_bytea)
+        form.missing = bytes_putters[modes->binary];
     return form;
 }
 

@@ -305,24 +305,35 @@ static void test_events_know_their_place_in_the_transaction(void **state)
     close_site(&s);
 }
 
-static void test_transactions_have_a_begin_and_an_end(void **state)
+static void test_a_moved_row_is_two_events_of_its_transaction(void **state)
 {
-    const struct envelope_count counts[] = {{SLICE("s1"), SLICE("a"), 1},
-                                            {SLICE("s2"), SLICE("a"), 1}};
+    static const char first[] = "\"total_order\":3,\"data_collection_order\":2}";
+    static const char second[] = "\"total_order\":4,\"data_collection_order\":3}";
     struct site s;
-    struct err err;
 
     (void)state;
     open_site(&s, REPLIDENT_DEFAULT, true, false);
-    assert_true(envelope_put_begin(&s.txn, &s.out, &s.got, &err));
-    assert_record(&s, 0, "{\"id\":\"555:24023200\"}",
-                  "{\"status\":\"BEGIN\",\"id\":\"555:24023200\",\"event_count\":null,"
-                  "\"data_collections\":null,\"ts_ms\":1559033904863}");
-    assert_true(envelope_put_end(&s.txn, counts, 2, &s.out, &s.got, &err));
-    assert_record(&s, 0, "{\"id\":\"555:24023200\"}",
-                  "{\"status\":\"END\",\"id\":\"555:24023200\",\"event_count\":2,"
-                  "\"data_collections\":[{\"data_collection\":\"s1.a\",\"event_count\":1},"
-                  "{\"data_collection\":\"s2.a\",\"event_count\":1}],\"ts_ms\":1559033904863}");
+    s.place.total_order = 3;
+    s.place.table_order = 2;
+    publish(&s, CHANGE_UPDATE, true, &ROW(TEXT("1"), NONE, NONE), &ROW(TEXT("2"), NONE, NONE));
+    assert_int_equal(s.got.nevents, 2);
+    struct slice gone = s.got.records[0].value, come = s.got.records[2].value;
+    assert_non_null(memmem(gone.ptr, gone.len, first, sizeof(first) - 1));
+    assert_non_null(memmem(come.ptr, come.len, second, sizeof(second) - 1));
+    close_site(&s);
+}
+
+static void test_a_row_that_is_too_large_can_do_without_before(void **state)
+{
+    struct site s;
+
+    (void)state;
+    open_site(&s, REPLIDENT_FULL, true, false);
+    s.place.no_before = true;
+    publish(&s, CHANGE_UPDATE, false, &ROW(TEXT("1"), TEXT("Ann"), TEXT("long")),
+            &ROW(TEXT("1"), TEXT("Anne"), UNCHANGED));
+    assert_record(&s, 0, "{\"id\":1}",
+                  EVENT("u", "null", "{\"id\":1,\"name\":\"Anne\",\"note\":\"long\"}"));
     close_site(&s);
 }
 
@@ -400,7 +411,8 @@ int main(void)
         cmocka_unit_test(test_first_rows_are_read_events),
         cmocka_unit_test(test_truncate_has_neither_key_nor_rows),
         cmocka_unit_test(test_events_know_their_place_in_the_transaction),
-        cmocka_unit_test(test_transactions_have_a_begin_and_an_end),
+        cmocka_unit_test(test_a_moved_row_is_two_events_of_its_transaction),
+        cmocka_unit_test(test_a_row_that_is_too_large_can_do_without_before),
         cmocka_unit_test(test_a_record_beyond_the_buffer_s_limit_is_an_error),
         cmocka_unit_test(test_schemas_stand_before_keys_and_values),
     };

@@ -187,16 +187,59 @@ static void test_intervals_are_about_so_many_microseconds(void **state)
           {INTERVAL, -1, {0}, "1 mon", "2629800000000"},
           {INTERVAL, -1, {0}, "1 year 2 mons 3 days 04:05:06.78", "37091106780000"},
           {INTERVAL, -1, {0}, "-1 days +02:03:00", "-79020000000"},
-          {INTERVAL, -1, {0}, "-00:00:00.000001", "-1"}, {INTERVAL, -1, {0}, "00:00:00", "0"});
+          {INTERVAL, -1, {0}, "-00:00:00.000001", "-1"}, {INTERVAL, -1, {0}, "00:00:00", "0"},
+          {INTERVAL, -1, {0}, "P1Y2M3DT4H5M6.78S", "37091106780000"},
+          {INTERVAL, -1, {0}, "P-1DT2H3M", "-79020000000"}, {INTERVAL, -1, {0}, "PT0S", "0"});
+}
+
+static void test_intervals_as_texts_have_all_their_parts(void **state)
+{
+    const struct value_modes text = {.interval = INTERVAL_STRING};
+
+    (void)state;
+    CHECK(false, {INTERVAL, -1, text, "P1Y2M3DT4H5M6.78S", "\"P1Y2M3DT4H5M6.78S\""},
+          {INTERVAL, -1, text, "PT0S", "\"P0Y0M0DT0H0M0S\""},
+          {INTERVAL, -1, text, "P-1Y-2M3DT-4H-5M-0.5S", "\"P-1Y-2M3DT-4H-5M-0.5S\""},
+          {INTERVAL, -1, text, "PT100H", "\"P0Y0M0DT100H0M0S\""});
+}
+
+static void check_hstore(enum hstore_mode mode, const char *text, const char *json)
+{
+    const struct table_column column = {
+        .basetypid = 99999, .basetypmod = -1, .basetypname = SLICE("hstore")};
+    const struct value_modes modes = {.hstore = mode};
+    struct value_form form = value_form_of(&column, &modes);
+    struct buf out;
+    struct err err;
+
+    buf_init(&out, BUF_NO_LIMIT);
+    assert_int_equal(value_put(&form, slice_of(text), &out, &err), json != NULL);
+    if (json)
+        assert_string_equal(buf_cstr(&out), json);
+    buf_release(&out);
+}
+
+static void test_hstore_is_an_object_or_a_text_of_it(void **state)
+{
+    (void)state;
+    check_hstore(HSTORE_JSON, "\"key\"=>\"val\"", "\"{\\\"key\\\":\\\"val\\\"}\"");
+    check_hstore(HSTORE_MAP, "\"a\"=>\"1\", \"b\"=>NULL", "{\"a\":\"1\",\"b\":null}");
+    check_hstore(HSTORE_MAP, "\"a\\\"\\\\=>\"=>\"NULL\"", "{\"a\\\"\\\\=>\":\"NULL\"}");
+    check_hstore(HSTORE_MAP, "", "{}");
+    check_hstore(HSTORE_MAP, "\"a\"", NULL);
+    check_hstore(HSTORE_MAP, "\"a\"=>\"b", NULL);
+    check_hstore(HSTORE_MAP, "NULL=>\"b\"", NULL);
 }
 
 static void test_bytes_are_base64_or_hex(void **state)
 {
     const struct value_modes base64 = {.binary = BINARY_BASE64}, hex = {.binary = BINARY_HEX};
+    const struct value_modes url = {.binary = BINARY_BASE64_URL_SAFE};
 
     (void)state;
     CHECK(false, {BYTEA, -1, {0}, "\\x00ff10", "\"AP8Q\""},
-          {BYTEA, -1, base64, "\\x00", "\"AA==\""}, {BYTEA, -1, hex, "\\x00ff10", "\"00ff10\""},
+          {BYTEA, -1, base64, "\\x00", "\"AA==\""}, {BYTEA, -1, base64, "\\xfbff", "\"+/8=\""},
+          {BYTEA, -1, url, "\\xfbff", "\"-_8=\""}, {BYTEA, -1, hex, "\\x00ff10", "\"00ff10\""},
           {BYTEA, -1, {0}, "\\x", "\"\""}, {BIT, 1, {0}, "1", "true"}, {BIT, 1, {0}, "0", "false"},
           {BIT, 10, {0}, "1000000001", "\"AQI=\""}, /* 01 02 */
           {VARBIT, -1, {0}, "11", "\"Aw==\""});
@@ -238,7 +281,7 @@ static void test_malformed_values_are_errors(void **state)
                  {BYTEA, false, "ab"},
                  {DATE, false, "x"},
                  {TIMETZ, false, "10:00"},
-                 {INTERVAL, false, "1 week"},
+                 {INTERVAL, false, "1 fortnight"},
                  {INTERVAL, false, ""},
                  {POINT, false, "(1)"},
                  {MONEY, false, "$1"},
@@ -268,7 +311,10 @@ static void test_the_placeholder_has_the_form_of_the_type(void **state)
     } expected[] = {{TEXT, false, BINARY_BYTES, "\"gone\""},
                     {TEXT, true, BINARY_BYTES, "[\"gone\"]"},
                     {BYTEA, false, BINARY_BYTES, "\"Z29uZQ==\""},
-                    {BYTEA, false, BINARY_HEX, "\"676f6e65\""}};
+                    {BYTEA, false, BINARY_HEX, "\"676f6e65\""},
+                    {INT4, true, BINARY_BYTES, "[103,111,110,101]"},
+                    {BOOL, true, BINARY_BYTES, "[null]"},
+                    {NUMERIC_, false, BINARY_BYTES, "{\"scale\":0,\"value\":\"Z29uZQ==\"}"}};
     struct buf out;
     struct err err;
 
@@ -295,7 +341,9 @@ int main(void)
         cmocka_unit_test(test_times_are_in_the_precision_of_their_mode),
         cmocka_unit_test(test_times_with_a_zone_are_texts_in_gmt),
         cmocka_unit_test(test_intervals_are_about_so_many_microseconds),
+        cmocka_unit_test(test_intervals_as_texts_have_all_their_parts),
         cmocka_unit_test(test_bytes_are_base64_or_hex),
+        cmocka_unit_test(test_hstore_is_an_object_or_a_text_of_it),
         cmocka_unit_test(test_arrays_are_json_arrays_of_their_elements),
         cmocka_unit_test(test_malformed_values_are_errors),
         cmocka_unit_test(test_the_placeholder_has_the_form_of_the_type),
