@@ -253,10 +253,8 @@ static bool work_out(struct lite_db *db, struct component *c, struct err *err)
 }
 
 /* Rows that go make room first. */
-static bool show_rows(struct lite_db *db, struct component *c, struct err *err)
+static bool write_rows(struct component *c, struct err *err)
 {
-    if (!work_out(db, c, err))
-        return false;
     for (int present = 0; present < 2; present++) {
         for (size_t i = 0; i < c->nrows; i++) {
             if (c->rows[i].present == (present == 1) && !show_row(c, &c->rows[i], err))
@@ -264,6 +262,27 @@ static bool show_rows(struct lite_db *db, struct component *c, struct err *err)
         }
     }
     return true;
+}
+
+/* All of them or none: what was written before one is refused would be in the way of the next try.
+ * An index that was relaxed meanwhile is unique again then. */
+static bool show_rows(struct lite_db *db, struct component *c, struct err *err)
+{
+    bool relaxed = db->relaxed;
+    struct err ignored;
+
+    if (!work_out(db, c, err))
+        return false;
+    if (c->nrows == 1)
+        return write_rows(c, err);
+    if (!lite_db_exec(db, err, "SAVEPOINT tombolo_show"))
+        return false;
+    if (write_rows(c, err))
+        return lite_db_exec(db, err, "RELEASE tombolo_show");
+    if (!lite_db_exec(db, &ignored, "ROLLBACK TO tombolo_show; RELEASE tombolo_show"))
+        err->code = ERR_IO; /* the transaction is gone: nothing more into it */
+    db->relaxed = relaxed;
+    return false;
 }
 
 /* The last mutation of the component steps aside. One that is numbered stays in its write; with

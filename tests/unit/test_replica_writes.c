@@ -484,6 +484,25 @@ static void test_a_write_on_a_row_that_a_trigger_then_refuses_steps_aside(void *
     done(&k, r);
 }
 
+/* Row 3 is refused while row 7 has what row 1 is to have in the next try. */
+static void test_a_try_that_is_refused_half_way_is_not_in_the_way_of_the_next(void **state)
+{
+    struct kit k;
+    struct replica *r = writing_with(&k, "CREATE UNIQUE INDEX once ON items(qty)");
+
+    (void)state;
+    tell(&k, "DELETE FROM items WHERE id = 1; UPDATE items SET id = 1, qty = 31 WHERE id = 3;"
+             "INSERT INTO items VALUES (3, 'mine', 40); UPDATE items SET id = 7 WHERE id = 1");
+    say_item(&k, 0, "insert", 7, "theirs", 70);
+    say_item(&k, 0, "insert", 8, "theirs", 40);
+    say_commit(&k, 200);
+    kit_feed(&k, r);
+    assert_answer(&k, ROWS, "1:old:31,2:old:20,7:theirs:70,8:theirs:40");
+    assert_answer(&k, REJECTED, "local U {\"id\":\"1\"},local I {\"id\":\"3\"}");
+    assert_answer(&k, "SELECT \"unique\" FROM pragma_index_list('items') WHERE name = 'once'", "1");
+    done(&k, r);
+}
+
 /* Numbered, so it goes up all the same; what Postgres says of it then counts. */
 static void test_what_stepped_aside_and_was_accepted_is_not_rejected(void **state)
 {
@@ -796,6 +815,7 @@ int main(void)
         cmocka_unit_test(test_columns_that_the_shape_has_not_do_not_go_up),
         cmocka_unit_test(test_a_unique_index_stays_and_the_local_write_steps_aside),
         cmocka_unit_test(test_a_write_on_a_row_that_a_trigger_then_refuses_steps_aside),
+        cmocka_unit_test(test_a_try_that_is_refused_half_way_is_not_in_the_way_of_the_next),
         cmocka_unit_test(test_what_stepped_aside_and_was_accepted_is_not_rejected),
         cmocka_unit_test(test_a_marked_write_of_which_a_part_cannot_go_up_does_not_go_up_at_all),
         cmocka_unit_test(test_a_copy_asks_which_of_its_writes_were_decided_and_takes_another_name),
