@@ -1,4 +1,4 @@
-if(TOMBOLO_BRIDGE)
+if(TARGET kafka)
   unit(kafka_values USES kafka)
   unit(kafka_envelope USES kafka package_yyjson)
   unit(kafka_notices USES kafka package_yyjson)

@@ -66,8 +66,9 @@ static bool is_same_history(struct stream_sink *sink, lsn_t position, struct err
 
 /* ---- what the receiver calls ----------------------------------------------------------------- */
 
-static void connected(struct wal_sink *sink)
+static void connected(struct wal_sink *sink, const struct wal_place *place)
 {
+    (void)place;
     expect_last((struct stream_sink *)sink);
     fanout_connected(fanout_of(sink));
 }

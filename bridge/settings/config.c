@@ -8,6 +8,7 @@
 #include "settings/electric.h"
 #include "settings/inifile.h"
 #include "settings/load.h"
+#include "settings/properties.h"
 #include "settings/setting.h"
 
 #include <assert.h>
@@ -15,8 +16,9 @@
 #include <getopt.h>
 #include <stdlib.h>
 
-#define SETTINGS_MAX 64
+#define SETTINGS_MAX 128
 #define SHOWN_MAX 60
+#define TOPIC_PREFIX_MAX ((size_t)100)
 
 enum origin { ORIGIN_DEFAULT, ORIGIN_FILE, ORIGIN_ENV, ORIGIN_FLAG };
 
@@ -101,7 +103,12 @@ static bool take_entry(void *arg, const struct inifile_entry *entry, struct err 
 {
     struct loader *l = arg;
     const struct setting *setting = setting_find(entry->section, entry->name);
+    const char *property = properties_name(entry->section, entry->name);
 
+    if (property)
+        return properties_set(&l->config->kafka_properties, property, entry->value) ||
+               err_set(err, ERR_CONFIG, "%s:%d: this is no name of a property", l->path,
+                       entry->line);
     if (!setting)
         return inifile_is_rule(entry->section) || unknown_entry(l, entry, err);
     size_t i = (size_t)(setting - settings);
@@ -167,6 +174,7 @@ static bool read_env(struct loader *l, struct err *err)
         if (*env ? !take(l, i, env_value(*env), ORIGIN_ENV, err) : !read_electric(l, i, err))
             return false;
     }
+    properties_read_env(&l->config->kafka_properties);
     return true;
 }
 
@@ -276,6 +284,40 @@ static bool check_tokens(const struct loader *l, struct err *err)
     return err_hint(err, "set a secret instead of insecure: it is the operator's");
 }
 
+static bool is_topic_prefix(const char *text)
+{
+    size_t len = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
+
+    return len > 0 && len <= TOPIC_PREFIX_MAX && text[len] == '\0';
+}
+
+/* What is published where must be said in full: nobody should find out late that nothing is. */
+static bool check_kafka(const struct config *c, struct err *err)
+{
+    bool publishes = c->kafka_stream || c->kafka_topics;
+
+    if (c->source[0] && strncmp(c->source, "kafka://", 8) != 0)
+        return err_set(err, ERR_CONFIG,
+                       "[database] source must be kafka://broker[:port][,...]/prefix, or empty");
+    if (c->source[0] && c->kafka_brokers[0])
+        return err_set(err, ERR_CONFIG,
+                       "a fan-out node (source) does not publish: take [kafka] brokers away");
+    if (c->kafka_brokers[0] && !publishes) {
+        err_set(err, ERR_CONFIG, "[kafka] brokers are named, but nothing is to be published");
+        return err_hint(err, "set stream = true (TOMBOLO_KAFKA_STREAM), topics = true "
+                             "(TOMBOLO_KAFKA_TOPICS) or both");
+    }
+    if (!c->kafka_brokers[0] && publishes) {
+        err_set(err, ERR_CONFIG, "[kafka] %s is to be published, but no brokers are named",
+                c->kafka_stream ? "stream" : "topics");
+        return err_hint(err, "set brokers = host:port,... (TOMBOLO_KAFKA_BROKERS)");
+    }
+    return is_topic_prefix(c->kafka_prefix) ||
+           err_set(err, ERR_CONFIG,
+                   "[kafka] prefix must be 1 to %zu letters, digits, dots, dashes and underscores",
+                   TOPIC_PREFIX_MAX);
+}
+
 static bool check(const struct loader *l, struct err *err)
 {
     if (l->config->database_url[0] == '\0') {
@@ -283,7 +325,7 @@ static bool check(const struct loader *l, struct err *err)
         return err_hint(err, "or --database-url, or url under [database] in tombolo.ini: "
                              "postgresql://user:password@host:5432/name");
     }
-    return check_secret(l, err) && check_tokens(l, err);
+    return check_secret(l, err) && check_tokens(l, err) && check_kafka(l->config, err);
 }
 
 static void take_defaults(struct config *config)
@@ -363,6 +405,8 @@ bool config_reload(struct config *config, int argc, char **argv, struct buf *res
         else
             buf_printf(restart, "%s[%s] %s", restart->len ? ", " : "", s->section, s->name);
     }
+    if (!properties_equal(&config->kafka_properties, &fresh.kafka_properties))
+        buf_printf(restart, "%s[kafka] property.*", restart->len ? ", " : "");
     config_free(&fresh);
     return true;
 }
@@ -379,5 +423,6 @@ void config_free(struct config *config)
             free(*(char **)setting_field(&settings[i], config));
     }
     free(config->file);
+    properties_free(&config->kafka_properties);
     *config = (struct config){0};
 }

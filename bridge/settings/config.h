@@ -33,6 +33,16 @@ struct config_address {
     uint16_t port;
 };
 
+/* Properties of librdkafka, in no order, names in small letters. */
+struct config_property {
+    char *name, *value;
+};
+
+struct config_properties {
+    struct config_property *list;
+    size_t n;
+};
+
 /* Plain values, written by config_load() and config_reload() alone; the strings belong to the
  * config, are never NULL, and stay until config_free(). Sizes are bytes, durations milliseconds. */
 struct config {
@@ -41,6 +51,7 @@ struct config {
 
     char *database_url; /* a URL or key=value pairs, for libpq; holds a password: see config_mask */
     char *stream_id;
+    char *source; /* "": the replication slot */
     int64_t snapshot_workers;
     int64_t snapshot_timeout_ms;
     int64_t lock_timeout_ms;
@@ -89,6 +100,30 @@ struct config {
     int64_t write_timeout_ms;
     int64_t write_memory_ms;
 
+    char *kafka_brokers; /* "": nothing is published */
+    char *kafka_prefix;
+    bool kafka_stream, kafka_topics;
+    char *kafka_tables; /* patterns, with commas in between */
+    int64_t kafka_partitions;
+    int64_t kafka_replication_factor; /* 0: the brokers' default */
+    int64_t kafka_message_max;
+    enum { KAFKA_TOO_LARGE_FAIL, KAFKA_TOO_LARGE_WITHOUT_BEFORE } kafka_too_large;
+    int64_t kafka_spool;
+    bool kafka_transactions;
+    enum { KAFKA_SNAPSHOT_INITIAL, KAFKA_SNAPSHOT_NEVER } kafka_snapshot;
+    int kafka_decimal_mode;  /* precise, string, double */
+    int kafka_time_mode;     /* adaptive, adaptive_time_microseconds, connect */
+    int kafka_binary_mode;   /* bytes, base64, base64-url-safe, hex */
+    int kafka_interval_mode; /* numeric, string */
+    int kafka_hstore_mode;   /* json, map */
+    bool kafka_schemas_enable;
+    bool kafka_tombstones;
+    bool kafka_transaction_metadata;
+    int64_t kafka_heartbeat_ms; /* 0: never */
+    char *kafka_skipped;        /* letters, with commas in between, or "none" */
+    char *kafka_placeholder;
+    struct config_properties kafka_properties; /* [kafka] property.NAME */
+
     enum log_level log_level;
     enum log_format log_format;
 };
@@ -110,6 +145,9 @@ void config_free(struct config *config);
 
 /* Adds the names of Electric's variables that are set and have no counterpart here, as "A, B". */
 void config_electric_ignored(struct buf *out);
+
+/* Whether a property's value must not be shown. */
+bool config_property_is_secret(const char *name);
 
 /* What `tombolo serve --help` says. */
 void config_print_help(FILE *out);

@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "settings/config.h"
 #include "settings/electric.h"
+#include "settings/properties.h"
 #include "settings/setting.h"
 
 #define HELP_WIDTH ((size_t)80)
@@ -144,5 +145,6 @@ void config_print_values(const struct config *config, FILE *out)
         setting_format(&settings[i], config, &value);
         fprintf(out, "[%s] %s = %s\n", settings[i].section, settings[i].name, buf_cstr(&value));
     }
+    properties_print(&config->kafka_properties, out);
     buf_release(&value);
 }

@@ -18,6 +18,14 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+/* Where a connection starts. */
+struct wal_place {
+    char system_id[32];
+    uint32_t timeline;
+    lsn_t confirmed;  /* the slot's: every transaction that ends behind it is sent */
+    lsn_t server_lsn; /* where the server's WAL ended by then */
+};
+
 /* ---- what is kept of the feed's history ------------------------------------------------------ */
 
 struct feed_history {
@@ -62,8 +70,8 @@ struct feed;
 
 struct feed_ops {
     /* ERR_BUSY with *waiting: it is another's turn, or somebody has to make something first; try
-     * again soon. `stop` is looked at during waits. *server_lsn: where the server's WAL ends. */
-    bool (*open)(struct feed *feed, const atomic_bool *stop, lsn_t *server_lsn, bool *waiting,
+     * again soon. `stop` is looked at during waits. */
+    bool (*open)(struct feed *feed, const atomic_bool *stop, struct wal_place *place, bool *waiting,
                  struct err *err);
     /* `why` the stream ended. */
     void (*close)(struct feed *feed, const struct err *why);

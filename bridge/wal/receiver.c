@@ -34,6 +34,7 @@ struct receiver {
     lsn_t furthest; /* end of the last transaction ever given to the sink */
 
     /* of the connection that is there */
+    struct wal_place place;
     struct relcache relations;
     struct arena arena; /* one message */
     bool in_txn;
@@ -235,6 +236,7 @@ static bool on_message(struct receiver *r, struct slice bytes, struct err *err)
     struct pgoutput msg;
 
     arena_reset(&r->arena);
+    r->config.sink->message = bytes;
     if (!pgoutput_read(bytes, &r->arena, &msg, err))
         return false;
     switch (msg.kind) {
@@ -511,7 +513,7 @@ static void stream(struct receiver *r, struct err *err)
     r->last_feedback = 0;
     r->last_input = clock_ms();
     atomic_store(&r->disconnect, false);
-    r->config.sink->ops->connected(r->config.sink);
+    r->config.sink->ops->connected(r->config.sink, &r->place);
     while (ok && !atomic_load(&r->stop) && !atomic_load(&r->disconnect))
         ok = step(r, err);
     roll_back(r);
@@ -549,13 +551,12 @@ static void pause_ms(struct receiver *r, int64_t ms)
 static bool connect_and_stream(struct receiver *r, bool *waiting, struct err *err)
 {
     struct feed *feed = r->config.feed;
-    lsn_t server_lsn = LSN_NONE;
 
     *waiting = false;
-    if (!feed->ops->open(feed, &r->stop, &server_lsn, waiting, err))
+    if (!feed->ops->open(feed, &r->stop, &r->place, waiting, err))
         return false;
-    atomic_store(&r->stats.catchup_lsn, server_lsn);
-    atomic_store(&r->stats.server_lsn, server_lsn); /* may be less than before */
+    atomic_store(&r->stats.catchup_lsn, r->place.server_lsn);
+    atomic_store(&r->stats.server_lsn, r->place.server_lsn); /* may be less than before */
     set_state(r, RECEIVER_STREAMING);
     stream(r, err);
     feed->ops->close(feed, err);

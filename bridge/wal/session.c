@@ -12,12 +12,6 @@
 
 #define SLOW_SLOT_MS 5000
 
-struct identity {
-    char system_id[32];
-    uint32_t timeline;
-    lsn_t lsn;
-};
-
 static bool hint_pooler(struct err *err)
 {
     return err_hint(err, "is there a connection pooler in between? DATABASE_URL must lead to "
@@ -25,7 +19,7 @@ static bool hint_pooler(struct err *err)
 }
 
 /* A walsender takes simple queries alone. */
-static bool identify(struct pg_conn *conn, struct identity *id, struct err *err)
+static bool identify(struct pg_conn *conn, struct wal_place *id, struct err *err)
 {
     struct pg_result *res = pg_query(conn, "IDENTIFY_SYSTEM", err);
 
@@ -35,7 +29,7 @@ static bool identify(struct pg_conn *conn, struct identity *id, struct err *err)
     }
     snprintf(id->system_id, sizeof(id->system_id), "%.*s", SLICE_ARG(pg_value(res, 0, 0)));
     id->timeline = (uint32_t)pg_int(res, 0, 1);
-    bool ok = lsn_parse(pg_value(res, 0, 2), &id->lsn) ||
+    bool ok = lsn_parse(pg_value(res, 0, 2), &id->server_lsn) ||
               err_set(err, ERR_PROTOCOL, "IDENTIFY_SYSTEM gave no WAL position");
     pg_result_free(res);
     return ok;
@@ -83,8 +77,9 @@ static bool wait_for_slot(struct pg_conn *conn, const atomic_bool *stop, struct 
 /* Slot creation waits for every open writing transaction of the server: say so, and look at `stop`
  * meanwhile. */
 static bool run_waiting(struct pg_conn *conn, const char *sql, const atomic_bool *stop,
-                        struct err *err)
+                        struct pg_result **answer, struct err *err)
 {
+    *answer = NULL;
     if (!PQsendQuery(conn, sql))
         return pg_error(conn, NULL, err);
     pg_leave_alone(conn, true);
@@ -95,19 +90,26 @@ static bool run_waiting(struct pg_conn *conn, const char *sql, const atomic_bool
     for (struct pg_result *res; (res = PQgetResult(conn));) {
         if (PQresultStatus(res) != PGRES_TUPLES_OK && PQresultStatus(res) != PGRES_COMMAND_OK)
             ok = pg_error(conn, res, err);
-        PQclear(res);
+        pg_result_free(*answer);
+        *answer = res;
     }
     return ok;
 }
 
+/* Answers name, consistent point, snapshot, plugin. */
 static bool create_slot(struct pg_conn *conn, const char *slot, const atomic_bool *stop,
-                        struct err *err)
+                        lsn_t *confirmed, struct err *err)
 {
+    struct pg_result *res;
     char sql[160];
 
     snprintf(sql, sizeof(sql), "CREATE_REPLICATION_SLOT \"%s\" LOGICAL pgoutput NOEXPORT_SNAPSHOT",
              slot);
-    if (!run_waiting(conn, sql, stop, err))
+    bool ok = run_waiting(conn, sql, stop, &res, err) &&
+              (lsn_parse(pg_value(res, 0, 1), confirmed) ||
+               err_set(err, ERR_PROTOCOL, "CREATE_REPLICATION_SLOT gave no WAL position"));
+    pg_result_free(res);
+    if (!ok)
         return err_wrap(err, "could not create replication slot \"%s\"", slot);
     log_info("created the replication slot", LOG_STR("slot", slot));
     return true;
@@ -175,7 +177,7 @@ static bool prepare_slot(const struct walsender_config *config, struct pg_conn *
     } else {
         *lost = "the replication slot was gone";
     }
-    return create_slot(walsender, config->slot, stop, err);
+    return create_slot(walsender, config->slot, stop, confirmed, err);
 }
 
 /* Where the history of timeline `of` ends on the way to `timeline`. Each line: id, switch point,
@@ -207,7 +209,7 @@ static bool switch_point(struct pg_conn *conn, uint32_t timeline, uint32_t of, l
 
 /* Whether the server's history contains what we hold; *broken says why not, or is NULL. */
 static bool compare_history(struct pg_conn *conn, const struct feed_history *ours,
-                            const struct identity *server, lsn_t confirmed, const char **broken,
+                            const struct wal_place *server, lsn_t confirmed, const char **broken,
                             struct err *err)
 {
     lsn_t switched;
@@ -218,7 +220,7 @@ static bool compare_history(struct pg_conn *conn, const struct feed_history *our
         return true;
     if (strcmp(ours->system_id, server->system_id) != 0)
         *broken = "this is another database system";
-    else if (server->lsn < ours->lsn)
+    else if (server->server_lsn < ours->lsn)
         *broken = "the server's WAL is behind what was received: it was restored from a copy";
     else if (confirmed > ours->lsn)
         *broken = "the slot has been moved on, by another bridge or by hand: what it skips is lost";
@@ -234,14 +236,13 @@ static bool compare_history(struct pg_conn *conn, const struct feed_history *our
 }
 
 static bool settle_history(const struct walsender_config *config, struct pg_conn *conn,
-                           const struct identity *server, const char *lost, lsn_t confirmed,
-                           struct err *err)
+                           const struct wal_place *server, const char *lost, struct err *err)
 {
     struct feed_history ours;
     const char *broken;
 
     config->keep.get(config->keep.owner, &ours);
-    if (!compare_history(conn, &ours, server, lost ? LSN_NONE : confirmed, &broken, err))
+    if (!compare_history(conn, &ours, server, lost ? LSN_NONE : server->confirmed, &broken, err))
         return false;
     bool first = !ours.system_id[0];
     const char *reset = lost && !first ? lost : broken;
@@ -299,23 +300,22 @@ static void explain_refusal(const struct walsender_config *config, struct err *e
 bool session_open(const struct walsender_config *config, const atomic_bool *stop,
                   struct session *session, bool *waiting, struct err *err)
 {
-    struct identity server = {0};
     const char *lost;
-    lsn_t confirmed = LSN_NONE;
 
+    session->place = (struct wal_place){0};
     *waiting = false;
     session->conn = pg_connect(config->conninfo, "tombolo", true, err);
     if (!session->conn) {
         explain_refusal(config, err);
         return false;
     }
-    bool ok = identify(session->conn, &server, err) &&
+    struct wal_place *place = &session->place;
+    bool ok = identify(session->conn, place, err) &&
               take_lock(session->conn, config->slot, waiting, err) &&
-              prepare_slot(config, session->conn, stop, session->stuck, &lost, &confirmed, waiting,
-                           err) &&
-              settle_history(config, session->conn, &server, lost, confirmed, err) &&
+              prepare_slot(config, session->conn, stop, session->stuck, &lost, &place->confirmed,
+                           waiting, err) &&
+              settle_history(config, session->conn, place, lost, err) &&
               start_streaming(session->conn, config, err);
-    session->server_lsn = server.lsn;
     if (ok)
         session->stuck = false;
     if (!ok)

@@ -10,7 +10,7 @@
 
 struct session {
     struct pg_conn *conn; /* in COPY mode */
-    lsn_t server_lsn;     /* where the server's WAL ended when we connected */
+    struct wal_place place;
     bool stuck; /* the last one broke at a row that was written while there was no publication: the
                    slot cannot get past it, and is made anew by the next session_open() */
 };

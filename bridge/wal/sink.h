@@ -1,8 +1,9 @@
 /*
- * Whoever takes the stream: the fan-out, later Kafka. The receiver calls it on
+ * Whoever takes the stream: the fan-out, and Kafka. The receiver calls it on
  * the stream thread, in this order:
  *
- *     connected  ( begin ( relation | change | truncate )* ( commit | rollback ) | settle )*
+ *     connected  ( begin ( relation | change | truncate | message )* ( commit | rollback ) | settle
+ * )*
  *
  * What is passed lives until the call returns, a relation until the next one of the same relid or
  * `connected`. A call that returns false ends the connection with err; the receiver connects again,
@@ -16,12 +17,13 @@
 #include "base/err.h"
 #include "change/change.h"
 #include "change/relation.h"
+#include "wal/feed.h"
 
 struct wal_sink;
 
 struct wal_sink_ops {
     /* A connection starts streaming: forget relations. */
-    void (*connected)(struct wal_sink *sink);
+    void (*connected)(struct wal_sink *sink, const struct wal_place *place);
     bool (*begin)(struct wal_sink *sink, const struct txn *txn, struct err *err);
     /* Announced, or announced anew with something changed. */
     bool (*relation)(struct wal_sink *sink, const struct relation *relation, struct err *err);
@@ -45,6 +47,9 @@ struct wal_sink_ops {
 
 struct wal_sink {
     const struct wal_sink_ops *ops;
+    /* pgoutput's own bytes of what begin, relation, change, truncate, message or commit passes, for
+     * who hands them on; as long as that. */
+    struct slice message;
 };
 
 #endif

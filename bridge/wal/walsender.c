@@ -24,15 +24,16 @@ static struct walsender *walsender_of(struct feed *feed)
     return (struct walsender *)feed;
 }
 
-static bool open_session(struct feed *feed, const atomic_bool *stop, lsn_t *server_lsn,
+static bool open_session(struct feed *feed, const atomic_bool *stop, struct wal_place *place,
                          bool *waiting, struct err *err)
 {
     struct walsender *w = walsender_of(feed);
 
     if (!session_open(&w->config, stop, &w->session, waiting, err))
         return false;
-    *server_lsn = w->session.server_lsn;
-    log_info("streaming", LOG_STR("slot", w->config.slot), LOG_LSN("server_lsn", *server_lsn));
+    *place = w->session.place;
+    log_info("streaming", LOG_STR("slot", w->config.slot),
+             LOG_LSN("server_lsn", place->server_lsn));
     return true;
 }
 
