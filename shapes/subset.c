@@ -114,5 +114,7 @@ void subset_request_copy(const struct subset_request *from, struct arena *arena,
     *to = *from;
     to->where = arena_copy(arena, from->where);
     to->order_by = arena_copy(arena, from->order_by);
+    if (from->subject.ptr)
+        to->subject = arena_copy(arena, from->subject);
     to->params = (struct where_params){values, from->params.n};
 }

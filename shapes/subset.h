@@ -20,6 +20,7 @@ struct subset_request {
     struct slice order_by; /* needed with a limit or an offset */
     uint64_t limit;        /* 0: none */
     uint64_t offset;       /* rows to be left out */
+    struct slice subject;  /* whose token it came with, for what is shared; NULL ptr: nobody's */
 };
 
 struct subset;

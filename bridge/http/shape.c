@@ -450,6 +450,14 @@ static bool take_named(struct shape_request_state *get, const struct http_reques
     return true;
 }
 
+/* Bearers without a subject are one. */
+static struct slice subject_of(const struct token *token)
+{
+    struct slice subject = token_subject(token);
+
+    return subject.ptr ? subject : SLICE("");
+}
+
 /* An admitted request: its parameters, and then its log. */
 static void take(struct shape_request_state *get, const struct http_request *request,
                  read_params *read)
@@ -464,6 +472,8 @@ static void take(struct shape_request_state *get, const struct http_request *req
     if (!take_named(get, request))
         return;
     take_params(get, request);
+    if (request->auth.token)
+        get->asked->params.subset.subject = subject_of(request->auth.token);
     keep_params(get->asked);
     get->phase = SHAPE_READY;
     get->until = http_loop_now(get->loop->loop) + get->loop->site->ready_ms;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #define MAX_WAITING 20000
+#define QUEUE_SHARE 4 /* a subject's part of the queue is one of so many */
 #define GONE "nobody waits for it any more"
 
 enum place { AT_SNAPSHOTS, IN_QUEUE, AT_WORK };
@@ -29,7 +30,8 @@ struct asked {
 struct subset_worker {
     struct subset_pool *pool;
     pthread_t thread;
-    struct pg_conn *conn; /* written under the pool's mutex, so that it can be cancelled */
+    struct pg_conn *conn;    /* written under the pool's mutex, so that it can be cancelled */
+    const struct asked *job; /* that it runs; under the mutex */
 };
 
 struct subset_pool {
@@ -64,6 +66,23 @@ static struct asked *asked_new(struct subset_pool *pool, const struct shape_requ
     return a;
 }
 
+/* Nobody's token: the operator's, or that of a bridge without tokens. They are not counted. */
+static bool same_subject(const struct asked *a, const struct asked *b)
+{
+    return a->subset.subject.ptr && b->subset.subject.ptr &&
+           slice_eq(a->subset.subject, b->subset.subject);
+}
+
+/* How many of its subject are there. Holding the mutex. */
+static size_t beside(const struct subset_pool *pool, const struct asked *a)
+{
+    size_t n = 0;
+
+    for (const struct asked *b = a->subset.subject.ptr ? pool->first : NULL; b; b = b->next)
+        n += same_subject(a, b);
+    return n;
+}
+
 /* Holding the mutex. */
 static void link_last(struct subset_pool *pool, struct asked *a)
 {
@@ -82,6 +101,10 @@ static void unlink_asked(struct subset_pool *pool, struct asked *a)
     *(a->prev ? &a->prev->next : &pool->first) = a->next;
     *(a->next ? &a->next->prev : &pool->last) = a->prev;
     pool->waiting--;
+    for (int i = 0; i < pool->nworkers; i++) {
+        if (pool->workers[i].job == a)
+            pool->workers[i].job = NULL;
+    }
     pthread_mutex_unlock(&pool->mutex);
 }
 
@@ -146,7 +169,7 @@ void subset_pool_request(struct subset_pool *pool, const struct shape_request *s
     struct asked *a = asked_new(pool, shape, subset, handle, done, arg);
 
     pthread_mutex_lock(&pool->mutex);
-    bool full = pool->waiting >= MAX_WAITING;
+    bool full = pool->waiting >= MAX_WAITING || beside(pool, a) > MAX_WAITING / QUEUE_SHARE;
     link_last(pool, a);
     pthread_mutex_unlock(&pool->mutex);
     if (full)
@@ -188,18 +211,29 @@ void subset_pool_cancel(struct subset_pool *pool, void *arg)
 /* ---- workers ----------------------------------------------------------------------------------
  */
 
+/* Half of the workers. Whoever is done with one of its jobs takes the next. */
+static bool has_its_share(const struct subset_pool *pool, const struct asked *a)
+{
+    int n = 0;
+
+    for (int i = 0; i < pool->nworkers; i++)
+        n += pool->workers[i].job && same_subject(pool->workers[i].job, a);
+    return n >= (pool->nworkers + 1) / 2;
+}
+
 static struct asked *next_in_queue(const struct subset_pool *pool)
 {
     for (struct asked *a = pool->first; a; a = a->next) {
-        if (a->place == IN_QUEUE)
+        if (a->place == IN_QUEUE && (atomic_load(&pool->stop) || !has_its_share(pool, a)))
             return a;
     }
     return NULL;
 }
 
 /* NULL when the pool stops and nothing is left. */
-static struct asked *take_asked(struct subset_pool *pool)
+static struct asked *take_asked(struct subset_worker *w)
 {
+    struct subset_pool *pool = w->pool;
     struct asked *a;
 
     pthread_mutex_lock(&pool->mutex);
@@ -207,6 +241,7 @@ static struct asked *take_asked(struct subset_pool *pool)
         pthread_cond_wait(&pool->work, &pool->mutex);
     if (a)
         a->place = AT_WORK;
+    w->job = a;
     pthread_mutex_unlock(&pool->mutex);
     return a;
 }
@@ -266,7 +301,7 @@ static void *work(void *arg)
 {
     struct subset_worker *w = arg;
 
-    for (struct asked *a; (a = take_asked(w->pool));) {
+    for (struct asked *a; (a = take_asked(w));) {
         if (atomic_load(&w->pool->stop) || atomic_load(&a->gone))
             refuse(a, ERR_STOPPED, GONE);
         else

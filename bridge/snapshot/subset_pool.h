@@ -2,7 +2,8 @@
  * Workers for subsets (shapes/subset.h): the snapshot pool finds or makes the
  * shape's log, then a worker of this one runs the query. They are others than
  * those that copy first rows, so that neither waits for the other; each
- * connects when it first has something to do.
+ * connects when it first has something to do. The bearers of one subject's
+ * tokens get half of them, and a quarter of the queue.
  */
 #ifndef SNAPSHOT_SUBSET_POOL_H
 #define SNAPSHOT_SUBSET_POOL_H

@@ -8,6 +8,7 @@ import json
 import pytest
 from harness import Bridge, ShapeApi, wait_for
 from harness.http_raw import Connection
+from harness.token import SECRET, token
 
 pytestmark = pytest.mark.sanitized
 
@@ -174,6 +175,25 @@ def test_query_ends_when_the_bridge_does(database, tmp_path, end):
         wait_for(lambda: running(database), 20, "the query to run")
         getattr(bridge, end)()
     wait_for(lambda: not running(database), 10, "the query to end")
+
+
+def test_one_subject_leaves_workers_for_others(database, tmp_path):
+    database.sql(SLOW_TABLE)
+    config = tmp_path / "tombolo.ini"
+    config.write_text("[shape slow]\ntable = slow\n")
+    bridge = Bridge(database, data_dir=tmp_path / "bridge", stream_id="fair", config=config,
+                    token_secret=SECRET, secret="s3cret", snapshot_workers="2").start()
+    api = ShapeApi(bridge, shape="slow", offset="now", log="changes_only")
+    ann, bob = (("authorization", f"Bearer {token(sub=sub)}") for sub in ("ann", "bob"))
+    with contextlib.ExitStack() as stack:
+        for n in range(4):
+            connection = stack.enter_context(contextlib.closing(Connection(bridge.port)))
+            connection.send("GET", api.target(subset__where=f"{SLOW_WHERE} AND id > {n}"), [ann])
+        wait_for(lambda: running(database), 20, "a query to run")
+        assert ids(api.get(subset__where="id = 1", headers=[bob], timeout=20)) == [1]
+        assert ids(api.get(subset__where="id = 2", headers=[bob], timeout=20)) == [2]
+        assert len(running(database)) == 1
+    bridge.stop()
 
 
 def test_first_row_that_does_not_come_is_503(database, tmp_path):
