@@ -80,11 +80,12 @@ static struct slice next_word(struct slice *line)
 
 static bool read_line(struct progress *p, struct slice line, struct err *err)
 {
-    char relid[16];
     struct slice word = next_word(&line);
+    uint64_t relid = 0;
 
-    snprintf(relid, sizeof(relid), "%.*s", word.len < 16 ? SLICE_ARG(word) : 0, "");
-    struct entry *e = entry_of(p, (uint32_t)strtoul(relid, NULL, 10));
+    for (size_t i = 0; i < word.len && relid <= UINT32_MAX; i++)
+        relid = relid * 10 + (uint64_t)(word.ptr[i] - '0');
+    struct entry *e = entry_of(p, (uint32_t)relid);
     if (!lsn_parse(next_word(&line), &e->limit))
         return err_set(err, ERR_CORRUPT, "no position");
     if (!snapshot_parse(next_word(&line), &e->arena, &e->snapshot, err))

@@ -63,7 +63,7 @@ void topics_forget_folder(const char *data_dir);
 /* As a wal_sink's. They put into the outlet what is to be published, and mark nothing; that the
  * outlet closed meanwhile is no error. A false is: a record that cannot be made or is too large, or
  * Postgres could not be asked what a table is like. Transactions that the topics have already are
- * not to be passed. */
+ * not to be passed, but relations always are. */
 void topics_connected(struct topics *topics);
 bool topics_begin(struct topics *topics, const struct txn *txn, struct err *err) MUST_CHECK;
 bool topics_relation(struct topics *topics, const struct relation *relation,
