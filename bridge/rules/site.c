@@ -24,6 +24,7 @@ struct rules_site {
     struct rules *now;
     struct source of_now; /* what `now` was made from; belongs to whoever looks */
     struct source unseen; /* read since, and not held against the catalogue yet */
+    char trouble[256];    /* why `now` was not found right, until it was */
     atomic_bool due;
     atomic_uint version;
 };
@@ -88,6 +89,29 @@ static struct rules *parse(const struct source *source, struct err *err)
 
 /* ---- the site -------------------------------------------------------------------------------- */
 
+/* Whoever is told of it need not know in which folder the file is. */
+static void note_trouble(struct rules_site *site, const struct source *source,
+                         const struct err *err)
+{
+    const char *name = strrchr(source->path, '/'), *text = err->msg;
+
+    if (name && strncmp(text, source->path, strlen(source->path)) == 0)
+        text += name + 1 - source->path;
+    pthread_mutex_lock(&site->mutex);
+    snprintf(site->trouble, sizeof(site->trouble), "%.*s", (int)sizeof(site->trouble) - 1, text);
+    pthread_mutex_unlock(&site->mutex);
+}
+
+bool rules_site_trouble(struct rules_site *site, char text[256])
+{
+    pthread_mutex_lock(&site->mutex);
+    bool any = !site->now->checked && rules_have_writes(site->now);
+    if (any)
+        memcpy(text, site->trouble, sizeof(site->trouble));
+    pthread_mutex_unlock(&site->mutex);
+    return any;
+}
+
 struct rules_site *rules_site_open(const char *path, struct err *err)
 {
     struct rules_site *site = xcalloc(1, sizeof(*site));
@@ -100,6 +124,8 @@ struct rules_site *rules_site_open(const char *path, struct err *err)
         return NULL;
     }
     site->of_now = source_copy(&site->unseen);
+    snprintf(site->trouble, sizeof(site->trouble),
+             "the rules have not been held against the catalogue yet");
     atomic_store(&site->due, true);
     return site;
 }
@@ -197,12 +223,14 @@ bool rules_site_look(struct rules_site *site, struct pg_conn *conn, struct err *
     atomic_store(&site->due, false);
     struct source source = take_source(site, &is_new);
     struct rules *rules = parse(&source, err);
-    bool ok = rules && rules_check(rules, conn, is_new ? NULL : site->now, err);
+    bool ok =
+        rules && rules_check(rules, conn, is_new || !site->now->checked ? NULL : site->now, err);
 
     if (ok) {
         come_into_force(site, rules, &source);
     } else {
         rules_unref(rules);
+        note_trouble(site, &source, err);
         if (err->code != ERR_CONFIG) {
             if (is_new)
                 put_back(site, &source);

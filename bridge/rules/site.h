@@ -5,6 +5,8 @@
  * connection; and taken from here, by reference, for each request.
  *
  * Rules that are wrong are told with their line, and the ones before stay.
+ * While none have been right yet (Postgres was away at the start) nothing is
+ * written, and they are held against the catalogue again and again.
  */
 #ifndef RULES_SITE_H
 #define RULES_SITE_H
@@ -30,9 +32,13 @@ void rules_site_doubt(struct rules_site *site);
 /* Whether a look is due. Any thread. */
 bool rules_site_is_due(const struct rules_site *site);
 /* Holds what was read, or what is in force and in doubt, against the catalogue. Blocks; one thread
- * at a time. ERR_CONFIG: what was read is wrong and dropped; any other code: Postgres could not be
- * asked, and the look stays due. */
+ * at a time. ERR_CONFIG: it is wrong; what was read since is dropped. Any other code: Postgres
+ * could not be asked, and the look stays due. */
 bool rules_site_look(struct rules_site *site, struct pg_conn *conn, struct err *err) MUST_CHECK;
+
+/* Why nothing can be written, for the rules have not been found right yet. False: they have, or
+ * nobody may write. Any thread. */
+bool rules_site_trouble(struct rules_site *site, char text[256]);
 
 /* Changes whenever other rules come into force; for as long as the site. */
 const atomic_uint *rules_site_version(const struct rules_site *site);

@@ -107,14 +107,21 @@ static bool look_at_publication(struct keeper *k, struct err *err)
     return true;
 }
 
-/* Whether the connection is still good: wrong rules are told, and are no failure of ours. */
+/* Whether the connection is still good: wrong rules are told, and are no failure of ours. Those
+ * that were never right are looked at again and again, and told once. */
 static bool look_at_rules(struct keeper *k, struct err *err)
 {
+    char before[256] = "", now[256] = "";
+
+    rules_site_trouble(k->config.rules, before);
     if (rules_site_look(k->config.rules, k->conn, err))
         return true;
     if (err->code != ERR_CONFIG)
         return err_wrap(err, "could not hold the rules against the catalogue");
-    log_error("the rules stay as they were", LOG_ERR(err));
+    if (!rules_site_trouble(k->config.rules, now))
+        log_error("the rules stay as they were", LOG_ERR(err));
+    else if (strcmp(before, now) != 0)
+        log_error("nothing can be written: the rules are wrong", LOG_ERR(err));
     return true;
 }
 
@@ -135,9 +142,11 @@ static void look_at_keys(const struct keeper *k)
 static bool check_all(struct keeper *k, struct err *err)
 {
     bool soon = atomic_exchange(&k->check_soon, false);
+    char wrong[256];
 
-    /* A table was altered, or without event triggers it may have been. */
-    if (soon || !k->has_events)
+    /* A table was altered, or without event triggers it may have been; or one that is made now may
+     * be what the rules lacked. */
+    if (soon || !k->has_events || rules_site_trouble(k->config.rules, wrong))
         rules_site_doubt(k->config.rules);
 
     if (!look_at_slot(k, err) || !look_at_publication(k, err) ||

@@ -33,12 +33,18 @@ static bool get_rules(void *owner, const struct token *token, struct arena *aren
     struct writes *w = owner;
     struct rules *rules = rules_site_get(w->rules);
 
+    char why[256];
+
     *held = rules;
     if (!rules_have_writes(rules))
         return err_set(err, ERR_INPUT, "nothing may be written here");
-    return rules_write(rules, token, arena, out, err) &&
-           (atomic_load(&w->ready) ||
-            err_set(err, ERR_BUSY, "the bridge's tables for writes are not there yet"));
+    if (!rules_write(rules, token, arena, out, err)) {
+        if (err->code == ERR_BUSY && rules_site_trouble(w->rules, why))
+            err_set(err, ERR_BUSY, "nothing can be written yet: %s", why);
+        return false;
+    }
+    return atomic_load(&w->ready) ||
+           err_set(err, ERR_BUSY, "the bridge's tables for writes are not there yet");
 }
 
 static void release_rules(void *held)
@@ -136,6 +142,8 @@ bool writes_look(struct writes *w, struct pg_conn *conn, struct err *err)
 
 bool writes_trouble(struct writes *w, char text[256])
 {
+    if (rules_site_trouble(w->rules, text))
+        return true;
     pthread_mutex_lock(&w->mutex);
     memcpy(text, w->trouble, sizeof(w->trouble));
     pthread_mutex_unlock(&w->mutex);

@@ -406,3 +406,34 @@ def test_rules_count_as_soon_as_postgres_is_there(own_postgres, tmp_path):
                             "the write to be taken")
     assert own_postgres.sql("SELECT id, owner FROM draft") == [(1, "ann")]
     bridge.stop()
+
+
+def test_rules_that_turn_out_wrong_say_why_and_count_once_they_fit(own_postgres, tmp_path):
+    """Postgres was away at the start, which would have refused them."""
+    own_postgres.sql("CREATE TABLE draft (id int PRIMARY KEY)")
+    own_postgres.stop()
+    rules = tmp_path / "rules.ini"
+    rules.write_text("[write draft]\noperations = insert\nset.owner = auth.sub\n")
+    bridge = Bridge(own_postgres, data_dir=tmp_path / "bridge", config=str(rules),
+                    secret="the operator's", token_secret=SECRET,
+                    catalog_interval="200ms").start(wait=False)
+    bridge.wait_until("starting")
+    mutation = op("insert", "draft", values={"id": "1"})
+    assert "held against the catalogue" in bridge.get("/v1/health").json()["writes"]
+    own_postgres.start()
+    bridge.wait_until("active")
+
+    def reasons():
+        answer = send(bridge, mutation, replica="r")
+        assert answer.status == 503, answer
+        return answer.json()["message"], bridge.get("/v1/health").json()["writes"]
+
+    bridge.process.wait_for(lambda: all('rules.ini:3' in reason for reason in reasons()), 60,
+                            "the reason")
+    assert all("owner" in reason and str(tmp_path) not in reason for reason in reasons())
+    own_postgres.sql("ALTER TABLE draft ADD owner text")
+    bridge.process.wait_for(lambda: send(bridge, mutation, replica="r").status == 200, 60,
+                            "the write to be taken")
+    assert "writes" not in bridge.get("/v1/health").json()
+    assert own_postgres.sql("SELECT id, owner FROM draft") == [(1, "ann")]
+    bridge.stop()
