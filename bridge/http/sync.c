@@ -463,7 +463,6 @@ static bool may_be_told(const struct sync_session *session)
 
 static void make_shapes(struct sync_session *session, struct slice replica)
 {
-    struct token *token = session->auth.token;
     size_t most = session->request.nshapes + ACKS_NFEEDS;
 
     session->nshapes = session->request.nshapes;
@@ -478,7 +477,7 @@ static void make_shapes(struct sync_session *session, struct slice replica)
     for (size_t i = 0; i < session->nshapes; i++)
         session->shapes[i].request = &session->request.shapes[i];
     if (may_be_told(session))
-        sync_feeds_add(session, replica, token ? token_subject(token) : SLICE(""));
+        sync_feeds_add(session, replica);
 }
 
 void sync_post(struct http_conn *conn, const struct http_request *request)

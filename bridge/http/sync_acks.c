@@ -7,9 +7,9 @@
 
 #define REJECTIONS_LIMIT ((size_t)64 * 1024 * 1024) /* bytes of what is not said yet */
 
-void acks_init(struct acks *acks)
+void acks_init(struct acks *acks, const char *replica)
 {
-    *acks = (struct acks){.due = true};
+    *acks = (struct acks){.replica = replica, .due = true};
     buf_init(&acks->nonce, BUF_NO_LIMIT);
 }
 
@@ -116,6 +116,8 @@ static void take_message(struct acks *acks, enum acks_feed feed, yyjson_val *mes
     yyjson_val *operation = yyjson_obj_get(headers, "operation");
     bool gone = yyjson_equals_str(operation, "delete");
 
+    if (!slice_is(text_of(row, "replica"), acks->replica))
+        return;
     if (feed == ACKS_REPLICAS && !gone)
         take_replica(acks, row);
     else if (feed == ACKS_REJECTIONS && gone)

@@ -6,10 +6,13 @@
  *     feed's messages -> acks_take()      what they say is gathered
  *     at a commit line that is consistent -> acks_put(), the line before it
  *
+ * The operator's replicas have feeds of their own. The bearers of a subject's tokens share one
+ * pair, whatever replica they say they are, and rows of others are passed over.
+ *
  * Each stream says all there is to say once, and then what is new: a client may have taken the
- * position of commit lines that were not consistent, and had no such line before them. So the feed
- * of rejections, which are few, begins with its snapshot; that of the replica's row, which is
- * written with each commit, with what it last was at the stream's position.
+ * position of commit lines that were not consistent, and had no such line before them. So feeds
+ * begin with their snapshot; but that of an operator's replica's row, which is written with each
+ * commit, with what it last was at the stream's position.
  */
 #ifndef HTTP_SYNC_ACKS_H
 #define HTTP_SYNC_ACKS_H
@@ -29,6 +32,7 @@ struct acks_rejection {
 
 /* What the next ack line says; its rejections are those that no line has said yet. */
 struct acks {
+    const char *replica; /* borrowed */
     bool due;
     int64_t last;
     struct buf nonce;                  /* of that transaction; empty: there is none */
@@ -36,12 +40,12 @@ struct acks {
     size_t first, n, cap, bytes;
 };
 
-/* Nothing is known, which is worth a line: nothing may have been written. */
-void acks_init(struct acks *acks);
+/* Nothing is known, which is worth a line: nothing may have been written. `replica` is borrowed. */
+void acks_init(struct acks *acks, const char *replica);
 void acks_release(struct acks *acks);
 
-/* Messages of its log, with commas between them. False: they are none, or there is more to say than
- * fits. */
+/* Messages of its log, with commas between them, of whichever replicas. False: they are none, or
+ * there is more to say than fits. */
 bool acks_take(struct acks *acks, enum acks_feed feed, struct slice messages,
                struct err *err) MUST_CHECK;
 

@@ -26,33 +26,37 @@ static enum acks_feed feed_of(const struct sync_shape *s)
     return (enum acks_feed)(s - (session->shapes + session->request.nshapes));
 }
 
-void sync_feeds_add(struct sync_session *session, struct slice replica, struct slice subject)
+/* A replica's name costs nothing to make up: those of a subject share their shapes. */
+void sync_feeds_add(struct sync_session *session, struct slice replica)
 {
+    const struct token *token = session->auth.token;
     struct arena *arena = &session->arena;
     struct slice *params = arena_calloc(arena, 2, sizeof(*params));
     struct sync_shape_request *requests = arena_calloc(arena, ACKS_NFEEDS, sizeof(*requests));
+    struct slice name = arena_copy(arena, replica);
 
-    params[0] = arena_copy(arena, replica);
-    params[1] = arena_copy(arena, subject);
+    params[0] = token ? arena_copy(arena, token_subject(token)) : SLICE("");
+    params[1] = name;
     session->acks = xcalloc(1, sizeof(*session->acks));
-    acks_init(session->acks);
+    acks_init(session->acks, name.ptr);
     for (int i = 0; i < ACKS_NFEEDS; i++) {
         requests[i].shape = (struct shape_request){
             .table = slice_of(feeds[i].table),
-            .where = SLICE("replica = $1 AND subject = $2"),
-            .params = {params, 2},
+            .where = token ? SLICE("subject = $1") : SLICE("subject = $1 AND replica = $2"),
+            .params = {params, token ? 1 : 2},
             .columns = slice_of(feeds[i].columns),
         };
         session->shapes[session->nshapes++].request = &requests[i];
     }
 }
 
-/* A log tells of what its snapshot held only by the snapshot. */
+/* A log tells of what its snapshot held only by the snapshot. In one that replicas share the last
+ * row may be of any of them. */
 void sync_feeds_resume(struct sync_session *session)
 {
     struct sync_shape *s = session->shapes + session->request.nshapes + ACKS_REPLICAS;
 
-    if (!session->acks || !session->position ||
+    if (!session->acks || session->auth.token || !session->position ||
         session->position > shapelog_published(session->service->store))
         return;
     lsn_t limit = log_limit(s->log), last = log_last(s->log, session->position);
@@ -72,7 +76,7 @@ bool sync_feed_take(struct sync_shape *s, int fd, uint64_t offset, uint32_t len)
     free(bytes);
     if (!ok)
         log_warn("a replica's acknowledgements cannot be sent",
-                 LOG_STR("replica", s->request->shape.params.values[0].ptr), LOG_ERR(&err));
+                 LOG_STR("replica", s->session->acks->replica), LOG_ERR(&err));
     return ok;
 }
 

@@ -85,7 +85,7 @@ void sync_ask_fence(struct sync_session *session);
 void sync_session_free(struct sync_session *session);
 
 /* sync_feeds.c: makes them, before anything is resolved; there is room behind the shapes. */
-void sync_feeds_add(struct sync_session *session, struct slice replica, struct slice subject);
+void sync_feeds_add(struct sync_session *session, struct slice replica);
 /* At the start of the stream, when its position is known and every log has begun: where they begin.
  */
 void sync_feeds_resume(struct sync_session *session);

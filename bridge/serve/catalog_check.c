@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #define SMALL_LOG ((uint64_t)64 * 1024 * 1024) /* never too large */
+#define SMALL_FEED ((uint64_t)1024 * 1024) /* of the bridge's own tables: each stream reads it */
 
 struct logs {
     struct log **items;
@@ -211,10 +212,12 @@ static bool identity_shrunk(const struct shape *shape, const struct table *now)
  * what a new snapshot would be, to begin anew costs each client less than it was spared before. */
 static const char *overgrown(const struct keeper_config *config, struct log *log)
 {
+    bool is_feed = slice_is(log_shape(log)->table->nspname, "tombolo");
     uint64_t snapshot, changes;
 
     log_get_size(log, &snapshot, &changes);
-    if (!config->log_growth || changes < SMALL_LOG || changes / config->log_growth < snapshot)
+    if (!config->log_growth || changes < (is_feed ? SMALL_FEED : SMALL_LOG) ||
+        changes / config->log_growth < snapshot)
         return NULL;
     return "the log had outgrown its snapshot";
 }

@@ -141,15 +141,18 @@ def test_open_lines_say_what_may_be_written(make_bridge, items):
     assert [shape.writes for shape in stream.shapes] == [["insert", "update"], None]
 
 
-def test_acks_are_of_the_subject_alone(make_bridge, items):
-    bridge = make_bridge("""
+OWNED = """
 [shape all]
 table = items
 [write items]
 operations = insert
 check = owner = auth.sub
 set.owner = auth.sub
-""", token_secret=SECRET, secret="s3cret")
+"""
+
+
+def test_acks_are_of_the_subject_alone(make_bridge, items):
+    bridge = make_bridge(OWNED, token_secret=SECRET, secret="s3cret")
     alice, bob = ({"authorization": f"Bearer {token(sub=sub)}"} for sub in ("alice", "bob"))
     write(bridge, txn(1, insert(1)), txn(2, insert(0)), headers=alice)
     shape = {"shape": "all"}
@@ -161,6 +164,26 @@ set.owner = auth.sub
     nobody = {"authorization": f"Bearer {token()}"}
     stream = follow(bridge, shape, headers=nobody).read()
     assert stream.acks == [] and stream.shapes[0].writes is None
+
+
+def test_replicas_of_a_subject_share_its_feeds_and_hear_of_their_own_writes(make_bridge, items):
+    """However many it makes up."""
+    bridge = make_bridge(OWNED, token_secret=SECRET, secret="s3cret")
+    ann = {"authorization": f"Bearer {token(sub='ann')}"}
+    streams = [follow(bridge, {"shape": "all"}, replica=f"made-up-{n}", headers=ann, live=True)
+               .read(until=lambda s: s.acks) for n in range(12)]
+    assert bridge.metrics()["tombolo_shapes"] == 3
+    for n in (3, 7):
+        write(bridge, txn(1, insert(n), nonce=f"n{n}"), txn(2, insert(0)), replica=f"made-up-{n}",
+              headers=ann)
+        streams[n].read(until=lambda s: s.acks[-1]["last"] == 2)
+        assert ids(streams[n].acks[-1]) == [(2, 0, "refused")]
+    write(bridge, acknowledged=2, replica="made-up-3", headers=ann)
+    for n, stream in enumerate(streams):
+        stream.close()
+        again = follow(bridge, {"shape": "all"}, replica=f"made-up-{n}", headers=ann).read().acks[-1]
+        assert (again["last"], len(again["rejected"])) == {3: (2, 0), 7: (2, 1)}.get(n, (0, 0))
+        assert len(stream.acks) == (2 if n in (3, 7) else 1)
 
 
 def test_a_bridge_that_takes_no_writes_acknowledges_none(make_bridge):

@@ -44,7 +44,7 @@ static void test_nothing_written_is_worth_a_line(void **state)
     struct acks acks;
 
     (void)state;
-    acks_init(&acks);
+    acks_init(&acks, "r");
     take(&acks, ACKS_REPLICAS, "");
     check_line(&acks, "{\"ack\":{\"last\":0,\"rejected\":[]}}\n");
     acks_release(&acks);
@@ -55,7 +55,7 @@ static void test_a_rejection_is_said_once_and_the_last_id_each_time(void **state
     struct acks acks;
 
     (void)state;
-    acks_init(&acks);
+    acks_init(&acks, "r");
     take(&acks, ACKS_REPLICAS, REPLICA("insert", "3", "c"));
     take(&acks, ACKS_REJECTIONS, REJECTED("insert", "2", "-1") "," REJECTED("insert", "3", "0"));
     check_line(&acks, "{\"ack\":{\"last\":3,\"nonce\":\"c\",\"rejected\":[" SAID(
@@ -70,7 +70,7 @@ static void test_what_was_acknowledged_meanwhile_is_not_said(void **state)
     struct acks acks;
 
     (void)state;
-    acks_init(&acks);
+    acks_init(&acks, "r");
     take(&acks, ACKS_REJECTIONS,
          REJECTED("insert", "1", "0") "," REJECTED("insert", "2", "0") "," REJECTED("insert", "2",
                                                                                     "1"));
@@ -87,9 +87,23 @@ static void test_a_row_that_somebody_deletes_takes_nothing_back(void **state)
     struct acks acks;
 
     (void)state;
-    acks_init(&acks);
+    acks_init(&acks, "r");
     take(&acks, ACKS_REPLICAS, REPLICA("insert", "3", "c") "," REPLICA("delete", "3", "c"));
     check_line(&acks, "{\"ack\":{\"last\":3,\"nonce\":\"c\",\"rejected\":[]}}\n");
+    acks_release(&acks);
+}
+
+static void test_rows_of_other_replicas_are_passed_over(void **state)
+{
+    struct acks acks;
+
+    (void)state;
+    acks_init(&acks, "r0");
+    take(&acks, ACKS_REPLICAS, REPLICA("insert", "3", "c"));
+    take(&acks, ACKS_REJECTIONS, REJECTED("insert", "2", "0"));
+    check_line(&acks, "{\"ack\":{\"last\":0,\"rejected\":[]}}\n");
+    take(&acks, ACKS_REPLICAS, REPLICA("update", "4", "d"));
+    assert_false(acks.due);
     acks_release(&acks);
 }
 
@@ -99,7 +113,7 @@ static void test_what_is_no_json_is_an_error(void **state)
     struct err err;
 
     (void)state;
-    acks_init(&acks);
+    acks_init(&acks, "r");
     assert_false(acks_take(&acks, ACKS_REPLICAS, SLICE("{\"key\":"), &err));
     assert_int_equal(err.code, ERR_CORRUPT);
     acks_release(&acks);
@@ -112,6 +126,7 @@ int main(void)
         cmocka_unit_test(test_a_rejection_is_said_once_and_the_last_id_each_time),
         cmocka_unit_test(test_what_was_acknowledged_meanwhile_is_not_said),
         cmocka_unit_test(test_a_row_that_somebody_deletes_takes_nothing_back),
+        cmocka_unit_test(test_rows_of_other_replicas_are_passed_over),
         cmocka_unit_test(test_what_is_no_json_is_an_error),
     };
 
