@@ -182,6 +182,7 @@ static void get_health(struct http_conn *conn, const struct http_request *reques
     }
     if (hold)
         buf_printf(&body, ",\"holding\":\"%s\"", hold);
+    bridge_put_kafka(bridge_of(conn), &body);
     buf_put_u8(&body, '}');
     http_headers_init(&h);
     http_headers_add(&h, "content-type", "application/json; charset=utf-8");

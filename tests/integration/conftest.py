@@ -3,6 +3,7 @@
     database      a fresh database in a running server, once for each version of --pg
     module_database   the same, one for all tests of a file
     shape_bridge, api   a bridge beside `module_database` and its /v1/shape, likewise
+    kafka         a running broker, one for all tests
     own_postgres  a server of the test's own, to be stopped and killed, once for each version
     bridge        a running bridge beside `database`
     make_replica  make_replica(shapes, name="replica"): a Replica of that bridge, not started
@@ -15,7 +16,7 @@ import itertools
 import random
 
 import pytest
-from harness import Bridge, Postgres, Process, Replica, ShapeApi
+from harness import Bridge, Kafka, Postgres, Process, Replica, ShapeApi
 from harness.postgres_builds import default_version
 
 SERVERS = {}  # version: the running Postgres that the tests share
@@ -90,6 +91,13 @@ def fresh_database(pg_version):
 database = pytest.fixture(fresh_database)
 # For files of many small tests that share what they run against.
 module_database = pytest.fixture(fresh_database, scope="module")
+
+
+@pytest.fixture(scope="session")
+def kafka():
+    """A broker for all tests; each has topics of its own."""
+    with Kafka() as broker:
+        yield broker
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,6 @@ import pytest
 from harness import Kafka
 
 
-@pytest.fixture(scope="module")
-def kafka():
-    with Kafka() as broker:
-        yield broker
-
-
 @pytest.fixture
 def own_kafka():
     with Kafka() as broker:
