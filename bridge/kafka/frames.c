@@ -261,7 +261,7 @@ static bool gap(const struct frames_reader *r, const struct frames_record *recor
 static bool continues(const struct frames_reader *r, const struct frames_record *record)
 {
     if (is_heartbeat(record))
-        return record->end_lsn < r->commit_lsn;
+        return record->end_lsn <= r->commit_lsn;
     if (record->commit_lsn != r->commit_lsn || record->xid != r->xid)
         return false;
     if (record->fragment == 0)

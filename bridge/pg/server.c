@@ -49,22 +49,35 @@ static bool check_room(const struct pg_result *res, const char *slot, struct err
 /* Clauses are evaluated here on UTF-8; the order of bytes is another in other encodings. */
 static bool check_encoding(const struct pg_result *res, struct err *err)
 {
-    if (slice_is(pg_value(res, 0, 5), "UTF8"))
+    if (slice_is(pg_value(res, 0, 0), "UTF8"))
         return true;
     err_set(err, ERR_CONFIG, "the database's encoding is %.*s, it must be UTF8",
-            SLICE_ARG(pg_value(res, 0, 5)));
+            SLICE_ARG(pg_value(res, 0, 0)));
     return err_hint(err, "make a database with ENCODING 'UTF8' and move the data there");
 }
 
-bool server_check(struct pg_conn *conn, const char *slot, struct err *err)
+bool server_check_readable(struct pg_conn *conn, struct err *err)
 {
     int version = pg_server_version(conn);
-    const char *params[] = {slot};
 
     if (version < OLDEST_VERSION)
         return err_set(err, ERR_CONFIG, "Postgres %d is too old, 14 is the oldest that works",
                        version / 10000);
-    warn_old_minor(version);
+    struct pg_result *res = pg_query(conn, "SELECT getdatabaseencoding()", err);
+    if (!res)
+        return false;
+    bool ok = check_encoding(res, err);
+    pg_result_free(res);
+    return ok;
+}
+
+bool server_check(struct pg_conn *conn, const char *slot, struct err *err)
+{
+    const char *params[] = {slot};
+
+    if (!server_check_readable(conn, err))
+        return false;
+    warn_old_minor(pg_server_version(conn));
     struct pg_result *res = pg_query_params(
         conn,
         "SELECT current_setting('wal_level'),"
@@ -73,13 +86,26 @@ bool server_check(struct pg_conn *conn, const char *slot, struct err *err)
         "'member')),"
         "       current_user, EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1),"
         "       current_setting('max_replication_slots')::int -"
-        "         (SELECT count(*)::int FROM pg_replication_slots), getdatabaseencoding()"
+        "         (SELECT count(*)::int FROM pg_replication_slots)"
         "  FROM pg_roles r WHERE r.rolname = current_user",
         params, 1, err);
     if (!res)
         return false;
-    bool ok = check_wal_level(res, err) && check_privileges(res, err) && check_encoding(res, err) &&
-              check_room(res, slot, err);
+    bool ok = check_wal_level(res, err) && check_privileges(res, err) && check_room(res, slot, err);
+    pg_result_free(res);
+    return ok;
+}
+
+bool server_identify(struct pg_conn *conn, char system_id[32], lsn_t *flushed, struct err *err)
+{
+    struct pg_result *res = pg_query(
+        conn, "SELECT system_identifier, pg_current_wal_flush_lsn() FROM pg_control_system()", err);
+
+    if (!res)
+        return false;
+    snprintf(system_id, 32, "%.*s", SLICE_ARG(pg_value(res, 0, 0)));
+    bool ok = lsn_parse(pg_value(res, 0, 1), flushed) ||
+              err_set(err, ERR_PROTOCOL, "malformed WAL position");
     pg_result_free(res);
     return ok;
 }

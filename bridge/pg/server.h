@@ -9,6 +9,12 @@
 /* Version, wal_level, free slots and senders, the user's REPLICATION attribute. The error's text
  * says what is wrong, its hint what to do. Warns in the log of minor versions with known bugs. */
 bool server_check(struct pg_conn *conn, const char *slot, struct err *err) MUST_CHECK;
+/* The part of it that matters to who reads the stream elsewhere: version and encoding. */
+bool server_check_readable(struct pg_conn *conn, struct err *err) MUST_CHECK;
+
+/* Which database system it is, and where its WAL ends that the stream can have. */
+bool server_identify(struct pg_conn *conn, char system_id[32], lsn_t *flushed,
+                     struct err *err) MUST_CHECK;
 
 /* What pg_replication_slots says of a slot. */
 struct slot_status {

@@ -7,7 +7,6 @@
  *     workers   snapshot/pool.h, snapshot/subset_pool.h, write/pool.h
  *     loops     http/server.h
  *     syncer    the shape log's own
- *     publisher kafka.h: what goes to Kafka
  */
 #ifndef SERVE_BRIDGE_H
 #define SERVE_BRIDGE_H
@@ -18,8 +17,8 @@
 #include "http/service.h"
 #include "http/shape.h"
 #include "rules/site.h"
-#include "serve/kafka.h"
 #include "serve/keeper.h"
+#include "serve/node.h"
 #include "serve/writes.h"
 #include "settings/config.h"
 #include "snapshot/pool.h"
@@ -44,9 +43,9 @@ struct bridge {
     struct unseen *unseen;
     struct fanout *fanout;
     struct stream_sink sink;
-    struct feed *feed;
+    struct feed *walsender; /* or: */
+    struct node *node;      /* a fan-out node's */
     struct receiver *receiver;
-    struct kafka *kafka; /* NULL: nothing is published */
     struct snapshot_pool *pool;
     struct subset_pool *subsets;
     struct subset_budget subset_budget;

@@ -155,6 +155,28 @@ static void get_root(struct http_conn *conn, const struct http_request *request)
     http_respond(conn, 200, NULL, SLICE(""));
 }
 
+/* A fan-out node's: what it reads, and why it does not, if so. */
+static void put_source(const struct bridge *b, struct buf *out)
+{
+    bool streams = atomic_load(&receiver_get_stats(b->receiver)->state) == RECEIVER_STREAMING;
+    struct node_status now;
+    char failure[512] = "";
+
+    if (!b->node)
+        return;
+    node_get_status(b->node, &now);
+    if (!streams)
+        receiver_last_error(b->receiver, failure);
+    buf_put_cstr(out, ",\"source\":{\"topic\":");
+    json_put_string(out, slice_of(now.topic));
+    buf_printf(out, ",\"offset\":%lld", (long long)now.offset);
+    if (failure[0] || now.trouble[0]) {
+        buf_put_cstr(out, ",\"error\":");
+        json_put_string(out, slice_of(failure[0] ? failure : now.trouble));
+    }
+    buf_put_u8(out, '}');
+}
+
 /* Why nothing moves though the bridge is active, if so, is said beside; and why no write could be
  * applied. */
 static void get_health(struct http_conn *conn, const struct http_request *request)
@@ -182,7 +204,7 @@ static void get_health(struct http_conn *conn, const struct http_request *reques
     }
     if (hold)
         buf_printf(&body, ",\"holding\":\"%s\"", hold);
-    bridge_put_kafka(bridge_of(conn), &body);
+    put_source(bridge_of(conn), &body);
     buf_put_u8(&body, '}');
     http_headers_init(&h);
     http_headers_add(&h, "content-type", "application/json; charset=utf-8");

@@ -41,6 +41,17 @@ static void collect_stream(const struct bridge *b)
     metric_set(METRIC_STATE, (uint64_t)b->service.status(b->service.owner));
 }
 
+static void collect_source(const struct bridge *b)
+{
+    struct node_status now;
+
+    if (!b->node)
+        return;
+    node_get_status(b->node, &now);
+    metric_set(METRIC_SOURCE_OFFSET, now.offset > 0 ? (uint64_t)now.offset : 0);
+    metric_set(METRIC_SOURCE_UP, !now.trouble[0]);
+}
+
 static void collect_store(const struct bridge *b)
 {
     const struct snapshot_stats *s = snapshot_pool_stats(b->pool);
@@ -99,30 +110,14 @@ static void collect_writes(const struct bridge *b)
     metric_set(METRIC_WRITES_WAITING, atomic_load(&s->waiting));
 }
 
-static void collect_kafka(struct bridge *b)
-{
-    uint64_t server = atomic_load(&receiver_get_stats(b->receiver)->server_lsn);
-    struct kafka_figures k;
-
-    if (!bridge_kafka_figures(b, &k))
-        return;
-    total(METRIC_KAFKA_RECORDS, 0, k.records);
-    total(METRIC_KAFKA_BYTES, 0, k.bytes);
-    total(METRIC_KAFKA_ERRORS, 0, k.errors);
-    metric_set(METRIC_KAFKA_STATE, k.state);
-    metric_set(METRIC_KAFKA_SPOOL_BYTES, k.spooled_bytes);
-    metric_set(METRIC_KAFKA_ACKED_LSN, k.acked);
-    metric_set(METRIC_KAFKA_LAG_BYTES, server > k.acked ? server - k.acked : 0);
-}
-
 void bridge_collect_figures(struct bridge *b)
 {
     pthread_mutex_lock(&totals.mutex);
     collect_stream(b);
+    collect_source(b);
     collect_store(b);
     collect_http(b);
     collect_tokens(b);
     collect_writes(b);
-    collect_kafka(b);
     pthread_mutex_unlock(&totals.mutex);
 }

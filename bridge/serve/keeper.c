@@ -56,7 +56,8 @@ static bool ensure_connected(struct keeper *k, struct err *err)
     if (!conn)
         return false;
     set_conn(k, conn);
-    return ddl_events_ensure(conn, &k->has_events, err);
+    return k->config.node ? ddl_events_active(conn, &k->has_events, err)
+                          : ddl_events_ensure(conn, &k->has_events, err);
 }
 
 static bool prune_unseen(struct keeper *k, struct err *err)
@@ -97,6 +98,8 @@ static bool look_at_publication(struct keeper *k, struct err *err)
     const struct keeper_config *config = &k->config;
     bool exists;
 
+    if (config->node)
+        return true;
     if (!publication_exists(k->conn, config->publication, &exists, err))
         return false;
     if (!exists &&
@@ -252,7 +255,7 @@ static void *run(void *arg)
         metric_error(&err);
         /* A server that shuts down waits for its walsenders to confirm all; that is not to be had
          * without it. */
-        if (server_is_going(&err))
+        if (server_is_going(&err) && !k->config.node)
             receiver_disconnect(k->config.receiver);
     }
     answer_fences(fences, false, LSN_NONE);

@@ -32,6 +32,7 @@ struct keeper_config {
     struct fanout *fanout;
     struct snapshot_pool *pool;
     struct receiver *receiver;
+    bool node; /* the stream is a publisher's: slot, publication and event triggers are its own */
     int64_t catalog_interval_ms;
     bool manual_publishing; /* as the pool's */
     int lock_timeout_ms;

@@ -5,7 +5,6 @@
 #include "base/logging.h"
 #include "pg/catalog.h"
 #include "pg/ddl_events.h"
-#include "pg/server.h"
 #include "serve/bridge.h"
 #include "wal/walsender.h"
 
@@ -36,19 +35,11 @@ static bool connect_sink(struct stream_sink *sink, struct err *err)
 
 /* A server that was restored from a copy, and has written more WAL than it lost since, looks like
  * the one that we know. But what it sent behind the slot's position it does not send again. */
-static void expect_last(struct stream_sink *sink)
+static void expect_last(struct stream_sink *sink, lsn_t confirmed)
 {
-    const struct bridge *b = sink->bridge;
-    lsn_t last = shapelog_last_commit(b->store);
-    struct slot_status status;
-    struct err err;
+    lsn_t last = shapelog_last_commit(sink->bridge->store);
 
-    sink->again = LSN_NONE;
-    if (!last || !connect_sink(sink, &err) ||
-        !server_slot_status(sink->conn, b->slot, &status, &err))
-        return;
-    if (status.confirmed_flush_lsn != LSN_NONE && status.confirmed_flush_lsn <= last)
-        sink->again = last;
+    sink->again = confirmed != LSN_NONE && confirmed <= last ? last : LSN_NONE;
 }
 
 /* The stream has come to `position`, beyond which nothing at or below it follows. */
@@ -66,61 +57,34 @@ static bool is_same_history(struct stream_sink *sink, lsn_t position, struct err
 
 /* ---- what the receiver calls ----------------------------------------------------------------- */
 
-/* The fan-out is called first: what it refuses ends the connection, and comes again. The publisher,
- * where there is one, is told the same and refuses nothing. */
-
-static struct wal_sink *publisher_of(struct wal_sink *sink)
-{
-    struct wal_sink *publisher = bridge_kafka_sink(((struct stream_sink *)sink)->bridge);
-
-    if (publisher)
-        publisher->message = sink->message;
-    return publisher;
-}
-
 static void connected(struct wal_sink *sink, const struct wal_place *place)
 {
-    struct wal_sink *publisher = publisher_of(sink);
-
-    expect_last((struct stream_sink *)sink);
+    expect_last((struct stream_sink *)sink, place->confirmed);
     fanout_connected(fanout_of(sink));
-    if (publisher)
-        publisher->ops->connected(publisher, place);
 }
 
 static bool begin(struct wal_sink *sink, const struct txn *txn, struct err *err)
 {
     struct stream_sink *s = (struct stream_sink *)sink;
-    struct wal_sink *publisher = publisher_of(sink);
 
     s->xid = txn->xid;
-    return is_same_history(s, txn->commit_lsn, err) && fanout_begin(fanout_of(sink), txn, err) &&
-           (!publisher || publisher->ops->begin(publisher, txn, err));
+    return is_same_history(s, txn->commit_lsn, err) && fanout_begin(fanout_of(sink), txn, err);
 }
 
 static bool relation(struct wal_sink *sink, const struct relation *relation, struct err *err)
 {
-    struct wal_sink *publisher = publisher_of(sink);
-
-    return fanout_relation(fanout_of(sink), relation, err) &&
-           (!publisher || publisher->ops->relation(publisher, relation, err));
+    return fanout_relation(fanout_of(sink), relation, err);
 }
 
 static bool change(struct wal_sink *sink, const struct relation *relation,
                    const struct change *change, uint64_t op, struct err *err)
 {
-    struct wal_sink *publisher = publisher_of(sink);
-
-    return fanout_change(fanout_of(sink), relation, change, op, err) &&
-           (!publisher || publisher->ops->change(publisher, relation, change, op, err));
+    return fanout_change(fanout_of(sink), relation, change, op, err);
 }
 
 static bool truncate_(struct wal_sink *sink, const uint32_t *relids, uint32_t n, struct err *err)
 {
-    struct wal_sink *publisher = publisher_of(sink);
-
-    return fanout_truncate(fanout_of(sink), relids, n, err) &&
-           (!publisher || publisher->ops->truncate(publisher, relids, n, err));
+    return fanout_truncate(fanout_of(sink), relids, n, err);
 }
 
 static bool rewritten(struct wal_sink *sink, const struct ddl_event *event, struct err *err)
@@ -138,7 +102,6 @@ static bool rewritten(struct wal_sink *sink, const struct ddl_event *event, stru
 static bool message(struct wal_sink *sink, struct slice prefix, struct slice content,
                     struct err *err)
 {
-    struct wal_sink *publisher = publisher_of(sink);
     struct arena arena = {0};
     struct ddl_event event = ddl_event_read(prefix, content, &arena);
     bool ok = true;
@@ -148,43 +111,28 @@ static bool message(struct wal_sink *sink, struct slice prefix, struct slice con
     else if (event.kind == DDL_REWRITE)
         ok = rewritten(sink, &event, err);
     arena_release(&arena);
-    return ok && (!publisher || publisher->ops->message(publisher, prefix, content, err));
+    return ok;
 }
 
 static bool commit(struct wal_sink *sink, const struct txn *txn, struct err *err)
 {
-    struct wal_sink *publisher = publisher_of(sink);
-
-    return fanout_commit(fanout_of(sink), txn, err) &&
-           (!publisher || publisher->ops->commit(publisher, txn, err));
+    return fanout_commit(fanout_of(sink), txn, err);
 }
 
 static void rollback(struct wal_sink *sink)
 {
-    struct wal_sink *publisher = publisher_of(sink);
-
     fanout_rollback(fanout_of(sink));
-    if (publisher)
-        publisher->ops->rollback(publisher);
 }
 
 static bool settle(struct wal_sink *sink, lsn_t position, lsn_t end_lsn, struct err *err)
 {
-    struct wal_sink *publisher = publisher_of(sink);
-
     return is_same_history((struct stream_sink *)sink, position, err) &&
-           fanout_settle(fanout_of(sink), position, end_lsn, err) &&
-           (!publisher || publisher->ops->settle(publisher, position, end_lsn, err));
+           fanout_settle(fanout_of(sink), position, end_lsn, err);
 }
 
-/* What is neither in the log nor in Kafka the slot has to keep. */
 static lsn_t confirmable(struct wal_sink *sink)
 {
-    struct wal_sink *publisher = publisher_of(sink);
-    lsn_t durable = shapelog_durable(store_of(sink));
-    lsn_t published = publisher ? publisher->ops->confirmable(publisher) : durable;
-
-    return published < durable ? published : durable;
+    return shapelog_durable(store_of(sink));
 }
 
 static const struct wal_sink_ops sink_ops = {
@@ -252,7 +200,6 @@ static bool set_history(void *owner, const struct feed_history *history, const c
     snprintf(source.slot, sizeof(source.slot), "%s", history->slot);
     if (reset) {
         b->sink.other_history = false;
-        bridge_reset_kafka(b);
         snapshot_pool_distrust_all(b->pool);
         if (!shapelog_reset(b->store, reset, err))
             return false;
@@ -265,6 +212,24 @@ static bool wait_for_room(void *owner, struct err *err)
     return receiver_wait_for_room(((struct bridge *)owner)->receiver, err);
 }
 
+static bool make_feed(struct bridge *b, struct err *err)
+{
+    const struct feed_keep keep = {b, get_history, set_history};
+    const struct walsender_config walsender = {
+        .conninfo = b->config.database_url,
+        .slot = b->slot,
+        .publication = b->publication,
+        .unseen = b->unseen,
+        .keep = keep,
+    };
+
+    if (b->config.source[0])
+        b->node = node_new(&b->config, b->slot, b->publication, b->unseen, &keep, err);
+    else
+        b->walsender = walsender_new(&walsender);
+    return b->node || b->walsender;
+}
+
 bool bridge_make_stream(struct bridge *b, struct err *err)
 {
     b->sink.sink.ops = &sink_ops;
@@ -273,17 +238,11 @@ bool bridge_make_stream(struct bridge *b, struct err *err)
     b->fanout = fanout_new(b->store, resolve_ancestors, b);
     fanout_set_no_room(b->fanout, wait_for_room, b);
 
-    const struct walsender_config walsender = {
-        .conninfo = b->config.database_url,
-        .slot = b->slot,
-        .publication = b->publication,
-        .unseen = b->unseen,
-        .keep = {b, get_history, set_history},
-    };
-    b->feed = walsender_new(&walsender);
+    if (!make_feed(b, err))
+        return false;
 
     const struct receiver_config config = {
-        .feed = b->feed,
+        .feed = b->node ? node_feed(b->node) : b->walsender,
         .sink = &b->sink.sink,
         .unseen = b->unseen,
         .max_unseen = (size_t)b->config.max_unseen,
@@ -295,7 +254,8 @@ bool bridge_make_stream(struct bridge *b, struct err *err)
 void bridge_free_stream(struct bridge *b)
 {
     receiver_free(b->receiver);
-    walsender_free(b->feed);
+    walsender_free(b->walsender);
+    node_free(b->node);
     fanout_free(b->fanout);
     unseen_free(b->unseen);
     pg_close(b->sink.conn);

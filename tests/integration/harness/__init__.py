@@ -12,6 +12,7 @@ waits for. Nothing sleeps for a time and hopes.
 
 from .bridge import Bridge
 from .http_raw import Connection, Reply, request, target
+from .feeder import Feeder
 from .kafka import Kafka
 from .node import NodeClient
 from .postgres import Database, Postgres
@@ -20,9 +21,8 @@ from .proxy import Proxy
 from .replica import Replica
 from .shape_api import ShapeApi, ShapeReader
 from .stream import Refused, Stream
-from .stream_topic import StreamTopic
 from .waiting import free_port, wait_for
 
-__all__ = ["Bridge", "Connection", "Database", "Kafka", "NodeClient", "Postgres", "Process",
+__all__ = ["Bridge", "Connection", "Database", "Feeder", "Kafka", "NodeClient", "Postgres", "Process",
            "Proxy", "Refused", "Replica", "Reply", "ShapeApi", "ShapeReader", "Stream",
-           "StreamTopic", "free_port", "program", "request", "target", "wait_for"]
+           "free_port", "program", "request", "target", "wait_for"]

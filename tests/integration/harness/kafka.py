@@ -229,6 +229,14 @@ class Kafka:
         self._kcat("-P", "-t", topic, "-D", END_OF_RECORD, *options,
                    stdin=f"{record}{END_OF_RECORD}".encode())
 
+    def produce_bytes(self, topic, value, headers):
+        """Writes one record of any bytes, without a key, to partition 0."""
+        options = [f"-H{name}={text}" for name, text in headers.items()]
+        with tempfile.NamedTemporaryFile(prefix="tombolo-record-") as file:
+            file.write(value)
+            file.flush()
+            self._kcat("-P", "-t", topic, "-p", "0", *options, file.name)
+
     def consume(self, topic, offset="beginning", partition=None, **properties):
         """The records from `offset` (a number; -N: the last N) to the end, read-committed.
 
