@@ -21,12 +21,14 @@
 #include "base/err.h"
 #include "base/slice.h"
 #include "change/lsn.h"
+#include "kafka/client.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct outlet;
+struct rd_kafka_s;
 
 #define OUTLET_BY_KEY (-1) /* as Java's producer: murmur2 of the key; without a key, any */
 enum { OUTLET_MAX_HEADERS = 8 };
@@ -45,14 +47,8 @@ struct outlet_record {
     size_t nheaders;
 };
 
-struct outlet_property {
-    const char *name, *value;
-};
-
 struct outlet_config {
-    const char *brokers;
-    const struct outlet_property *properties; /* librdkafka's, over ours */
-    size_t nproperties;
+    struct client_config client;
     const char *transactional_id; /* NULL: no Kafka transactions */
     const char *ordered_topic;    /* in which our records follow each other without others; NULL */
     const char *spool_dir;        /* made when it is needed; emptied at the start */
@@ -122,11 +118,16 @@ lsn_t outlet_acked(const struct outlet *outlet);
 
 /* ---- the publishing thread, in the calls above ----------------------------------------------- */
 
+/* The offset that the next record of the ordered topic must get: one of somebody else in between is
+ * an error. */
+void outlet_expect(struct outlet *outlet, int64_t offset);
 /* Now, before all that is queued; waits while the producer's own queue is full. */
 bool outlet_produce(struct outlet *outlet, const struct outlet_record *record,
                     struct err *err) MUST_CHECK;
 /* Waits until everything that was produced is delivered. */
 bool outlet_flush(struct outlet *outlet, struct err *err) MUST_CHECK;
+/* librdkafka's producer, for what needs no record. */
+struct rd_kafka_s *outlet_producer(const struct outlet *outlet);
 bool outlet_is_stopping(const struct outlet *outlet);
 
 #endif

@@ -18,6 +18,7 @@ static const char *const http_classes[] = {"1xx", "2xx", "3xx", "4xx", "5xx"};
 static const char *const writes[] = {"applied", "partly", "rejected", "repeated", "again"};
 static const char *const states[] = {"starting", "waiting", "active"};
 static const char *const wal_statuses[] = {"none", "reserved", "extended", "unreserved", "lost"};
+static const char *const kafka_states[] = {"off", "connecting", "publishing", "behind", "failed"};
 static const char *const err_names[] = {
 #define X(code, retriable, text) [code] = #code,
     ERR_MAP(X)
@@ -68,7 +69,9 @@ static void put_counter(struct buf *out, enum metric_counter counter, const char
 static void put_states(struct buf *out, enum metric_gauge gauge, const char *name,
                        const char *label, unsigned n)
 {
-    const char *const *words = gauge == METRIC_STATE ? states : wal_statuses;
+    const char *const *words = gauge == METRIC_STATE         ? states
+                               : gauge == METRIC_KAFKA_STATE ? kafka_states
+                                                             : wal_statuses;
     uint64_t now = metric_gauge_value(gauge);
 
     for (unsigned i = 0; i < n; i++)

@@ -79,7 +79,11 @@ enum { METRIC_NERRORS = 0 ERR_MAP(METRIC_ONE_) };
       "Transactions of replicas that came by /v1/write, by what became of them.")                  \
     X(WRITE_REQUESTS, "write_requests_total", NULL, 1, "Requests of /v1/write answered.")          \
     X(WRITE_SECONDS, "write_seconds_total", NULL, 1,                                               \
-      "How long these took together, waiting and at work.")
+      "How long these took together, waiting and at work.")                                        \
+    X(KAFKA_RECORDS, "kafka_records_total", NULL, 1, "Records that Kafka has acknowledged.")       \
+    X(KAFKA_BYTES, "kafka_bytes_total", NULL, 1, "Bytes of their keys and values.")                \
+    X(KAFKA_ERRORS, "kafka_errors_total", NULL, 1,                                                 \
+      "Troubles with Kafka: connections lost, deliveries failed.")
 
 #define METRIC_LEVELS(X)                                                                           \
     X(CLIENTS, "clients", NULL, 1, "Replicas that follow shapes live at the moment (/v1/sync).")   \
@@ -124,7 +128,15 @@ enum metric_form {
     X(LOG_MEMORY_BYTES, PLAIN, "log_memory_bytes", NULL, 1,                                        \
       "Memory that the shape log's index takes.")                                                  \
     X(UNREAD_SUBSET_BYTES, PLAIN, "unread_subset_bytes", NULL, 1,                                  \
-      "Size of the subsets that their clients have not read yet.")
+      "Size of the subsets that their clients have not read yet.")                                 \
+    X(KAFKA_STATE, STATES, "kafka_state", "state", 5,                                              \
+      "1 for what the publisher to Kafka does; off when nothing is published.")                    \
+    X(KAFKA_SPOOL_BYTES, PLAIN, "kafka_spool_bytes", NULL, 1,                                      \
+      "Size of the files that hold records which Kafka has not taken yet.")                        \
+    X(KAFKA_ACKED_LSN, PLAIN, "kafka_acked_lsn", NULL, 1,                                          \
+      "Position in the WAL up to which Kafka has acknowledged everything, in bytes.")              \
+    X(KAFKA_LAG_BYTES, PLAIN, "kafka_lag_bytes", NULL, 1,                                          \
+      "WAL that the server has written and Kafka has not acknowledged.")
 
 enum metric_counter {
 #define X(id, name, label, n, help) METRIC_##id, METRIC_##id##_LAST = METRIC_##id + (n)-1,

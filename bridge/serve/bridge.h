@@ -7,6 +7,7 @@
  *     workers   snapshot/pool.h, snapshot/subset_pool.h, write/pool.h
  *     loops     http/server.h
  *     syncer    the shape log's own
+ *     publisher kafka.h: what goes to Kafka
  */
 #ifndef SERVE_BRIDGE_H
 #define SERVE_BRIDGE_H
@@ -17,6 +18,7 @@
 #include "http/service.h"
 #include "http/shape.h"
 #include "rules/site.h"
+#include "serve/kafka.h"
 #include "serve/keeper.h"
 #include "serve/node.h"
 #include "serve/writes.h"
@@ -46,6 +48,7 @@ struct bridge {
     struct feed *walsender; /* or: */
     struct node *node;      /* a fan-out node's */
     struct receiver *receiver;
+    struct kafka *kafka; /* NULL: nothing is published */
     struct snapshot_pool *pool;
     struct subset_pool *subsets;
     struct subset_budget subset_budget;

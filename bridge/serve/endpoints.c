@@ -204,6 +204,7 @@ static void get_health(struct http_conn *conn, const struct http_request *reques
     }
     if (hold)
         buf_printf(&body, ",\"holding\":\"%s\"", hold);
+    bridge_put_kafka(bridge_of(conn), &body);
     put_source(bridge_of(conn), &body);
     buf_put_u8(&body, '}');
     http_headers_init(&h);

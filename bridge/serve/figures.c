@@ -110,6 +110,22 @@ static void collect_writes(const struct bridge *b)
     metric_set(METRIC_WRITES_WAITING, atomic_load(&s->waiting));
 }
 
+static void collect_kafka(struct bridge *b)
+{
+    uint64_t server = atomic_load(&receiver_get_stats(b->receiver)->server_lsn);
+    struct kafka_figures k;
+
+    if (!bridge_kafka_figures(b, &k))
+        return;
+    total(METRIC_KAFKA_RECORDS, 0, k.records);
+    total(METRIC_KAFKA_BYTES, 0, k.bytes);
+    total(METRIC_KAFKA_ERRORS, 0, k.errors);
+    metric_set(METRIC_KAFKA_STATE, k.state);
+    metric_set(METRIC_KAFKA_SPOOL_BYTES, k.spooled_bytes);
+    metric_set(METRIC_KAFKA_ACKED_LSN, k.acked);
+    metric_set(METRIC_KAFKA_LAG_BYTES, server > k.acked ? server - k.acked : 0);
+}
+
 void bridge_collect_figures(struct bridge *b)
 {
     pthread_mutex_lock(&totals.mutex);
@@ -119,5 +135,6 @@ void bridge_collect_figures(struct bridge *b)
     collect_http(b);
     collect_tokens(b);
     collect_writes(b);
+    collect_kafka(b);
     pthread_mutex_unlock(&totals.mutex);
 }

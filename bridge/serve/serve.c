@@ -158,8 +158,8 @@ static bool start(struct bridge *b, struct err *err)
 {
     snprintf(b->slot, sizeof(b->slot), "tombolo_%s", b->config.stream_id);
     snprintf(b->publication, sizeof(b->publication), "tombolo_%s", b->config.stream_id);
-    if (!bridge_open_permits(b, err) || !open_store(b, err) || !bridge_make_stream(b, err) ||
-        !make_pool(b, err))
+    if (!bridge_open_permits(b, err) || !open_store(b, err) || !bridge_open_kafka(b, err) ||
+        !bridge_make_stream(b, err) || !make_pool(b, err))
         return false;
     revive_logs(b);
     return writes_open(&b->writes, &b->config, b->rules, err) && make_keeper(b, err) &&
@@ -185,6 +185,7 @@ static void stop(struct bridge *b)
         keeper_stop(b->keeper);
     if (b->streaming)
         receiver_stop(b->receiver);
+    bridge_stop_kafka(b);
     pg_stop();
     snapshot_pool_free(b->pool);
     subset_pool_free(b->subsets);
@@ -196,6 +197,7 @@ static void stop(struct bridge *b)
         http_server_free(b->http);
     shape_site_release(&b->shapes);
     refusals_release(&b->refusals);
+    bridge_close_kafka(b);
     bridge_free_stream(b);
     if (b->store)
         shapelog_close(b->store);

@@ -57,34 +57,61 @@ static bool is_same_history(struct stream_sink *sink, lsn_t position, struct err
 
 /* ---- what the receiver calls ----------------------------------------------------------------- */
 
+/* The fan-out is called first: what it refuses ends the connection, and comes again. The publisher,
+ * where there is one, is told the same and refuses nothing. */
+
+static struct wal_sink *publisher_of(struct wal_sink *sink)
+{
+    struct wal_sink *publisher = bridge_kafka_sink(((struct stream_sink *)sink)->bridge);
+
+    if (publisher)
+        publisher->message = sink->message;
+    return publisher;
+}
+
 static void connected(struct wal_sink *sink, const struct wal_place *place)
 {
+    struct wal_sink *publisher = publisher_of(sink);
+
     expect_last((struct stream_sink *)sink, place->confirmed);
     fanout_connected(fanout_of(sink));
+    if (publisher)
+        publisher->ops->connected(publisher, place);
 }
 
 static bool begin(struct wal_sink *sink, const struct txn *txn, struct err *err)
 {
     struct stream_sink *s = (struct stream_sink *)sink;
+    struct wal_sink *publisher = publisher_of(sink);
 
     s->xid = txn->xid;
-    return is_same_history(s, txn->commit_lsn, err) && fanout_begin(fanout_of(sink), txn, err);
+    return is_same_history(s, txn->commit_lsn, err) && fanout_begin(fanout_of(sink), txn, err) &&
+           (!publisher || publisher->ops->begin(publisher, txn, err));
 }
 
 static bool relation(struct wal_sink *sink, const struct relation *relation, struct err *err)
 {
-    return fanout_relation(fanout_of(sink), relation, err);
+    struct wal_sink *publisher = publisher_of(sink);
+
+    return fanout_relation(fanout_of(sink), relation, err) &&
+           (!publisher || publisher->ops->relation(publisher, relation, err));
 }
 
 static bool change(struct wal_sink *sink, const struct relation *relation,
                    const struct change *change, uint64_t op, struct err *err)
 {
-    return fanout_change(fanout_of(sink), relation, change, op, err);
+    struct wal_sink *publisher = publisher_of(sink);
+
+    return fanout_change(fanout_of(sink), relation, change, op, err) &&
+           (!publisher || publisher->ops->change(publisher, relation, change, op, err));
 }
 
 static bool truncate_(struct wal_sink *sink, const uint32_t *relids, uint32_t n, struct err *err)
 {
-    return fanout_truncate(fanout_of(sink), relids, n, err);
+    struct wal_sink *publisher = publisher_of(sink);
+
+    return fanout_truncate(fanout_of(sink), relids, n, err) &&
+           (!publisher || publisher->ops->truncate(publisher, relids, n, err));
 }
 
 static bool rewritten(struct wal_sink *sink, const struct ddl_event *event, struct err *err)
@@ -102,6 +129,7 @@ static bool rewritten(struct wal_sink *sink, const struct ddl_event *event, stru
 static bool message(struct wal_sink *sink, struct slice prefix, struct slice content,
                     struct err *err)
 {
+    struct wal_sink *publisher = publisher_of(sink);
     struct arena arena = {0};
     struct ddl_event event = ddl_event_read(prefix, content, &arena);
     bool ok = true;
@@ -111,28 +139,43 @@ static bool message(struct wal_sink *sink, struct slice prefix, struct slice con
     else if (event.kind == DDL_REWRITE)
         ok = rewritten(sink, &event, err);
     arena_release(&arena);
-    return ok;
+    return ok && (!publisher || publisher->ops->message(publisher, prefix, content, err));
 }
 
 static bool commit(struct wal_sink *sink, const struct txn *txn, struct err *err)
 {
-    return fanout_commit(fanout_of(sink), txn, err);
+    struct wal_sink *publisher = publisher_of(sink);
+
+    return fanout_commit(fanout_of(sink), txn, err) &&
+           (!publisher || publisher->ops->commit(publisher, txn, err));
 }
 
 static void rollback(struct wal_sink *sink)
 {
+    struct wal_sink *publisher = publisher_of(sink);
+
     fanout_rollback(fanout_of(sink));
+    if (publisher)
+        publisher->ops->rollback(publisher);
 }
 
 static bool settle(struct wal_sink *sink, lsn_t position, lsn_t end_lsn, struct err *err)
 {
+    struct wal_sink *publisher = publisher_of(sink);
+
     return is_same_history((struct stream_sink *)sink, position, err) &&
-           fanout_settle(fanout_of(sink), position, end_lsn, err);
+           fanout_settle(fanout_of(sink), position, end_lsn, err) &&
+           (!publisher || publisher->ops->settle(publisher, position, end_lsn, err));
 }
 
+/* What is neither in the log nor in Kafka the slot has to keep. */
 static lsn_t confirmable(struct wal_sink *sink)
 {
-    return shapelog_durable(store_of(sink));
+    struct wal_sink *publisher = publisher_of(sink);
+    lsn_t durable = shapelog_durable(store_of(sink));
+    lsn_t published = publisher ? publisher->ops->confirmable(publisher) : durable;
+
+    return published < durable ? published : durable;
 }
 
 static const struct wal_sink_ops sink_ops = {
@@ -200,6 +243,7 @@ static bool set_history(void *owner, const struct feed_history *history, const c
     snprintf(source.slot, sizeof(source.slot), "%s", history->slot);
     if (reset) {
         b->sink.other_history = false;
+        bridge_reset_kafka(b);
         snapshot_pool_distrust_all(b->pool);
         if (!shapelog_reset(b->store, reset, err))
             return false;

@@ -21,8 +21,9 @@ from .proxy import Proxy
 from .replica import Replica
 from .shape_api import ShapeApi, ShapeReader
 from .stream import Refused, Stream
+from .stream_topic import StreamTopic
 from .waiting import free_port, wait_for
 
 __all__ = ["Bridge", "Connection", "Database", "Feeder", "Kafka", "NodeClient", "Postgres", "Process",
            "Proxy", "Refused", "Replica", "Reply", "ShapeApi", "ShapeReader", "Stream",
-           "free_port", "program", "request", "target", "wait_for"]
+           "StreamTopic", "free_port", "program", "request", "target", "wait_for"]

@@ -1,0 +1,37 @@
+/*
+ * What a client of the brokers is made of, and does beside records: its errors as ours, and topics:
+ * making them, and how many partitions they have.
+ */
+#ifndef KAFKA_ADMIN_H
+#define KAFKA_ADMIN_H
+
+#include "base/err.h"
+
+#include <librdkafka/rdkafka.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Takes the configuration in any case. Nobody else's signals reach librdkafka's threads. */
+rd_kafka_t *admin_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, struct err *err) MUST_CHECK;
+
+/* "what: librdkafka's text for the code", with a code of ours that fits; returns false. */
+bool admin_err(struct err *err, rd_kafka_resp_err_t code, const char *what);
+/* The same from an error object, which it destroys. */
+bool admin_error(struct err *err, rd_kafka_error_t *error, const char *what);
+
+struct admin_topic {
+    const char *name;
+    int32_t partitions, replication_factor; /* when it is made; -1: the brokers' default */
+    const char *cleanup_policy;             /* NULL: the brokers' default */
+};
+
+/* Makes the topic if it is not there. One that may not be made counts as there: its first use
+ * tells. Waits at most `timeout_ms`. */
+bool admin_make_topic(rd_kafka_t *rk, const struct admin_topic *topic, int timeout_ms,
+                      struct err *err) MUST_CHECK;
+/* How many partitions it has; waits until each has a leader, at most `timeout_ms`. */
+bool admin_partitions(rd_kafka_t *rk, const char *topic, int timeout_ms, int32_t *n,
+                      struct err *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,563 @@
+#include "kafka/publisher.h"
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/logging.h"
+#include "kafka/admin.h"
+#include "kafka/frames.h"
+#include "kafka/tail.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#define FIRST_WAIT_MS 1000   /* for the brokers, when the first connection starts */
+#define HEARTBEAT_MS 50      /* without any other record */
+#define RECORD_OVERHEAD 1024 /* headers, and what Kafka puts around a record */
+#define RETRY_FIRST_MS 1000  /* after a failure that is ours, ... */
+#define RETRY_MOST_MS 60000  /* ... at most */
+#define TOPIC_TIMEOUT_MS 10000
+#define TOPIC_NAME_MAX 249
+
+struct publisher {
+    struct wal_sink sink; /* first */
+    struct publisher_config config;
+    struct outlet *outlet;
+    char stream_topic[TOPIC_NAME_MAX + 1];
+    char transactional_id[200];
+
+    pthread_mutex_t mutex;
+    /* with the mutex: */
+    struct stream_tail tail; /* where the topic stood when the producer was made */
+    uint64_t producers;      /* how many were made */
+    struct err failure;      /* why nothing is published until it is tried again */
+
+    /* the stream's thread: */
+    struct frames_writer writer;
+    char history[STREAM_HISTORY_SIZE];
+    bool was_connected, reset;
+    bool in_txn, skips; /* the transaction at hand is in the topic already */
+    lsn_t position;     /* marked last, ... */
+    uint64_t producer;  /* ... with this producer */
+    int64_t position_ms;
+    int64_t retry_at, retry_ms; /* 0: no failure */
+    atomic_bool taking;
+};
+
+static struct publisher *publisher_of(struct wal_sink *sink)
+{
+    return (struct publisher *)sink;
+}
+
+static bool takes(struct publisher *p)
+{
+    if (p->taking && !outlet_is_open(p->outlet))
+        p->taking = false;
+    return p->taking;
+}
+
+/* ---- failures of ours ------------------------------------------------------------------------ */
+
+/* Nothing more is published; it is tried again after a while, as settings or topics may be others
+ * by then. */
+static void fail(struct publisher *p, const struct err *err)
+{
+    log_error("publishing stops, the slot is held", LOG_ERR(err));
+    pthread_mutex_lock(&p->mutex);
+    p->failure = *err;
+    pthread_mutex_unlock(&p->mutex);
+    p->taking = false;
+    p->retry_ms = p->retry_ms ? p->retry_ms * 2 : RETRY_FIRST_MS;
+    if (p->retry_ms > RETRY_MOST_MS)
+        p->retry_ms = RETRY_MOST_MS;
+    p->retry_at = clock_ms() + p->retry_ms;
+    outlet_close(p->outlet);
+}
+
+static void clear_failure(struct publisher *p)
+{
+    if (p->retry_ms == 0)
+        return;
+    p->retry_ms = p->retry_at = 0;
+    pthread_mutex_lock(&p->mutex);
+    p->failure = (struct err){0};
+    pthread_mutex_unlock(&p->mutex);
+}
+
+static void retry_if_due(struct publisher *p)
+{
+    if (p->retry_at && !p->taking && clock_ms() >= p->retry_at) {
+        p->retry_at = 0;
+        p->config.reconnect(p->config.owner);
+    }
+}
+
+/* A call of the frames' writer has failed: the outlet took it not, or it was too large. */
+static void check_failure(struct publisher *p, const struct err *err)
+{
+    if (takes(p))
+        fail(p, err);
+}
+
+/* ---- records of the stream ------------------------------------------------------------------- */
+
+static void make_record(const struct publisher *p, const struct frames_record *frame,
+                        const char *history, struct buf *texts,
+                        struct outlet_header headers[FRAMES_NHEADERS + 1], struct outlet_record *r)
+{
+    struct frames_header plain[FRAMES_NHEADERS];
+
+    frames_put_headers(frame, texts, plain);
+    for (size_t i = 0; i < FRAMES_NHEADERS; i++)
+        headers[i] = (struct outlet_header){plain[i].name, plain[i].value};
+    headers[FRAMES_NHEADERS] = (struct outlet_header){SLICE(STREAM_HISTORY), slice_of(history)};
+    *r = (struct outlet_record){.topic = slice_of(p->stream_topic),
+                                .has_value = frame->value.len > 0,
+                                .value = frame->value,
+                                .headers = headers,
+                                .nheaders = FRAMES_NHEADERS + 1};
+}
+
+/* The writer's emit. */
+static bool put_frame(void *owner, const struct frames_record *frame, struct err *err)
+{
+    struct publisher *p = owner;
+    struct outlet_header headers[FRAMES_NHEADERS + 1];
+    struct outlet_record record;
+    struct buf texts;
+
+    buf_init(&texts, BUF_NO_LIMIT);
+    make_record(p, frame, p->history, &texts, headers, &record);
+    bool ok = outlet_put(p->outlet, &record);
+
+    buf_release(&texts);
+    return ok || err_set(err, ERR_BUSY, "publishing is behind");
+}
+
+/* Everything before `lsn` has been put. */
+static void mark(struct publisher *p, lsn_t lsn)
+{
+    outlet_mark(p->outlet, lsn);
+    if (!takes(p))
+        return;
+    p->position = lsn;
+    p->position_ms = clock_ms();
+}
+
+static void put_heartbeat(struct publisher *p, lsn_t lsn)
+{
+    struct err err;
+
+    if (p->config.stream && !frames_writer_heartbeat(&p->writer, lsn, &err))
+        check_failure(p, &err);
+    if (takes(p))
+        mark(p, lsn);
+}
+
+/* ---- where to go on -------------------------------------------------------------------------- */
+
+/* Why the topic's history cannot go on, or NULL. */
+static const char *history_ends(const struct publisher *p, const struct stream_tail *tail,
+                                const struct wal_place *place)
+{
+    size_t id = strlen(place->system_id);
+
+    if (!tail->found)
+        return "the topic is empty";
+    if (strncmp(tail->history, place->system_id, id) != 0 || tail->history[id] != '-')
+        return "this is another database system";
+    if (p->reset)
+        return "the slot or the server's history is another";
+    if (place->confirmed > tail->position)
+        return "the slot is beyond the topic";
+    if (place->server_lsn < tail->position)
+        return "the server's WAL is behind the topic";
+    return NULL;
+}
+
+static void new_history(struct publisher *p, const struct wal_place *place)
+{
+    uint8_t random[5] = {0};
+
+    if (getrandom(random, sizeof(random), 0) < 0)
+        memcpy(random, &(int64_t){clock_unix_us()}, sizeof(random));
+    snprintf(p->history, sizeof(p->history), "%s-%02x%02x%02x%02x%02x", place->system_id, random[0],
+             random[1], random[2], random[3], random[4]);
+}
+
+/* Where the topic stands: as it was found, or as far as the same producer has brought it, since all
+ * is delivered. */
+static void find_tail(struct publisher *p, struct stream_tail *tail)
+{
+    pthread_mutex_lock(&p->mutex);
+    bool same = p->producer == p->producers;
+
+    p->producer = p->producers;
+    *tail = p->tail;
+    pthread_mutex_unlock(&p->mutex);
+    if (!same)
+        return;
+    tail->found = true;
+    tail->position = p->position;
+    snprintf(tail->history, sizeof(tail->history), "%s", p->history);
+}
+
+/* The outlet has opened. */
+static void begin_taking(struct publisher *p, const struct wal_place *place)
+{
+    struct stream_tail tail;
+
+    find_tail(p, &tail);
+    const char *ends = p->config.stream ? history_ends(p, &tail, place) : NULL;
+
+    p->taking = true;
+    p->writer.epoch = tail.epoch;
+    if (p->config.stream && !ends) {
+        snprintf(p->history, sizeof(p->history), "%s", tail.history);
+        mark(p, tail.position);
+    } else if (p->config.stream) {
+        new_history(p, place);
+        log_warn("the stream's topic begins a new history", LOG_STR("topic", p->stream_topic),
+                 LOG_STR("reason", ends), LOG_STR("history", p->history));
+        put_heartbeat(p, place->confirmed);
+    } else {
+        bool known = tail.found && !p->reset && tail.position > place->confirmed;
+        mark(p, known ? tail.position : place->confirmed);
+    }
+    if (!takes(p))
+        return;
+    p->reset = false;
+    log_info("publishing to Kafka", LOG_LSN("position", p->position));
+}
+
+/* Whether the new connection goes on where the last one ended. */
+static bool goes_on(struct publisher *p, const struct wal_place *place)
+{
+    size_t id = strlen(place->system_id);
+
+    return takes(p) && !p->reset && place->confirmed <= p->position &&
+           place->server_lsn >= p->position &&
+           (!p->config.stream || strncmp(p->history, place->system_id, id) == 0);
+}
+
+/* ---- the sink -------------------------------------------------------------------------------- */
+
+static void connected(struct wal_sink *sink, const struct wal_place *place)
+{
+    struct publisher *p = publisher_of(sink);
+    int wait_ms = p->was_connected ? 0 : FIRST_WAIT_MS;
+
+    p->was_connected = true;
+    p->in_txn = false;
+    frames_writer_connected(&p->writer);
+    if (goes_on(p, place))
+        return;
+    p->taking = false;
+    outlet_close(p->outlet);
+    if (outlet_open(p->outlet, wait_ms))
+        begin_taking(p, place);
+}
+
+static bool begin(struct wal_sink *sink, const struct txn *txn, struct err *err)
+{
+    struct publisher *p = publisher_of(sink);
+
+    p->in_txn = true;
+    p->skips = txn->commit_lsn < p->position;
+    if (takes(p) && !p->skips && p->config.stream &&
+        !frames_writer_begin(&p->writer, txn, sink->message, err))
+        check_failure(p, err);
+    return true;
+}
+
+static bool relation(struct wal_sink *sink, const struct relation *relation, struct err *err)
+{
+    struct publisher *p = publisher_of(sink);
+
+    (void)err;
+    if (p->config.stream)
+        frames_writer_relation(&p->writer, relation->relid, sink->message);
+    return true;
+}
+
+static bool add(struct publisher *p, const uint32_t *relids, size_t n, struct err *err)
+{
+    if (takes(p) && !p->skips && p->config.stream &&
+        !frames_writer_add(&p->writer, relids, n, p->sink.message, err))
+        check_failure(p, err);
+    return true;
+}
+
+static void name_row(const struct relation *relation, struct err *err)
+{
+    err_wrap(err, "a row of table \"%.*s.%.*s\"", SLICE_ARG(relation->nspname),
+             SLICE_ARG(relation->relname));
+    err_hint(err, "raise [kafka] message_max, and the topic's max.message.bytes with it");
+}
+
+static bool change(struct wal_sink *sink, const struct relation *relation,
+                   const struct change *change, uint64_t op, struct err *err)
+{
+    struct publisher *p = publisher_of(sink);
+
+    (void)change;
+    (void)op;
+    if (!takes(p) || p->skips || !p->config.stream ||
+        frames_writer_add(&p->writer, &relation->relid, 1, sink->message, err))
+        return true;
+    name_row(relation, err);
+    check_failure(p, err);
+    return true;
+}
+
+static bool truncate_(struct wal_sink *sink, const uint32_t *relids, uint32_t n, struct err *err)
+{
+    return add(publisher_of(sink), relids, n, err);
+}
+
+static bool message(struct wal_sink *sink, struct slice prefix, struct slice content,
+                    struct err *err)
+{
+    (void)prefix;
+    (void)content;
+    return add(publisher_of(sink), NULL, 0, err);
+}
+
+static bool commit(struct wal_sink *sink, const struct txn *txn, struct err *err)
+{
+    struct publisher *p = publisher_of(sink);
+
+    p->in_txn = false;
+    if (!takes(p) || p->skips)
+        return true;
+    if (p->config.stream && !frames_writer_commit(&p->writer, txn, sink->message, err))
+        check_failure(p, err);
+    if (takes(p))
+        mark(p, txn->end_lsn);
+    clear_failure(p);
+    return true;
+}
+
+/* What was put of the transaction stays in the topic, and is void: it comes again from its
+ * beginning. A Kafka transaction must not have it. */
+static void rollback(struct wal_sink *sink)
+{
+    struct publisher *p = publisher_of(sink);
+
+    p->in_txn = false;
+    if (!p->config.outlet.transactional_id || !takes(p) || p->skips)
+        return;
+    p->taking = false;
+    outlet_close(p->outlet);
+}
+
+static bool settle(struct wal_sink *sink, lsn_t position, lsn_t end_lsn, struct err *err)
+{
+    struct publisher *p = publisher_of(sink);
+
+    (void)position;
+    (void)err;
+    retry_if_due(p);
+    if (takes(p) && end_lsn > p->position && clock_ms() - p->position_ms >= HEARTBEAT_MS)
+        put_heartbeat(p, end_lsn);
+    return true;
+}
+
+static lsn_t confirmable(struct wal_sink *sink)
+{
+    return outlet_acked(publisher_of(sink)->outlet);
+}
+
+static const struct wal_sink_ops ops = {
+    .connected = connected,
+    .begin = begin,
+    .relation = relation,
+    .change = change,
+    .truncate = truncate_,
+    .message = message,
+    .commit = commit,
+    .rollback = rollback,
+    .settle = settle,
+    .confirmable = confirmable,
+};
+
+/* ---- the outlet's calls, on the publishing thread -------------------------------------------- */
+
+static bool may_start(void *owner)
+{
+    struct publisher *p = owner;
+
+    return p->config.is_connected(p->config.owner);
+}
+
+static bool is_stopping(void *owner)
+{
+    return outlet_is_stopping(((struct publisher *)owner)->outlet);
+}
+
+static bool make_stream_topic(struct publisher *p, struct err *err)
+{
+    rd_kafka_t *rk = outlet_producer(p->outlet);
+    const struct admin_topic topic = {
+        .name = p->stream_topic,
+        .partitions = 1,
+        .replication_factor = p->config.outlet.replication_factor,
+        .cleanup_policy = "delete",
+    };
+    int32_t n;
+
+    if (!admin_make_topic(rk, &topic, TOPIC_TIMEOUT_MS, err) ||
+        !admin_partitions(rk, topic.name, TOPIC_TIMEOUT_MS, &n, err))
+        return false;
+    if (n == 1)
+        return true;
+    err_set(err, ERR_CONFIG, "topic \"%s\" has %d partitions, where it must have one", topic.name,
+            (int)n);
+    return err_hint(err, "delete it, or choose another [kafka] prefix");
+}
+
+/* From here on nothing of an earlier producer counts, whatever is still under way to the broker. */
+static bool fence(struct publisher *p, const struct stream_tail *tail, struct err *err)
+{
+    const struct frames_record frame = {.epoch = tail->epoch,
+                                        .commit_lsn = tail->position,
+                                        .end_lsn = tail->position,
+                                        .last = true};
+    struct outlet_header headers[FRAMES_NHEADERS + 1];
+    struct outlet_record record;
+    struct buf texts;
+
+    buf_init(&texts, BUF_NO_LIMIT);
+    make_record(p, &frame, tail->history, &texts, headers, &record);
+    bool ok = outlet_produce(p->outlet, &record, err) && outlet_flush(p->outlet, err);
+
+    buf_release(&texts);
+    return ok;
+}
+
+static bool started(void *owner, struct err *err)
+{
+    struct publisher *p = owner;
+    struct stream_tail tail = {.found = outlet_acked(p->outlet) != LSN_NONE,
+                               .position = outlet_acked(p->outlet)};
+
+    if (p->config.stream) {
+        if (!make_stream_topic(p, err) ||
+            !tail_read(&p->config.outlet.client, p->stream_topic, is_stopping, p, &tail, err))
+            return false;
+        outlet_expect(p->outlet, tail.end);
+        /* An empty topic may have had records: of its readers none may take ours for older. */
+        tail.epoch = tail.found ? tail.epoch + 1 : (uint64_t)clock_unix_us() / 1000000;
+        if (tail.found && !fence(p, &tail, err))
+            return false;
+    }
+    pthread_mutex_lock(&p->mutex);
+    p->tail = tail;
+    p->producers++;
+    pthread_mutex_unlock(&p->mutex);
+    return true;
+}
+
+static void ready(void *owner)
+{
+    struct publisher *p = owner;
+
+    pthread_mutex_lock(&p->mutex);
+    bool failed = p->failure.code != ERR_NONE;
+    pthread_mutex_unlock(&p->mutex);
+    if (!failed)
+        p->config.reconnect(p->config.owner);
+}
+
+/* ---- from beginning to end ------------------------------------------------------------------- */
+
+static void free_publisher(struct publisher *p)
+{
+    frames_writer_release(&p->writer);
+    pthread_mutex_destroy(&p->mutex);
+    free(p);
+}
+
+struct publisher *publisher_new(const struct publisher_config *config, struct err *err)
+{
+    struct publisher *p = xcalloc(1, sizeof(*p));
+    struct outlet_config *outlet = &p->config.outlet;
+
+    p->config = *config;
+    p->sink.ops = &ops;
+    snprintf(p->stream_topic, sizeof(p->stream_topic), "%s.stream", config->prefix);
+    snprintf(p->transactional_id, sizeof(p->transactional_id), "%s-%s", config->prefix,
+             config->slot);
+    if (outlet->transactional_id)
+        outlet->transactional_id = p->transactional_id;
+    outlet->ordered_topic = config->stream ? p->stream_topic : NULL;
+    outlet->owner = p;
+    outlet->may_start = may_start;
+    outlet->started = started;
+    outlet->ready = ready;
+    pthread_mutex_init(&p->mutex, NULL);
+    frames_writer_init(&p->writer, 0, outlet->message_max - RECORD_OVERHEAD, put_frame, p);
+    p->outlet = outlet_new(outlet, err);
+    if (p->outlet)
+        return p;
+    free_publisher(p);
+    return NULL;
+}
+
+void publisher_stop(struct publisher *p)
+{
+    outlet_stop(p->outlet);
+}
+
+void publisher_free(struct publisher *p)
+{
+    if (!p)
+        return;
+    outlet_free(p->outlet);
+    free_publisher(p);
+}
+
+struct wal_sink *publisher_sink(struct publisher *p)
+{
+    return &p->sink;
+}
+
+void publisher_reset(struct publisher *p)
+{
+    p->reset = true;
+    p->taking = false;
+    outlet_close(p->outlet);
+}
+
+static enum publisher_state state_of(const struct publisher *p, const struct outlet_stats *o,
+                                     bool failed)
+{
+    if (failed || o->state == OUTLET_FAILED)
+        return PUBLISHER_FAILED;
+    if (o->state != OUTLET_OPEN)
+        return PUBLISHER_CONNECTING;
+    return p->taking && !o->stalled ? PUBLISHER_PUBLISHING : PUBLISHER_BEHIND;
+}
+
+void publisher_get_stats(struct publisher *p, struct publisher_stats *stats)
+{
+    struct outlet_stats o;
+
+    outlet_get_stats(p->outlet, &o);
+    pthread_mutex_lock(&p->mutex);
+    bool failed = p->failure.code != ERR_NONE;
+
+    *stats = (struct publisher_stats){
+        .state = state_of(p, &o, failed),
+        .records = o.records,
+        .bytes = o.bytes,
+        .errors = o.errors,
+        .queued_bytes = o.queued_bytes,
+        .spooled_bytes = o.spooled_bytes,
+        .acked = o.acked,
+    };
+    snprintf(stats->error, sizeof(stats->error), "%s", failed ? p->failure.msg : o.error);
+    pthread_mutex_unlock(&p->mutex);
+}

@@ -1,0 +1,156 @@
+#include "kafka/tail.h"
+
+#include "base/clock.h"
+#include "kafka/admin.h"
+#include "kafka/client.h"
+#include "kafka/frames.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define FIRST_RECORDS 16 /* looked at; more when there is no whole transaction among them */
+#define MORE_RECORDS 8   /* times */
+#define TIMEOUT_MS 10000 /* without any answer */
+#define POLL_MS 100
+#define MAX_HEADERS 16
+
+struct reading {
+    rd_kafka_t *rk;
+    rd_kafka_queue_t *queue;
+    rd_kafka_topic_t *topic;
+    bool (*stop)(void *owner);
+    void *owner;
+    struct stream_tail *tail;
+};
+
+/* ---- one record ------------------------------------------------------------------------------ */
+
+static size_t read_all_headers(const rd_kafka_message_t *msg, struct frames_header *headers,
+                               size_t max)
+{
+    rd_kafka_headers_t *list;
+    const char *name;
+    const void *value;
+    size_t n = 0, size;
+
+    if (rd_kafka_message_headers(msg, &list))
+        return 0;
+    while (n < max && !rd_kafka_header_get_all(list, n, &name, &value, &size)) {
+        headers[n] = (struct frames_header){slice_of(name), {value ? value : "", size}};
+        n++;
+    }
+    return n;
+}
+
+static bool take_record(struct stream_tail *tail, const rd_kafka_message_t *msg, struct err *err)
+{
+    struct frames_header headers[MAX_HEADERS];
+    size_t n = read_all_headers(msg, headers, MAX_HEADERS);
+    struct frames_record record;
+
+    if (!frames_read_headers(headers, n, &record, err)) {
+        err_wrap(err, "offset %lld", (long long)msg->offset);
+        return err_hint(err, "whoever else writes to this topic must not: delete the topic");
+    }
+    if (record.epoch < tail->epoch)
+        return true;
+    tail->epoch = record.epoch;
+    if (!record.last)
+        return true;
+    tail->found = true;
+    tail->position = record.end_lsn;
+    for (size_t i = 0; i < n; i++) {
+        if (slice_is(headers[i].name, STREAM_HISTORY))
+            snprintf(tail->history, sizeof(tail->history), "%.*s", SLICE_ARG(headers[i].value));
+    }
+    return true;
+}
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+/* From `offset` to the end. */
+static bool read_from(struct reading *r, int64_t offset, struct err *err)
+{
+    int64_t until = clock_ms() + TIMEOUT_MS;
+    bool ok = true, done = false;
+
+    *r->tail = (struct stream_tail){.end = r->tail->end};
+    if (rd_kafka_consume_start_queue(r->topic, 0, offset, r->queue))
+        return admin_err(err, rd_kafka_last_error(), "could not read");
+    while (ok && !done) {
+        rd_kafka_message_t *msg = rd_kafka_consume_queue(r->queue, POLL_MS);
+
+        if (r->stop(r->owner))
+            ok = err_set(err, ERR_STOPPED, "stopping");
+        else if (!msg && clock_ms() > until)
+            ok = err_set(err, ERR_TIMEOUT, "no answer from the brokers");
+        else if (msg && msg->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
+            done = msg->offset >= r->tail->end; /* before it lies what is not committed yet */
+        else if (msg && msg->err)
+            ok = admin_err(err, msg->err, "could not read");
+        else if (msg)
+            ok = take_record(r->tail, msg, err);
+        if (msg && !msg->err)
+            until = clock_ms() + TIMEOUT_MS;
+        if (msg)
+            rd_kafka_message_destroy(msg);
+    }
+    rd_kafka_consume_stop(r->topic, 0);
+    return ok;
+}
+
+static bool read_tail(struct reading *r, struct err *err)
+{
+    int64_t low, high;
+    rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(
+        r->rk, rd_kafka_topic_name(r->topic), 0, &low, &high, TIMEOUT_MS);
+
+    if (code)
+        return admin_err(err, code, "could not ask where the topic ends");
+    r->tail->end = high;
+    for (int64_t n = FIRST_RECORDS;; n *= MORE_RECORDS) {
+        int64_t from = high - low > n ? high - n : low;
+
+        if (from == high)
+            return true;
+        if (!read_from(r, from, err))
+            return false;
+        if (r->tail->found || from == low)
+            return true;
+    }
+}
+
+static rd_kafka_t *make_consumer(const struct client_config *client, struct err *err)
+{
+    static const struct client_property ours[] = {
+        {"isolation.level", "read_committed"},
+        {"enable.partition.eof", "true"},
+        {"auto.offset.reset", "error"},
+        {"enable.auto.commit", "false"},
+        {"group.id", "tombolo"},
+        {"reconnect.backoff.max.ms", "1000"},
+        {"fetch.wait.max.ms", "10"},
+    };
+    rd_kafka_conf_t *conf = client_conf(client, ours, sizeof(ours) / sizeof(ours[0]), err);
+
+    return conf ? admin_new(RD_KAFKA_CONSUMER, conf, err) : NULL;
+}
+
+bool tail_read(const struct client_config *client, const char *topic, bool (*stop)(void *owner),
+               void *owner, struct stream_tail *tail, struct err *err)
+{
+    struct reading r = {.stop = stop, .owner = owner, .tail = tail};
+    bool ok = false;
+
+    *tail = (struct stream_tail){0};
+    r.rk = make_consumer(client, err);
+    if (!r.rk)
+        return false;
+    r.topic = rd_kafka_topic_new(r.rk, topic, NULL);
+    r.queue = rd_kafka_queue_new(r.rk);
+    ok = read_tail(&r, err);
+    rd_kafka_queue_destroy(r.queue);
+    rd_kafka_topic_destroy(r.topic);
+    rd_kafka_destroy(r.rk);
+    return ok || err_wrap(err, "topic \"%s\"", topic);
+}

@@ -1,0 +1,30 @@
+/*
+ * The end of `<prefix>.stream`: from what is there a publisher learns where it goes on.
+ */
+#ifndef KAFKA_TAIL_H
+#define KAFKA_TAIL_H
+
+#include "base/err.h"
+#include "change/lsn.h"
+#include "kafka/client.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define STREAM_HISTORY "history" /* the header; frames.h has the others */
+enum { STREAM_HISTORY_SIZE = 64 };
+
+struct stream_tail {
+    int64_t end; /* the offset that the next record gets */
+    bool found;  /* there is a record, so that the following is known: */
+    uint64_t epoch;
+    lsn_t position; /* end of the last whole transaction, or the last heartbeat's */
+    char history[STREAM_HISTORY_SIZE];
+};
+
+/* Reads the last records of the topic, which has one partition. `stop` is looked at while it waits.
+ */
+bool tail_read(const struct client_config *client, const char *topic, bool (*stop)(void *owner),
+               void *owner, struct stream_tail *tail, struct err *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,144 @@
+#include "serve/kafka.h"
+
+#include "base/arena.h"
+#include "change/json.h"
+#include "kafka/publisher.h"
+#include "serve/bridge.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+struct kafka {
+    struct publisher *publisher;
+    struct client_property *properties;
+    char *spool_dir;
+};
+
+static const char *const state_names[] = {
+    [PUBLISHER_CONNECTING] = "connecting",
+    [PUBLISHER_PUBLISHING] = "publishing",
+    [PUBLISHER_BEHIND] = "behind",
+    [PUBLISHER_FAILED] = "failed",
+};
+
+/* The slot is ours as long as its stream flows. */
+static bool is_connected(void *owner)
+{
+    const struct receiver_stats *stats = receiver_get_stats(((struct bridge *)owner)->receiver);
+
+    return atomic_load(&stats->state) == RECEIVER_STREAMING;
+}
+
+static void reconnect(void *owner)
+{
+    receiver_disconnect(((struct bridge *)owner)->receiver);
+}
+
+static void copy_properties(struct kafka *k, const struct config_properties *properties)
+{
+    k->properties = xcalloc(properties->n + 1, sizeof(*k->properties));
+    for (size_t i = 0; i < properties->n; i++)
+        k->properties[i] =
+            (struct client_property){properties->list[i].name, properties->list[i].value};
+}
+
+static bool make_publisher(struct bridge *b, struct kafka *k, struct err *err)
+{
+    const struct config *c = &b->config;
+    int32_t replicas = c->kafka_replication_factor ? (int32_t)c->kafka_replication_factor : -1;
+    const struct publisher_config config = {
+        .slot = b->slot,
+        .prefix = c->kafka_prefix,
+        .stream = c->kafka_stream,
+        .outlet =
+            {
+                .client = {c->kafka_brokers, k->properties, c->kafka_properties.n},
+                .transactional_id = c->kafka_transactions ? "" : NULL,
+                .spool_dir = k->spool_dir,
+                .spool_limit = (uint64_t)c->kafka_spool,
+                .message_max = (size_t)c->kafka_message_max,
+                .partitions = (int32_t)c->kafka_partitions,
+                .replication_factor = replicas,
+            },
+        .owner = b,
+        .is_connected = is_connected,
+        .reconnect = reconnect,
+    };
+
+    k->publisher = publisher_new(&config, err);
+    return k->publisher != NULL;
+}
+
+bool bridge_open_kafka(struct bridge *b, struct err *err)
+{
+    size_t size = strlen(b->config.data_dir) + sizeof("/kafka");
+
+    if (!b->config.kafka_brokers[0])
+        return true;
+    b->kafka = xcalloc(1, sizeof(*b->kafka));
+    copy_properties(b->kafka, &b->config.kafka_properties);
+    b->kafka->spool_dir = xmalloc(size);
+    snprintf(b->kafka->spool_dir, size, "%s/kafka", b->config.data_dir);
+    return make_publisher(b, b->kafka, err);
+}
+
+void bridge_stop_kafka(struct bridge *b)
+{
+    if (b->kafka && b->kafka->publisher)
+        publisher_stop(b->kafka->publisher);
+}
+
+void bridge_close_kafka(struct bridge *b)
+{
+    if (!b->kafka)
+        return;
+    publisher_free(b->kafka->publisher);
+    free(b->kafka->properties);
+    free(b->kafka->spool_dir);
+    free(b->kafka);
+    b->kafka = NULL;
+}
+
+struct wal_sink *bridge_kafka_sink(struct bridge *b)
+{
+    return b->kafka ? publisher_sink(b->kafka->publisher) : NULL;
+}
+
+void bridge_reset_kafka(struct bridge *b)
+{
+    if (b->kafka)
+        publisher_reset(b->kafka->publisher);
+}
+
+void bridge_put_kafka(struct bridge *b, struct buf *out)
+{
+    struct publisher_stats stats;
+
+    if (!b->kafka)
+        return;
+    publisher_get_stats(b->kafka->publisher, &stats);
+    buf_printf(out, ",\"kafka\":{\"state\":\"%s\"", state_names[stats.state]);
+    if (stats.error[0]) {
+        buf_put_cstr(out, ",\"error\":");
+        json_put_string(out, slice_of(stats.error));
+    }
+    buf_put_u8(out, '}');
+}
+
+bool bridge_kafka_figures(struct bridge *b, struct kafka_figures *figures)
+{
+    struct publisher_stats stats;
+
+    if (!b->kafka)
+        return false;
+    publisher_get_stats(b->kafka->publisher, &stats);
+    *figures = (struct kafka_figures){
+        .state = 1 + (unsigned)stats.state, /* 0: off */
+        .records = stats.records,
+        .bytes = stats.bytes,
+        .errors = stats.errors,
+        .spooled_bytes = stats.spooled_bytes,
+        .acked = stats.acked,
+    };
+    return true;
+}
