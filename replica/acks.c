@@ -163,6 +163,17 @@ static bool remember(struct replica *r, int64_t last, struct err *err)
            lite_state_save_writes(&r->db, &r->state, err);
 }
 
+/* By a clock that may be wrong. Under a name that has written nothing it does not go back, for the
+ * bridge's own clock may have been at it when the name was taken (fork.c). */
+static bool note_contact(struct replica *r, int64_t last, struct err *err)
+{
+    int64_t now = clock_unix_us();
+
+    if (last > 0 || now > r->state.contact)
+        r->state.contact = now;
+    return lite_state_save_writes(&r->db, &r->state, err);
+}
+
 static bool apply_ack(struct replica *r, yyjson_val *ack, uint64_t lsn, struct err *err)
 {
     int64_t last = (int64_t)yyjson_get_uint(yyjson_obj_get(ack, "last"));
@@ -175,9 +186,11 @@ static bool apply_ack(struct replica *r, yyjson_val *ack, uint64_t lsn, struct e
     if (fork && !r->forked)
         log_warn("another copy of this file has written under its name", LOG_INT("write", last));
     r->forked = r->forked || fork;
-    if (!r->forked)
-        r->contact = clock_unix_us();
-    if (r->forked || last <= r->state.write_acked)
+    if (r->forked)
+        return true;
+    if (!note_contact(r, last, err))
+        return false;
+    if (last <= r->state.write_acked)
         return true;
     yyjson_arr_foreach(rejected, i, n, v)
     {

@@ -95,7 +95,6 @@ struct replica {
     bool one_by_one;      /* a request holds one write: several were refused together */
     bool renumber;        /* there may be writes without a number */
     int64_t data_version; /* of the file when writes were last numbered */
-    int64_t contact;      /* wall clock: our writes were known to be our own */
     int64_t fork_through, fork_asked; /* seqs that were asked about, and are being */
     bool fork_last;                   /* ... and there are no more */
     size_t txn_rows;

@@ -71,8 +71,10 @@ static bool sort_out(struct replica *r, int64_t since, int64_t lsn, struct err *
 {
     static const struct lite_refusal unknown = {
         "unknown", NULL,
-        "the file was restored or copied, and was away for longer than the bridge remembers which "
-        "of its writes it had: see whether Postgres has this one, and discard it or try it again"};
+        "the file was restored or copied, or has not been in touch for longer than the bridge "
+        "remembers which of its writes it had: see whether Postgres has this one, and discard it "
+        "or "
+        "try it again"};
     struct arena arena = {0};
     const char *rest =
         lite_pending_where(&arena, "p.due IS NULL AND p.seq > %lld AND p.seq <= %lld",
@@ -83,17 +85,19 @@ static bool sort_out(struct replica *r, int64_t since, int64_t lsn, struct err *
                            "UPDATE _tombolo_pending SET due = %lld"
                            " WHERE due IS NULL AND nonce IN (SELECT nonce FROM tombolo_decided)",
                            (long long)lsn) &&
-              (r->contact >= since || (lite_pending_reject(&r->db, rest, &unknown, err) &&
-                                       lite_pending_end(&r->db, rest, err)));
+              (r->state.contact >= since || (lite_pending_reject(&r->db, rest, &unknown, err) &&
+                                             lite_pending_end(&r->db, rest, err)));
     arena_release(&arena);
     return ok;
 }
 
-static bool take_new_name(struct replica *r, struct err *err)
+/* `now` is by the bridge's clock, or 0. */
+static bool take_new_name(struct replica *r, int64_t now, struct err *err)
 {
     struct lite_state *s = &r->state;
 
     s->write_last = s->write_acked = 0;
+    s->contact = now ? now : clock_unix_us();
     s->write_nonce[0] = '\0';
     return lite_random_name(s->replica, err) &&
            lite_db_exec(&r->db, err,
@@ -106,13 +110,14 @@ static bool answer(struct replica *r, yyjson_val *root, struct err *err)
 {
     yyjson_val *since = yyjson_obj_get(root, "since"), *decided = yyjson_obj_get(root, "decided");
     const char *lsn = yyjson_get_str(yyjson_obj_get(root, "lsn"));
+    const char *at = yyjson_get_str(yyjson_obj_get(root, "at"));
 
     if (!yyjson_is_arr(decided) || !yyjson_is_str(since) || !lsn)
         return err_set(err, ERR_PROTOCOL, "the answer does not say which writes were decided");
     return lite_apply_begin(r, err) && store_decided(r, decided, err) &&
            sort_out(r, strtoll(yyjson_get_str(since), NULL, 10), strtoll(lsn, NULL, 10), err) &&
-           (!r->fork_last || take_new_name(r, err)) && lite_rebase_settle(r, err) &&
-           lite_db_commit(&r->db, err);
+           (!r->fork_last || take_new_name(r, at ? strtoll(at, NULL, 10) : 0, err)) &&
+           lite_rebase_settle(r, err) && lite_db_commit(&r->db, err);
 }
 
 bool lite_fork_answer(struct replica *r, struct slice body, bool *done, struct err *err)
@@ -137,6 +142,5 @@ bool lite_fork_answer(struct replica *r, struct slice body, bool *done, struct e
     r->forked = false;
     r->stale = r->renumber = *done = true;
     r->sent = r->fork_through = 0;
-    r->contact = clock_unix_us();
     return true;
 }

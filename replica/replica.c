@@ -37,7 +37,6 @@ struct replica *replica_open(const char *path, struct err *err)
         replica_close(r);
         return NULL;
     }
-    r->contact = r->state.applied_at;
     r->sent = r->state.write_acked;
     r->renumber = true;
     return r;

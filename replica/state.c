@@ -79,6 +79,7 @@ static bool add_columns(struct lite_db *db, struct err *err)
         {"_tombolo_state", "write_last", "INTEGER NOT NULL DEFAULT 0"},
         {"_tombolo_state", "write_acked", "INTEGER NOT NULL DEFAULT 0"},
         {"_tombolo_state", "write_nonce", "TEXT"},
+        {"_tombolo_state", "contact", "INTEGER"},
         {"_tombolo_shapes", "name", "TEXT"},
         {"_tombolo_shapes", "stood_handle", "TEXT"},
         {"_tombolo_shapes", "stood_offset", "INTEGER"},
@@ -112,7 +113,8 @@ bool lite_state_read(struct lite_db *db, struct lite_state *state, struct err *e
 
     if (!lite_db_prepare(db,
                          "SELECT format, replica, position, consistent, at, applied_at, "
-                         "ifnull(family, replica), write_last, write_acked, write_nonce "
+                         "ifnull(family, replica), write_last, write_acked, write_nonce, "
+                         "ifnull(contact, applied_at) "
                          "FROM _tombolo_state WHERE id = 1",
                          &stmt, err))
         return false;
@@ -128,6 +130,7 @@ bool lite_state_read(struct lite_db *db, struct lite_state *state, struct err *e
         state->write_last = sqlite3_column_int64(stmt, 7);
         state->write_acked = sqlite3_column_int64(stmt, 8);
         copy_text(state->write_nonce, stmt, 9);
+        state->contact = sqlite3_column_int64(stmt, 10);
     }
     sqlite3_finalize(stmt);
     if (format == FORMAT)
@@ -186,9 +189,9 @@ bool lite_state_save_writes(struct lite_db *db, const struct lite_state *s, stru
 {
     return lite_db_exec(db, err,
                         "UPDATE _tombolo_state SET replica = %Q, family = %Q, write_last = %lld,"
-                        " write_acked = %lld, write_nonce = %Q",
+                        " write_acked = %lld, write_nonce = %Q, contact = nullif(%lld, 0)",
                         s->replica, s->family, (long long)s->write_last, (long long)s->write_acked,
-                        s->write_nonce);
+                        s->write_nonce, (long long)s->contact);
 }
 
 bool lite_offset_save(struct lite_db *db, const struct lite_shape *shape, struct err *err)

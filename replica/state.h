@@ -32,6 +32,7 @@ struct lite_state {
     int64_t write_last;   /* the last id that a write was given; 0: none */
     int64_t write_acked;  /* up to here Postgres has decided, as the stream says */
     char write_nonce[40]; /* of that write, or "" */
+    int64_t contact;      /* wall clock: what was decided of our writes before then is known here */
 };
 
 struct lite_shape {

@@ -1,6 +1,5 @@
 #include "replica/writes.h"
 
-#include "base/clock.h"
 #include "base/logging.h"
 #include "replica/answer.h"
 #include "replica/json.h"
@@ -261,6 +260,8 @@ static bool put_head(struct replica *r, struct buf *body, struct err *err)
                s->family, s->write_acked);
     if (nonce[0])
         buf_printf(body, ",\"after\":\"%s\"", nonce);
+    if (s->contact > 0)
+        buf_printf(body, ",\"contact\":\"%" PRId64 "\"", s->contact);
     buf_put_cstr(body, ",\"transactions\":[");
     return true;
 }
@@ -358,7 +359,6 @@ static bool take_last(struct replica *r, yyjson_val *root, enum replica_write_ve
     bool more = (int64_t)yyjson_get_uint(last) > r->asked_after;
     if ((int64_t)yyjson_get_uint(last) > r->sent)
         r->sent = (int64_t)yyjson_get_uint(last);
-    r->contact = clock_unix_us();
     r->one_by_one = false;
     *verdict = more ? REPLICA_WRITE_SENT : REPLICA_WRITE_AGAIN;
     if (!more)

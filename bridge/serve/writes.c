@@ -74,7 +74,8 @@ bool writes_open(struct writes *w, const struct config *config, struct rules_sit
                    .lock_timeout_ms = config->lock_timeout_ms < LOCK_WAIT_MS
                                           ? (int)config->lock_timeout_ms
                                           : LOCK_WAIT_MS,
-                   .statement_timeout_ms = (int)config->write_timeout_ms},
+                   .statement_timeout_ms = (int)config->write_timeout_ms,
+                   .replicas = (int)config->write_replicas},
         .owner = w,
         .rules = get_rules,
         .release = release_rules,
@@ -131,13 +132,15 @@ static bool look_at_tables(struct writes *w, struct pg_conn *conn, struct err *e
 
 bool writes_look(struct writes *w, struct pg_conn *conn, struct err *err)
 {
+    int64_t memory = w->config->write_memory_ms, replicas = w->config->write_replica_memory_ms;
+
     w->next_look = clock_ms() + w->config->catalog_interval_ms;
     if (!look_at_tables(w, conn, err))
         return false;
     if (!atomic_load(&w->ready) || clock_ms() < w->next_prune)
         return true;
     w->next_prune = clock_ms() + PRUNE_EVERY_MS;
-    return memory_prune(conn, w->config->write_memory_ms, err);
+    return memory_prune(conn, memory, replicas && replicas < memory ? memory : replicas, err);
 }
 
 bool writes_trouble(struct writes *w, char text[256])

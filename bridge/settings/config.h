@@ -98,7 +98,7 @@ struct config {
     int64_t write_transactions; /* ... how much there may be in it */
     int64_t write_mutations;
     int64_t write_timeout_ms;
-    int64_t write_memory_ms;
+    int64_t write_memory_ms, write_replicas, write_replica_memory_ms;
 
     char *kafka_brokers; /* "": nothing is published */
     char *kafka_prefix;

@@ -549,6 +549,32 @@ const struct setting settings[] = {
      .max = 100000 * HOUR,
      .help = "How long the bridge remembers which writes were decided, for replicas whose file is "
              "restored from a copy (table tombolo.decided)."},
+    {.section = "writes",
+     .name = "max_replicas",
+     .env = {"TOMBOLO_WRITE_MAX_REPLICAS"},
+     .flag = "write-max-replicas",
+     .type = SETTING_INT,
+     FIELD(write_replicas),
+     .initial = "1000",
+     .min = 0,
+     .max = 1000000000,
+     .help =
+         "How many replicas may write in the name of one subject of a token; one more is told so "
+         "(403). 0: no limit, as there is none for the operator's."},
+    {.section = "writes",
+     .name = "replica_memory",
+     .env = {"TOMBOLO_WRITE_REPLICA_MEMORY"},
+     .flag = "write-replica-memory",
+     .type = SETTING_DURATION,
+     FIELD(write_replica_memory_ms),
+     .initial = "8760h",
+     .min = 0,
+     .max = 1000000 * HOUR,
+     .help =
+         "A replica that has not written for so long is forgotten (table tombolo.replicas); never "
+         "sooner than its writes, see memory. When it writes again it takes another id, and what "
+         "it had sent and does not know the outcome of waits in its file for somebody to compare. "
+         "0: never."},
 
     {.section = "kafka",
      .name = "brokers",

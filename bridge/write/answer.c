@@ -51,11 +51,21 @@ static void answer_forbidden(struct write_reply *reply)
     end(reply);
 }
 
+static void answer_crowded(struct write_reply *reply)
+{
+    say(reply, 403,
+        "as many replicas have written for this user as may; one that has not written for long "
+        "makes "
+        "room, and the operator can raise max_replicas of [writes]");
+    end(reply);
+}
+
 static void answer_fork(const struct write_outcome *outcome, struct write_reply *reply)
 {
     say(reply, 409,
-        "this replica's writes went on elsewhere, as after a file is copied or restored; ask what "
-        "was decided, then take another replica id");
+        "this replica's writes went on elsewhere, as after a file is copied or restored, or it has "
+        "not written for so long that it is not known any more; ask what was decided, then take "
+        "another replica id");
     buf_printf(&reply->body, ",\"fork\":true,\"last\":%" PRId64, outcome->last_id);
     end(reply);
 }
@@ -101,6 +111,8 @@ void answer_outcome(const struct write_request *request, const struct write_outc
 {
     if (outcome->answer == WRITE_FORBIDDEN) {
         answer_forbidden(reply);
+    } else if (outcome->answer == WRITE_CROWDED) {
+        answer_crowded(reply);
     } else if (outcome->answer == WRITE_FORK) {
         answer_fork(outcome, reply);
     } else if (!any_decided(request, outcome)) {
@@ -125,7 +137,8 @@ void answer_known(const struct write_known *known, struct write_reply *reply)
         return;
     }
     begin(reply, 200);
-    buf_printf(&reply->body, "\"decided\":%.*s,\"since\":\"%.*s\",\"lsn\":\"%.*s\"",
-               SLICE_ARG(known->decided), SLICE_ARG(known->since), SLICE_ARG(known->lsn));
+    buf_printf(&reply->body, "\"decided\":%.*s,\"since\":\"%.*s\",\"at\":\"%.*s\",\"lsn\":\"%.*s\"",
+               SLICE_ARG(known->decided), SLICE_ARG(known->since), SLICE_ARG(known->at),
+               SLICE_ARG(known->lsn));
     end(reply);
 }

@@ -362,15 +362,12 @@ static enum step next_group(struct work *w)
     size_t from;
 
     if (!run(w, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE") || !set_up(w) ||
-        !record_lock(w->conn, w->request, w->rules->subject, w->arena, &row, w->err))
+        !record_lock(w->conn, w->request, w->rules->subject, w->limits->replicas, w->arena, &row,
+                     &w->outcome->answer, w->err))
         return failed(w);
     w->outcome->last_id = row.last_id;
-    if (!slice_eq(row.subject, w->rules->subject)) {
-        w->outcome->answer = WRITE_FORBIDDEN;
-        w->outcome->last_id = 0;
-    } else if (!record_position(&row, w->request, &from)) {
+    if (w->outcome->answer == WRITE_DONE && !record_position(&row, w->request, &from))
         w->outcome->answer = WRITE_FORK;
-    }
     if (w->outcome->answer != WRITE_DONE) {
         roll_back(w);
         return STEP_END;

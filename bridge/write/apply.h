@@ -50,6 +50,7 @@ enum write_answer {
     WRITE_DONE,
     WRITE_FORK,      /* 409: a restored or cloned file: the replica takes another id */
     WRITE_FORBIDDEN, /* 403: the replica is another subject's */
+    WRITE_CROWDED,   /* 403: the subject has as many replicas as it may */
 };
 
 struct write_outcome {
@@ -65,6 +66,7 @@ struct write_limits {
     int attempts;        /* for what may go the next time: deadlocks, locks, time-outs */
     int lock_timeout_ms; /* 0: none */
     int statement_timeout_ms;
+    int replicas; /* that a subject may have, but for the operator; 0: no limit */
 };
 
 /* Blocks. True also when the attempts ran out: the rest is WRITE_AGAIN, and err says what was in

@@ -80,6 +80,7 @@ static bool look_up(struct pg_conn *conn, const struct write_request *request, s
     struct pg_result *res = pg_query_prepared(
         conn,
         "SELECT (SELECT (extract(epoch FROM since) * 1000000)::bigint FROM tombolo.memory),"
+        " (extract(epoch FROM now()) * 1000000)::bigint,"
         " coalesce(json_agg(DISTINCT n::text), '[]'),"
         " (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint"
         " FROM tombolo.decided d, unnest(d.nonces) n"
@@ -89,8 +90,9 @@ static bool look_up(struct pg_conn *conn, const struct write_request *request, s
     if (!res)
         return false;
     known->since = arena_copy(arena, pg_value(res, 0, 0));
-    known->decided = arena_copy(arena, pg_value(res, 0, 1));
-    known->lsn = arena_copy(arena, pg_value(res, 0, 2));
+    known->at = arena_copy(arena, pg_value(res, 0, 1));
+    known->decided = arena_copy(arena, pg_value(res, 0, 2));
+    known->lsn = arena_copy(arena, pg_value(res, 0, 3));
     pg_result_free(res);
     return known->since.len || err_set(err, ERR_PG, "the row of tombolo.memory is gone");
 }
@@ -98,7 +100,7 @@ static bool look_up(struct pg_conn *conn, const struct write_request *request, s
 bool memory_ask(struct pg_conn *conn, const struct write_request *request, struct slice subject,
                 struct arena *arena, struct write_known *known, struct err *err)
 {
-    *known = (struct write_known){WRITE_DONE, SLICE("[]"), SLICE(""), SLICE("")};
+    *known = (struct write_known){.answer = WRITE_DONE, .decided = SLICE("[]")};
     bool ok = pg_run(conn, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", err) &&
               lock_owner(conn, request, subject, &known->answer, err) &&
               (known->answer != WRITE_DONE || look_up(conn, request, subject, arena, known, err)) &&
@@ -107,13 +109,32 @@ bool memory_ask(struct pg_conn *conn, const struct write_request *request, struc
     return ok || err_wrap(err, "could not look up what was decided");
 }
 
-/* The statements of one query are one transaction. */
-bool memory_prune(struct pg_conn *conn, int64_t ms, struct err *err)
+/* `forgotten` is a tenth of the time behind what was forgotten: a transaction is not committed when
+ * it was `seen_at`, and clocks are not all alike. */
+static bool forget_replicas(struct pg_conn *conn, int64_t ms, struct err *err)
 {
-    return pg_runf(conn, err,
-                   "UPDATE tombolo.memory SET since = now() - interval '%" PRId64 " ms'"
-                   " WHERE since < now() - interval '%" PRId64 " ms';"
-                   "DELETE FROM tombolo.decided WHERE at < (SELECT since FROM tombolo.memory)",
-                   ms, ms) ||
-           err_wrap(err, "could not prune tombolo.decided");
+    return pg_runf(
+        conn, err,
+        "WITH gone AS (DELETE FROM tombolo.replicas"
+        "   WHERE contact AND seen_at < now() - interval '%" PRId64 " ms'"
+        "   RETURNING replica),"
+        " rejections AS (DELETE FROM tombolo.rejections r USING gone"
+        "   WHERE r.replica = gone.replica)"
+        " UPDATE tombolo.memory SET forgotten = greatest(forgotten, now() - interval '%" PRId64
+        " ms')"
+        " WHERE EXISTS (SELECT FROM gone)",
+        ms, ms - ms / 10);
+}
+
+/* The statements of one query are one transaction. */
+bool memory_prune(struct pg_conn *conn, int64_t ms, int64_t replica_ms, struct err *err)
+{
+    bool ok = pg_runf(conn, err,
+                      "UPDATE tombolo.memory SET since = now() - interval '%" PRId64 " ms'"
+                      " WHERE since < now() - interval '%" PRId64 " ms';"
+                      "DELETE FROM tombolo.decided WHERE at < (SELECT since FROM tombolo.memory)",
+                      ms, ms) &&
+              (replica_ms == 0 || forget_replicas(conn, replica_ms, err));
+
+    return ok || err_wrap(err, "could not forget old writes");
 }

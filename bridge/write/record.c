@@ -16,8 +16,9 @@ static bool run_params(struct pg_conn *conn, const char *sql, const char *const 
 /* A replica's id may come again after its row was removed by hand: what is left of it goes too. */
 static const char insert_sql[] =
     "WITH made AS ("
-    "  INSERT INTO tombolo.replicas (replica, subject, last_id, nonce, incarnation, seen_at)"
-    "  VALUES ($1, $2, 0, '', $3, now()) ON CONFLICT (replica) DO NOTHING RETURNING replica)"
+    "  INSERT INTO tombolo.replicas"
+    "  (replica, subject, last_id, nonce, incarnation, seen_at, contact)"
+    "  VALUES ($1, $2, 0, '', $3, now(), $4) ON CONFLICT (replica) DO NOTHING RETURNING replica)"
     " DELETE FROM tombolo.rejections r USING made WHERE r.replica = made.replica";
 static const char lock_sql[] =
     "SELECT subject, nonce, last_id FROM tombolo.replicas WHERE replica = $1 FOR UPDATE";
@@ -40,20 +41,70 @@ static bool read_row(struct pg_conn *conn, const struct write_request *request, 
     return true;
 }
 
-bool record_lock(struct pg_conn *conn, const struct write_request *request, struct slice subject,
-                 struct arena *arena, struct replica_row *row, struct err *err)
+/* Of a replica that has no row. */
+static bool may_begin(struct pg_conn *conn, const struct write_request *request,
+                      const char *subject, int most, enum write_answer *answer, struct err *err)
 {
-    const char *params[] = {request->replica.ptr, arena_copy(arena, subject).ptr,
-                            request->incarnation.ptr};
-    bool there = false;
+    char contact[24], limit[16];
+    const char *params[] = {request->contact ? contact : NULL, subject, limit};
+
+    snprintf(contact, sizeof(contact), "%lld", (long long)request->contact);
+    snprintf(limit, sizeof(limit), "%d", most);
+    struct pg_result *res = pg_query_prepared(
+        conn,
+        "SELECT coalesce((extract(epoch FROM forgotten) * 1000000)::bigint > $1::bigint, false),"
+        " (SELECT count(*) FROM (SELECT FROM tombolo.replicas WHERE subject = $2"
+        "   LIMIT $3::int) s) FROM tombolo.memory",
+        params, 3, err);
+    if (!res)
+        return false;
+    bool there = pg_rows(res) == 1;
+    if (there && pg_bool(res, 0, 0))
+        *answer = WRITE_FORK;
+    else if (there && *subject && most > 0 && pg_int(res, 0, 1) >= most)
+        *answer = WRITE_CROWDED;
+    pg_result_free(res);
+    return there || err_set(err, ERR_PG, "the row of tombolo.memory is gone");
+}
+
+/* There is something to write, and no row. */
+static bool make_row(struct pg_conn *conn, const struct write_request *request, const char *subject,
+                     int most, struct arena *arena, struct replica_row *row,
+                     enum write_answer *answer, struct err *err)
+{
+    const char *params[] = {request->replica.ptr, subject, request->incarnation.ptr,
+                            request->contact ? "t" : "f"};
+    bool there;
+
+    if (!may_begin(conn, request, subject, most, answer, err))
+        return false;
+    if (*answer != WRITE_DONE)
+        return true;
+    return run_params(conn, insert_sql, params, 4, err) &&
+           read_row(conn, request, arena, row, &there, err) &&
+           (there || err_set(err, ERR_PG, "the row of a replica vanished"));
+}
+
+bool record_lock(struct pg_conn *conn, const struct write_request *request, struct slice subject,
+                 int most, struct arena *arena, struct replica_row *row, enum write_answer *answer,
+                 struct err *err)
+{
+    bool there;
     bool ok = read_row(conn, request, arena, row, &there, err);
 
-    if (ok && !there)
-        ok = run_params(conn, insert_sql, params, 3, err) &&
-             read_row(conn, request, arena, row, &there, err);
+    *answer = WRITE_DONE;
+    if (ok && !there) {
+        *row = (struct replica_row){.subject = arena_copy(arena, subject)};
+        ok = request->ntxns == 0 ||
+             make_row(conn, request, row->subject.ptr, most, arena, row, answer, err);
+    }
     if (!ok)
         return err_wrap(err, "could not read tombolo.replicas");
-    return there || err_set(err, ERR_PG, "the row of a replica in tombolo.replicas vanished");
+    if (!slice_eq(row->subject, subject)) {
+        *answer = WRITE_FORBIDDEN;
+        row->last_id = 0; /* which is not his to know */
+    }
+    return true;
 }
 
 bool record_position(const struct replica_row *row, const struct write_request *request,

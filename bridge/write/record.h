@@ -12,9 +12,12 @@ struct replica_row {
     int64_t last_id; /* 0: it has written nothing yet */
 };
 
-/* Locks the replica's row, having made it where there was none. The texts lie in the arena. */
+/* Locks the replica's row. Where there is none it is made, if there is something to write. *answer:
+ * whether this subject may go on under this id, which is a fork when its row may have been
+ * forgotten; `most` is how many replicas it may have. The texts lie in the arena. */
 bool record_lock(struct pg_conn *conn, const struct write_request *request, struct slice subject,
-                 struct arena *arena, struct replica_row *row, struct err *err) MUST_CHECK;
+                 int most, struct arena *arena, struct replica_row *row, enum write_answer *answer,
+                 struct err *err) MUST_CHECK;
 
 /* *from: the first transaction of the request that is not yet decided. False when the request
  * neither contains nor directly follows what was decided last: a fork. */

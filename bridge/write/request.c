@@ -393,8 +393,9 @@ static bool take_decided(struct parse *p, yyjson_val *list, struct write_request
     return true;
 }
 
-static const char *const request_names[] = {
-    "replica", "transactions", "incarnation", "acknowledged", "after", "family", "decided"};
+static const char *const request_names[] = {"replica",      "transactions", "incarnation",
+                                            "acknowledged", "after",        "family",
+                                            "contact",      "decided"};
 
 static bool take_request_field(struct parse *p, size_t i, yyjson_val *val, void *into)
 {
@@ -413,12 +414,14 @@ static bool take_request_field(struct parse *p, size_t i, yyjson_val *val, void 
         return take_name(p, val, &out->after);
     case 5:
         return take_replica(p, val, &out->family);
+    case 6:
+        return take_nonce(p, val, &out->contact);
     default:
         return take_decided(p, val, out);
     }
 }
 
-static const struct fields request_fields = {request_names, 7, 1, take_request_field};
+static const struct fields request_fields = {request_names, 8, 1, take_request_field};
 
 /* Transactions, or the question. */
 static bool take_request(struct parse *p, yyjson_val *root, struct write_request *out)

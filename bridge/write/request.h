@@ -2,7 +2,7 @@
  * The body of POST /v1/write, read and checked:
  *
  *     {"replica":"r1","family":"r0","incarnation":"..","acknowledged":12,"after":"..",
- *      "transactions":[{"id":17,"nonce":"..","marked":false,
+ *      "contact":"1764144000123456","transactions":[{"id":17,"nonce":"..","marked":false,
  *        "mutations":[{"table":"public.orders","op":"update","nonce":"-123",
  *                      "key":{"id":"1"},"values":{"qty":"3"},"base":{"qty":"2"}}]}]}
  *
@@ -14,10 +14,11 @@
  * `marked`: the application put these mutations together itself, so they are never split.
  * `acknowledged`: rejections up to this id are known to the replica. `after`: the nonce of the
  * transaction before the first, as far as the replica knows it; it finds a clone whose next id
- * happens to fit. `family`: the first id that the replica's file had; copies of the file and the
- * ids that it took later share it. A mutation's `nonce` is a number of 64 bits that the file made
- * up for it and keeps: by family and nonce it is known again. Fields that are not known are errors:
- * one that were passed over could be the one that says what the writer meant.
+ * happens to fit. `contact`: microseconds since 1970; the replica knows what became of all its
+ * writes that were decided before then. `family`: the first id that the replica's file had; copies
+ * of the file and the ids that it took later share it. A mutation's `nonce` is a number of 64 bits
+ * that the file made up for it and keeps: by family and nonce it is known again. Fields that are
+ * not known are errors: one that were passed over could be the one that says what the writer meant.
  */
 #ifndef WRITE_REQUEST_H
 #define WRITE_REQUEST_H
@@ -65,6 +66,7 @@ struct write_request {
     struct slice family;               /* the replica's own id when not given */
     struct slice after;                /* {NULL, 0}: not given */
     int64_t acknowledged;              /* 0: none */
+    int64_t contact;                   /* 0: it does not say */
     struct write_txn *txns;
     size_t ntxns;
     int64_t *decided; /* the question: nonces of mutations. NULL: none is asked */

@@ -8,7 +8,8 @@ static bool look(struct pg_conn *conn, bool *there, struct err *err)
                                      "SELECT to_regclass('tombolo.replicas') IS NOT NULL"
                                      "   AND to_regclass('tombolo.rejections') IS NOT NULL"
                                      "   AND to_regclass('tombolo.decided') IS NOT NULL"
-                                     "   AND to_regclass('tombolo.memory') IS NOT NULL",
+                                     "   AND to_regclass('tombolo.memory') IS NOT NULL"
+                                     "   AND to_regclass('tombolo.replicas_subject') IS NOT NULL",
                                      err);
 
     if (!res)
@@ -28,6 +29,7 @@ static const char create_sql[] =
     "  nonce text NOT NULL, incarnation text NOT NULL, seen_at timestamptz NOT NULL)"
     "  WITH (fillfactor = 50);" /* updated again and again: room for HOT */
     "ALTER TABLE tombolo.replicas REPLICA IDENTITY FULL;"
+    "ALTER TABLE tombolo.replicas ADD COLUMN IF NOT EXISTS contact bool NOT NULL DEFAULT false;"
     "CREATE TABLE IF NOT EXISTS tombolo.rejections ("
     "  replica text NOT NULL, id bigint NOT NULL, mutation int NOT NULL, subject text NOT NULL,"
     "  code text NOT NULL, sqlstate text NOT NULL, message text NOT NULL,"
@@ -38,7 +40,9 @@ static const char create_sql[] =
     "  nonces bigint[] NOT NULL, at timestamptz NOT NULL, PRIMARY KEY (family, replica, id));"
     "CREATE INDEX IF NOT EXISTS decided_at ON tombolo.decided USING brin (at);"
     "CREATE TABLE IF NOT EXISTS tombolo.memory (since timestamptz NOT NULL);"
+    "ALTER TABLE tombolo.memory ADD COLUMN IF NOT EXISTS forgotten timestamptz;"
     "INSERT INTO tombolo.memory SELECT now() WHERE NOT EXISTS (SELECT FROM tombolo.memory);"
+    "CREATE INDEX IF NOT EXISTS replicas_subject ON tombolo.replicas (subject);"
     "COMMIT";
 
 bool write_tables_ensure(struct pg_conn *conn, struct err *err)

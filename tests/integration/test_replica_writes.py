@@ -237,6 +237,42 @@ def test_a_file_restored_from_a_backup_loses_nothing_and_repeats_nothing(databas
     assert writer.rejected() == []
 
 
+def test_a_file_whose_replica_was_forgotten_loses_nothing_and_repeats_nothing(
+        database, bridge, make_writer):
+    """It has not written for two years. Once it was in touch all the while: its next write goes up
+    as any. Once it is a copy from then, and nobody knows what became of what waits in it."""
+    writer = make_writer("writer")
+    writer.once()
+    writer.write("INSERT INTO stock VALUES (100, 'known', 1, NULL)")
+    writer.once()
+    writer.write("UPDATE stock SET qty = qty + 5 WHERE id = 100")
+    copy = make_writer("copy")
+    backup(writer, copy.db_path)
+    writer.once()
+    writer.once()
+    years = 2 * 365 * 24 * 3600 * 10**6
+    copy.write(f"UPDATE _tombolo_state SET contact = contact - {years}")
+    bridge.stop()
+    database.sql("UPDATE tombolo.replicas SET seen_at = now() - interval '2 years';"
+                 "UPDATE tombolo.decided SET at = now() - interval '2 years';"
+                 "UPDATE tombolo.memory SET since = now() - interval '3 years'")
+    bridge.start()  # which looks at once what can be forgotten
+    wait_for(lambda: database.value("SELECT count(*) FROM tombolo.replicas") == 0, 60,
+             "the replica to be forgotten")
+    copy.once()
+    assert [row[0] for row in copy.rejected()] == ["unknown"]
+    before = writer.sql("SELECT replica FROM _tombolo_state")
+    writer.write("UPDATE stock SET qty = qty + 100 WHERE id = 100")
+    writer.once()
+    writer.once()
+    copy.once()
+    assert writer.sql("SELECT replica FROM _tombolo_state") == before
+    for each in (writer, copy):
+        assert each.sql("SELECT qty FROM stock WHERE id = 100") == [(106,)]
+    assert database.value("SELECT qty FROM stock WHERE id = 100") == 106
+    assert copy.sql("SELECT replica FROM _tombolo_state") != before
+
+
 def test_two_copies_of_a_file_both_write(database, make_writer):
     first, second = make_writer("a").once(), make_writer("b")
     first.write("UPDATE stock SET qty = qty + 1 WHERE id = 1")

@@ -203,6 +203,18 @@ def test_the_operator_has_no_claims(items, owned):
     assert rows(items) == []
 
 
+def test_replicas_of_a_subject_are_limited_by_a_setting(items, make_bridge):
+    bridge = make_bridge(items, OWNED, token_secret=SECRET, secret="s3cret", write_max_replicas="1")
+    ann, bob = (bearer(token(sub=sub)) for sub in ("ann", "bob"))
+    assert results(bridge, txn(1, insert(1)), replica="a1", headers=ann)
+    refused = post(bridge, txn(1, insert(2)), replica="a2", headers=ann)
+    assert refused.status == 403 and "max_replicas" in refused.json()["message"]
+    assert post(bridge, replica="a3", headers=ann).json() == {"last": 0, "results": []}
+    assert results(bridge, txn(2, insert(3)), replica="a1", headers=ann)
+    assert results(bridge, txn(1, insert(4)), replica="b1", headers=bob)
+    assert items.sql("SELECT replica FROM tombolo.replicas ORDER BY 1") == [("a1",), ("b1",)]
+
+
 # ---- forks -----------------------------------------------------------------------------------
 
 

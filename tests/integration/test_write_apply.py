@@ -61,8 +61,8 @@ class Writer:
                               **fields}))
         return self.receive()
 
-    def prune(self, ms):
-        self.child.stdin.write(json.dumps({"prune": ms}) + "\n")
+    def prune(self, ms, replicas=0):
+        self.child.stdin.write(json.dumps({"prune": ms, "replicas": replicas}) + "\n")
         self.child.stdin.flush()
         assert self.receive() == {"pruned": True}
 
@@ -231,6 +231,66 @@ def test_what_is_forgotten_is_said_to_be(items, make_writer):
     assert hour_ago - 60 * 10**6 < answer["since"] <= hour_ago
     writer.prune(7200 * 1000)
     assert writer.ask()["since"] == answer["since"]
+
+
+def test_who_writes_nothing_leaves_no_row(items, make_writer):
+    writer = make_writer(rules(table()))
+    assert writer.results() == [] and writer.results(acknowledged=7, contact="1") == []
+    assert writer.ask(5)["decided"] == []
+    assert items.value("SELECT count(*) FROM tombolo.replicas") == 0
+    writer.results(txn(1, insert(1)))
+    assert writer.apply()["last"] == 1
+    assert make_writer(rules(table(), subject="bob")).apply()["outcome"] == "forbidden"
+
+
+def test_a_subject_has_as_many_replicas_as_it_may(items, make_writer):
+    for subject, most in (("alice", 2), ("bob", 2), ("", 9)):  # "": the operator, who is not limited
+        for n in range(1, 5):
+            writer = make_writer(rules(table(), subject=subject, replicas=2), f"{subject}-{n}")
+            answer = writer.apply(txn(1, insert(f"{n}{len(subject)}")))
+            assert answer["outcome"] == ("done" if n <= most else "crowded"), answer
+    again = make_writer(rules(table(), subject="alice", replicas=2), "alice-1")
+    assert again.results(txn(2, insert(99)))[0]["status"] == "applied"
+    assert items.value("SELECT count(*) FROM items") == 2 + 2 + 4 + 1
+
+
+YEAR = 365 * 24 * 3600
+
+
+def micros(database, ago):
+    return str(database.value("SELECT (extract(epoch FROM now()) * 1000000)::bigint") - ago * 10**6)
+
+
+def test_a_replica_that_has_not_written_for_long_is_forgotten_and_repeats_nothing(items,
+                                                                                 make_writer):
+    now = micros(items, 0)
+    writers = {name: make_writer(rules(table()), name) for name in ("quiet", "mute", "busy")}
+    for n, (name, writer) in enumerate(writers.items()):
+        fields = {} if name == "mute" else {"contact": now}
+        writer.results(txn(1, named(n, insert(n)), nonce="one"), txn(2, insert(n)), **fields)
+    items.sql(f"UPDATE tombolo.replicas SET seen_at = now() - interval '{2 * YEAR} s'"
+              " WHERE replica <> 'busy'")
+    items.sql(f"UPDATE tombolo.decided SET at = now() - interval '{2 * YEAR} s'")
+    writers["quiet"].prune(YEAR // 10 * 1000, 3 * YEAR * 1000)
+    assert items.value("SELECT count(*) FROM tombolo.replicas") == 3
+    writers["quiet"].prune(YEAR // 10 * 1000, YEAR * 1000)
+    # Who does not say how much it knows is kept, and so is what it was refused.
+    assert items.sql("SELECT replica FROM tombolo.replicas ORDER BY 1") == [("busy",), ("mute",)]
+    assert items.value("SELECT array_agg(replica ORDER BY replica) FROM tombolo.rejections") == [
+        "busy", "mute"]
+    quiet = writers["quiet"]
+    # A copy of its file, from before its writes were decided; and it itself, long out of touch.
+    for request in ([txn(1, named(0, insert(0)), nonce="one")], [txn(2, insert(7))],
+                    [txn(3, insert(8))]):
+        answer = quiet.apply(*request, contact=micros(items, 2 * YEAR + 60))
+        assert (answer["outcome"], answer["last"]) == ("fork", 0)
+    assert quiet.ask(0)["decided"] == [] and quiet.ask(0)["since"] > int(micros(items, YEAR))
+    # It was in touch since, and has heard of all: its next write is that.
+    answer = quiet.results(txn(3, insert(9)), acknowledged=2, after="two", contact=now)
+    assert answer[0]["status"] == "applied"
+    assert make_writer(rules(table()), "new").results(
+        txn(1, insert(10)), contact=micros(items, 0))[0]["status"] == "applied"
+    assert rows(items, "id") == [(0,), (1,), (2,), (9,), (10,)]
 
 
 def test_another_subject_may_not_use_a_replica(items, make_writer):

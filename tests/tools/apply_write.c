@@ -8,7 +8,8 @@
  *                            "function": "name", "skip": ["update", ..]}]},
  *      "body": "..."}
  *
- * or {"prune": ms}, and answers each with one line of JSON: {"outcome": ..}, {"decided": ..},
+ * or {"prune": ms, "replicas": ms}, and answers each with one line of JSON: {"outcome": ..},
+ * {"decided": ..},
  * {"invalid": place, "message": ..} or
  * {"error": .., "class": ..}. Functions are in schema public; no columns: all. The argument is a
  * conninfo.
@@ -200,7 +201,7 @@ static void put_result(struct tool *t, int64_t id, const struct write_result *re
 static void put_outcome(struct tool *t, const struct write_request *request,
                         const struct write_outcome *outcome)
 {
-    static const char *const answers[] = {"done", "fork", "forbidden"};
+    static const char *const answers[] = {"done", "fork", "forbidden", "crowded"};
 
     buf_printf(&t->out, "{\"outcome\":\"%s\",\"last\":%lld,\"schema_changed\":%s,\"results\":[",
                answers[outcome->answer], (long long)outcome->last_id,
@@ -241,7 +242,8 @@ static void apply(struct tool *t, yyjson_val *from, const struct write_rules *ru
                                   .group_rows = 1000,
                                   .attempts = int_of(from, "attempts", 3),
                                   .lock_timeout_ms = int_of(from, "lock_timeout", 5000),
-                                  .statement_timeout_ms = 30000};
+                                  .statement_timeout_ms = 30000,
+                                  .replicas = int_of(from, "replicas", 0)};
     struct write_request request;
     struct write_invalid invalid;
     struct write_outcome outcome;
@@ -260,9 +262,9 @@ static void apply(struct tool *t, yyjson_val *from, const struct write_rules *ru
     }
 }
 
-static void prune(struct tool *t, int ms)
+static void prune(struct tool *t, int64_t ms, int64_t replica_ms)
 {
-    if (memory_prune(t->conn, ms, &t->err))
+    if (memory_prune(t->conn, ms, replica_ms, &t->err))
         buf_put_cstr(&t->out, "{\"pruned\":true");
     else
         put_error(t);
@@ -274,7 +276,8 @@ static void run(struct tool *t, yyjson_val *line)
     struct write_rules rules = {0};
 
     if (yyjson_obj_get(line, "prune"))
-        prune(t, int_of(line, "prune", 0));
+        prune(t, yyjson_get_sint(yyjson_obj_get(line, "prune")),
+              yyjson_get_sint(yyjson_obj_get(line, "replicas")));
     else if (read_rules(t, from, &rules))
         apply(t, from, &rules, field(t, line, "body"));
     release_rules(&rules);
