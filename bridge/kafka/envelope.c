@@ -234,8 +234,12 @@ void envelope_put_source(const struct envelope *e, const struct envelope_place *
     put_times(out, place->txn->time_us);
     buf_put_u8(out, ',');
     buf_put_slice(out, e->names);
-    buf_printf(out, ",\"txId\":%" PRIu32 ",\"lsn\":%" PRIu64 ",\"xmin\":null}", place->txn->xid,
-               place->lsn);
+    buf_put_cstr(out, ",\"txId\":");
+    if (place->txn->xid)
+        buf_put_dec(out, place->txn->xid);
+    else
+        buf_put_cstr(out, "null");
+    buf_printf(out, ",\"lsn\":%" PRIu64 ",\"xmin\":null}", place->lsn);
 }
 
 /* `nth`: of the change's events, from 0. */

@@ -46,13 +46,13 @@ struct envelope *envelope_new(const struct table *table, const struct envelope_s
 
 /* Where an event stands in the stream. */
 struct envelope_place {
-    const struct txn *txn;
-    lsn_t lsn;            /* of the change itself, or its transaction's */
-    lsn_t last_commit;    /* the commit before this transaction; LSN_NONE: null */
-    int64_t now_us;       /* when it is published, microseconds since 1970 */
-    const char *snapshot; /* "false" in the stream; for first rows "true", of a table's first and
-                             last one "first_in_data_collection", "last_in_data_collection" */
-    bool no_before;       /* leave it out: the record would be too large */
+    const struct txn *txn; /* xid 0: none */
+    lsn_t lsn;             /* of the change itself, or its transaction's */
+    lsn_t last_commit;     /* the commit before this transaction; LSN_NONE: null */
+    int64_t now_us;        /* when it is published, microseconds since 1970 */
+    const char *snapshot;  /* "false" in the stream; for first rows "true", of a table's first and
+                              last one "first_in_data_collection", "last_in_data_collection" */
+    bool no_before;        /* leave it out: the record would be too large */
     /* provide.transaction.metadata: the places among the transaction's events and among those of
      * the table, from 1; 0: no transaction block. Those of the change's first event. */
     uint64_t total_order, table_order;

@@ -627,7 +627,8 @@ static bool run_call(struct outlet *o, struct err *err)
     struct call *call = take_call(o);
 
     o->in_call = true;
-    bool ok = outlet_flush(o, err) && call->fn(call->arg, true, err) && outlet_flush(o, err);
+    bool flushed = outlet_flush(o, err);
+    bool ok = call->fn(call->arg, flushed, err) && flushed && outlet_flush(o, err);
     o->in_call = false;
     free(call);
     return ok;

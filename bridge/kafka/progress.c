@@ -106,8 +106,10 @@ static bool read_lines(struct progress *p, struct slice text, struct err *err)
         const char *end = memchr(text.ptr, '\n', text.len);
         size_t len = end ? (size_t)(end - text.ptr) : 0;
 
-        if (!end || !read_line(p, (struct slice){text.ptr, len}, err))
-            return end || err_set(err, ERR_CORRUPT, "cut short");
+        if (!end)
+            return err_set(err, ERR_CORRUPT, "cut short");
+        if (!read_line(p, (struct slice){text.ptr, len}, err))
+            return false;
         text = (struct slice){end + 1, text.len - len - 1};
     }
     return true;

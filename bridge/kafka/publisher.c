@@ -25,6 +25,7 @@ struct publisher {
     struct wal_sink sink; /* first */
     struct publisher_config config;
     struct outlet *outlet;
+    struct topics *topics; /* NULL: none */
     char stream_topic[TOPIC_NAME_MAX + 1];
     char transactional_id[200];
 
@@ -38,9 +39,10 @@ struct publisher {
     struct frames_writer writer;
     char history[STREAM_HISTORY_SIZE];
     bool was_connected, reset;
-    bool in_txn, skips; /* the transaction at hand is in the topic already */
-    lsn_t position;     /* marked last, ... */
-    uint64_t producer;  /* ... with this producer */
+    lsn_t stream_from, topics_from; /* what ends before is in the topics already */
+    bool in_txn, skips, skips_rows; /* so is the transaction at hand */
+    lsn_t position;                 /* marked last, ... */
+    uint64_t producer;              /* ... with this producer */
     int64_t position_ms;
     int64_t retry_at, retry_ms; /* 0: no failure */
     atomic_bool taking;
@@ -150,7 +152,7 @@ static void put_heartbeat(struct publisher *p, lsn_t lsn)
 {
     struct err err;
 
-    if (p->config.stream && !frames_writer_heartbeat(&p->writer, lsn, &err))
+    if (p->config.stream && lsn > p->stream_from && !frames_writer_heartbeat(&p->writer, lsn, &err))
         check_failure(p, &err);
     if (takes(p))
         mark(p, lsn);
@@ -189,7 +191,7 @@ static void new_history(struct publisher *p, const struct wal_place *place)
 
 /* Where the topic stands: as it was found, or as far as the same producer has brought it, since all
  * is delivered. */
-static void find_tail(struct publisher *p, struct stream_tail *tail)
+static bool find_tail(struct publisher *p, struct stream_tail *tail)
 {
     pthread_mutex_lock(&p->mutex);
     bool same = p->producer == p->producers;
@@ -198,10 +200,25 @@ static void find_tail(struct publisher *p, struct stream_tail *tail)
     *tail = p->tail;
     pthread_mutex_unlock(&p->mutex);
     if (!same)
-        return;
+        return false;
     tail->found = true;
-    tail->position = p->position;
+    tail->position = p->position > p->stream_from ? p->position : p->stream_from;
     snprintf(tail->history, sizeof(tail->history), "%s", p->history);
+    return true;
+}
+
+/* The tables' topics do not say where they stand. Without Kafka transactions they may lack what the
+ * stream's topic has: they go on where everything is known to be delivered. */
+static void place_topics(struct publisher *p, const struct stream_tail *tail,
+                         const struct wal_place *place, bool whole)
+{
+    lsn_t acked = outlet_acked(p->outlet);
+
+    p->topics_from = place->confirmed;
+    if (!p->reset && acked != LSN_NONE && acked > p->topics_from)
+        p->topics_from = acked;
+    if (!p->reset && whole && tail->position > p->topics_from)
+        p->topics_from = tail->position;
 }
 
 /* The outlet has opened. */
@@ -209,22 +226,21 @@ static void begin_taking(struct publisher *p, const struct wal_place *place)
 {
     struct stream_tail tail;
 
-    find_tail(p, &tail);
+    bool whole = find_tail(p, &tail) || p->config.outlet.transactional_id;
     const char *ends = p->config.stream ? history_ends(p, &tail, place) : NULL;
 
     p->taking = true;
     p->writer.epoch = tail.epoch;
-    if (p->config.stream && !ends) {
-        snprintf(p->history, sizeof(p->history), "%s", tail.history);
-        mark(p, tail.position);
-    } else if (p->config.stream) {
+    p->stream_from = p->config.stream && !ends ? tail.position : LSN_NONE;
+    place_topics(p, &tail, place, tail.found && whole);
+    if (p->config.stream && ends) {
         new_history(p, place);
         log_warn("the stream's topic begins a new history", LOG_STR("topic", p->stream_topic),
                  LOG_STR("reason", ends), LOG_STR("history", p->history));
         put_heartbeat(p, place->confirmed);
     } else {
-        bool known = tail.found && !p->reset && tail.position > place->confirmed;
-        mark(p, known ? tail.position : place->confirmed);
+        snprintf(p->history, sizeof(p->history), "%s", tail.history);
+        mark(p, p->topics ? p->topics_from : tail.position);
     }
     if (!takes(p))
         return;
@@ -252,6 +268,8 @@ static void connected(struct wal_sink *sink, const struct wal_place *place)
     p->was_connected = true;
     p->in_txn = false;
     frames_writer_connected(&p->writer);
+    if (p->topics)
+        topics_connected(p->topics);
     if (goes_on(p, place))
         return;
     p->taking = false;
@@ -260,14 +278,22 @@ static void connected(struct wal_sink *sink, const struct wal_place *place)
         begin_taking(p, place);
 }
 
+static bool takes_rows(struct publisher *p)
+{
+    return takes(p) && !p->skips_rows;
+}
+
 static bool begin(struct wal_sink *sink, const struct txn *txn, struct err *err)
 {
     struct publisher *p = publisher_of(sink);
 
     p->in_txn = true;
-    p->skips = txn->commit_lsn < p->position;
+    p->skips = txn->commit_lsn < p->position || txn->commit_lsn < p->stream_from;
+    p->skips_rows = !p->topics || txn->commit_lsn < p->position || txn->commit_lsn < p->topics_from;
     if (takes(p) && !p->skips && p->config.stream &&
         !frames_writer_begin(&p->writer, txn, sink->message, err))
+        check_failure(p, err);
+    if (takes_rows(p) && !topics_begin(p->topics, txn, err))
         check_failure(p, err);
     return true;
 }
@@ -276,18 +302,16 @@ static bool relation(struct wal_sink *sink, const struct relation *relation, str
 {
     struct publisher *p = publisher_of(sink);
 
-    (void)err;
     if (p->config.stream)
         frames_writer_relation(&p->writer, relation->relid, sink->message);
-    return true;
+    return !p->topics || topics_relation(p->topics, relation, err);
 }
 
-static bool add(struct publisher *p, const uint32_t *relids, size_t n, struct err *err)
+static void add(struct publisher *p, const uint32_t *relids, size_t n, struct err *err)
 {
     if (takes(p) && !p->skips && p->config.stream &&
         !frames_writer_add(&p->writer, relids, n, p->sink.message, err))
         check_failure(p, err);
-    return true;
 }
 
 static void name_row(const struct relation *relation, struct err *err)
@@ -302,27 +326,36 @@ static bool change(struct wal_sink *sink, const struct relation *relation,
 {
     struct publisher *p = publisher_of(sink);
 
-    (void)change;
     (void)op;
-    if (!takes(p) || p->skips || !p->config.stream ||
-        frames_writer_add(&p->writer, &relation->relid, 1, sink->message, err))
-        return true;
-    name_row(relation, err);
-    check_failure(p, err);
+    bool ok = !takes(p) || p->skips || !p->config.stream ||
+              frames_writer_add(&p->writer, &relation->relid, 1, sink->message, err);
+
+    if (!ok)
+        name_row(relation, err);
+    if (!ok || (takes_rows(p) && !topics_change(p->topics, relation, change, err)))
+        check_failure(p, err);
     return true;
 }
 
 static bool truncate_(struct wal_sink *sink, const uint32_t *relids, uint32_t n, struct err *err)
 {
-    return add(publisher_of(sink), relids, n, err);
+    struct publisher *p = publisher_of(sink);
+
+    add(p, relids, n, err);
+    if (takes_rows(p) && !topics_truncate(p->topics, relids, n, err))
+        check_failure(p, err);
+    return true;
 }
 
 static bool message(struct wal_sink *sink, struct slice prefix, struct slice content,
                     struct err *err)
 {
-    (void)prefix;
-    (void)content;
-    return add(publisher_of(sink), NULL, 0, err);
+    struct publisher *p = publisher_of(sink);
+
+    add(p, NULL, 0, err);
+    if (takes_rows(p) && !topics_message(p->topics, prefix, content, err))
+        check_failure(p, err);
+    return true;
 }
 
 static bool commit(struct wal_sink *sink, const struct txn *txn, struct err *err)
@@ -330,9 +363,11 @@ static bool commit(struct wal_sink *sink, const struct txn *txn, struct err *err
     struct publisher *p = publisher_of(sink);
 
     p->in_txn = false;
-    if (!takes(p) || p->skips)
+    if (!takes(p) || (p->skips && p->skips_rows))
         return true;
-    if (p->config.stream && !frames_writer_commit(&p->writer, txn, sink->message, err))
+    if (!p->skips && p->config.stream && !frames_writer_commit(&p->writer, txn, sink->message, err))
+        check_failure(p, err);
+    if (takes_rows(p) && !topics_commit(p->topics, txn, err))
         check_failure(p, err);
     if (takes(p))
         mark(p, txn->end_lsn);
@@ -347,7 +382,9 @@ static void rollback(struct wal_sink *sink)
     struct publisher *p = publisher_of(sink);
 
     p->in_txn = false;
-    if (!p->config.outlet.transactional_id || !takes(p) || p->skips)
+    if (takes_rows(p))
+        topics_rollback(p->topics);
+    if (!p->config.outlet.transactional_id || !takes(p) || (p->skips && p->skips_rows))
         return;
     p->taking = false;
     outlet_close(p->outlet);
@@ -358,10 +395,12 @@ static bool settle(struct wal_sink *sink, lsn_t position, lsn_t end_lsn, struct 
     struct publisher *p = publisher_of(sink);
 
     (void)position;
-    (void)err;
     retry_if_due(p);
     if (takes(p) && end_lsn > p->position && clock_ms() - p->position_ms >= HEARTBEAT_MS)
         put_heartbeat(p, end_lsn);
+    if (p->topics && takes(p) && end_lsn >= p->topics_from &&
+        !topics_settle(p->topics, end_lsn, err))
+        check_failure(p, err);
     return true;
 }
 
@@ -475,6 +514,7 @@ static void ready(void *owner)
 
 static void free_publisher(struct publisher *p)
 {
+    topics_free(p->topics);
     frames_writer_release(&p->writer);
     pthread_mutex_destroy(&p->mutex);
     free(p);
@@ -499,7 +539,10 @@ struct publisher *publisher_new(const struct publisher_config *config, struct er
     outlet->ready = ready;
     pthread_mutex_init(&p->mutex, NULL);
     frames_writer_init(&p->writer, 0, outlet->message_max - RECORD_OVERHEAD, put_frame, p);
-    p->outlet = outlet_new(outlet, err);
+    p->topics = config->topics ? topics_new(config->topics, err) : NULL;
+    p->outlet = p->topics || !config->topics ? outlet_new(outlet, err) : NULL;
+    if (p->outlet && p->topics)
+        topics_set_outlet(p->topics, p->outlet);
     if (p->outlet)
         return p;
     free_publisher(p);
@@ -508,6 +551,8 @@ struct publisher *publisher_new(const struct publisher_config *config, struct er
 
 void publisher_stop(struct publisher *p)
 {
+    if (p->topics)
+        topics_stop(p->topics);
     outlet_stop(p->outlet);
 }
 
@@ -527,6 +572,8 @@ struct wal_sink *publisher_sink(struct publisher *p)
 void publisher_reset(struct publisher *p)
 {
     p->reset = true;
+    if (p->topics)
+        topics_reset(p->topics);
     p->taking = false;
     outlet_close(p->outlet);
 }

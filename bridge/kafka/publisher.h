@@ -27,6 +27,7 @@
 #define KAFKA_PUBLISHER_H
 
 #include "kafka/outlet.h"
+#include "kafka/topics.h"
 #include "wal/sink.h"
 
 struct publisher;
@@ -35,7 +36,8 @@ struct publisher_config {
     const char *slot;
     const char *prefix;
     bool stream;
-    bool without_before;         /* too_large=without_before */
+    const struct topics_config *topics; /* NULL: none. Copied; its texts are not */
+    bool without_before;                /* too_large=without_before */
     struct outlet_config outlet; /* owner and functions are filled in; transactional_id "" for one
                                     that is made of prefix and slot; partitions and
                                     replication_factor -1 for the broker's */

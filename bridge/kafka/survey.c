@@ -18,6 +18,7 @@
 #define AGAIN_MOST_MS 200
 #define AGAIN_GIVE_UP_MS 60000
 #define JOIN_TRIES 5
+#define UNTIL_ASKED_MS ((int64_t)1 << 40) /* a first time */
 
 enum offer_state { OFFER_NONE, OFFER_OPEN, OFFER_TAKEN, OFFER_ANSWERED };
 
@@ -286,7 +287,7 @@ static void *run(void *arg)
 {
     struct survey *s = arg;
 
-    while (!is_stopping(s)) {
+    for (pause_ms(s, UNTIL_ASKED_MS, true); !is_stopping(s);) {
         struct err err = {0};
         bool ok = look(s, &err);
 

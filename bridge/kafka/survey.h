@@ -31,7 +31,7 @@ void survey_stop(struct survey *survey);
 const atomic_bool *survey_stopping(const struct survey *survey);
 /* When no offer is with others any more. */
 void survey_free(struct survey *survey);
-/* Any thread: look soon. */
+/* Any thread: look soon; it does not before it is asked to. */
 void survey_look_soon(struct survey *survey);
 
 enum survey_answer {

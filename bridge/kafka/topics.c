@@ -169,6 +169,7 @@ void topics_connected(struct topics *t)
 {
     forget_subjects(t);
     progress_connected(t->progress);
+    survey_look_soon(t->survey);
 }
 
 static void clear_txn(struct topics *t)

@@ -42,14 +42,57 @@ static void copy_properties(struct kafka *k, const struct config_properties *pro
             (struct client_property){properties->list[i].name, properties->list[i].value};
 }
 
+static void wake(void *owner)
+{
+    receiver_wake(((struct bridge *)owner)->receiver);
+}
+
+static struct topics_config topics_config_of(struct bridge *b)
+{
+    const struct config *c = &b->config;
+
+    return (struct topics_config){
+        .conninfo = c->database_url,
+        .publication = b->publication,
+        .data_dir = c->data_dir,
+        .prefix = c->kafka_prefix,
+        .tables = c->kafka_tables,
+        .unseen = b->unseen,
+        .first_rows = c->kafka_snapshot == KAFKA_SNAPSHOT_INITIAL,
+        .manual_publishing = c->manual_table_publishing,
+        .lock_timeout_ms = (int)c->lock_timeout_ms,
+        .look_every_ms = c->catalog_interval_ms,
+        .modes =
+            {
+                .decimal = (enum decimal_mode)c->kafka_decimal_mode,
+                .time = (enum time_mode)c->kafka_time_mode,
+                .binary = (enum binary_mode)c->kafka_binary_mode,
+                .interval = (enum interval_mode)c->kafka_interval_mode,
+                .hstore = (enum hstore_mode)c->kafka_hstore_mode,
+            },
+        .placeholder = c->kafka_placeholder,
+        .schemas = c->kafka_schemas_enable,
+        .no_tombstones = !c->kafka_tombstones,
+        .transaction_metadata = c->kafka_transaction_metadata,
+        .without_before = c->kafka_too_large == KAFKA_TOO_LARGE_WITHOUT_BEFORE,
+        .skipped = c->kafka_skipped,
+        .heartbeat_ms = c->kafka_heartbeat_ms,
+        .message_max = (size_t)c->kafka_message_max,
+        .wake = wake,
+        .owner = b,
+    };
+}
+
 static bool make_publisher(struct bridge *b, struct kafka *k, struct err *err)
 {
     const struct config *c = &b->config;
+    const struct topics_config topics = topics_config_of(b);
     int32_t replicas = c->kafka_replication_factor ? (int32_t)c->kafka_replication_factor : -1;
     const struct publisher_config config = {
         .slot = b->slot,
         .prefix = c->kafka_prefix,
         .stream = c->kafka_stream,
+        .topics = c->kafka_topics ? &topics : NULL,
         .outlet =
             {
                 .client = {c->kafka_brokers, k->properties, c->kafka_properties.n},
@@ -73,6 +116,8 @@ bool bridge_open_kafka(struct bridge *b, struct err *err)
 {
     size_t size = strlen(b->config.data_dir) + sizeof("/kafka");
 
+    if (!b->config.kafka_topics)
+        topics_forget_folder(b->config.data_dir);
     if (!b->config.kafka_brokers[0])
         return true;
     b->kafka = xcalloc(1, sizeof(*b->kafka));

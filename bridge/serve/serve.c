@@ -158,6 +158,7 @@ static bool start(struct bridge *b, struct err *err)
 {
     snprintf(b->slot, sizeof(b->slot), "tombolo_%s", b->config.stream_id);
     snprintf(b->publication, sizeof(b->publication), "tombolo_%s", b->config.stream_id);
+    b->unseen = unseen_new();
     if (!bridge_open_permits(b, err) || !open_store(b, err) || !bridge_open_kafka(b, err) ||
         !bridge_make_stream(b, err) || !make_pool(b, err))
         return false;

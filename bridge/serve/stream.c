@@ -278,7 +278,6 @@ bool bridge_make_stream(struct bridge *b, struct err *err)
 {
     b->sink.sink.ops = &sink_ops;
     b->sink.bridge = b;
-    b->unseen = unseen_new();
     b->fanout = fanout_new(b->store, resolve_ancestors, b);
     fanout_set_no_room(b->fanout, wait_for_room, b);
 

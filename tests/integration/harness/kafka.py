@@ -47,38 +47,38 @@ class Record:
     headers: dict = field(default_factory=dict)
 
 
-def jars():
-    """The folder with the broker's jars, fetched when it has to be."""
-    sums = (JARS / "sha256").read_bytes()
+def jars(wanted=JARS):
+    """The folder with the jars that wanted/pom.xml names, fetched when it has to be."""
+    sums = (wanted / "sha256").read_bytes()
     cache = ROOT / "build" / "kafka"
     cache.mkdir(parents=True, exist_ok=True)
     folder = cache / hashlib.sha256(sums).hexdigest()[:16]
     with open(cache / "lock", "w") as lock:  # two runs at once: the second finds it done
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not folder.exists():
-            _fetch(folder)
+            _fetch(wanted, folder)
     return folder
 
 
-def _fetch(folder):
+def _fetch(wanted, folder):
     assert shutil.which("mvn"), "Kafka's jars come from Maven Central: install the package maven"
     with tempfile.TemporaryDirectory(dir=folder.parent) as work:
         done = subprocess.run(
-            ["mvn", "-q", "-B", "-f", JARS / "pom.xml", COPY_JARS, "-DincludeScope=runtime",
+            ["mvn", "-q", "-B", "-f", wanted / "pom.xml", COPY_JARS, "-DincludeScope=runtime",
              f"-DoutputDirectory={work}/jars"],
             check=False, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, f"could not fetch Kafka: {done.stdout}{done.stderr}"
-        compared = subprocess.run(["sha256sum", "--quiet", "-c", JARS / "sha256"], check=False,
+        compared = subprocess.run(["sha256sum", "--quiet", "-c", wanted / "sha256"], check=False,
                                   cwd=f"{work}/jars", capture_output=True, text=True)
         assert compared.returncode == 0, f"not the jars that were expected: {compared.stdout}"
         Path(work, "jars").rename(folder)
 
 
-def java(*arguments):
+def java(*arguments, wanted=JARS):
     """The command line of one of Kafka's programs."""
     assert shutil.which("java"), "Kafka runs on Java: install the package default-jre-headless"
     return ["java", HEAP, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{jars()}/*", *arguments]
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{jars(wanted)}/*", *arguments]
 
 
 def _records(output):
@@ -207,6 +207,11 @@ class Kafka:
         done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
         return done.stdout
+
+    def has_topic(self, name):
+        """Without starting a program of Java's, and without making the topic."""
+        said = self._kcat("-L", "-t", name, "-X", "allow.auto.create.topics=false").stdout
+        return b"0 partitions" not in said and b"Unknown topic" not in said
 
     # ---- records -----------------------------------------------------------------------------
 
