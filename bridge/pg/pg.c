@@ -84,18 +84,12 @@ static void end_with_client(struct pg_conn *conn)
 struct pg_conn *pg_connect(const char *conninfo, const char *application, bool replication,
                            struct err *err)
 {
-    /* What the user's conninfo says comes later and wins, but for replication. */
-    const char *keys[] = {"dbname",
-                          "fallback_application_name",
-                          "client_encoding",
-                          "keepalives_idle",
-                          "keepalives_interval",
-                          "tcp_user_timeout",
-                          "connect_timeout",
-                          "replication",
-                          NULL};
-    const char *values[] = {conninfo, application, "UTF8", "30",
-                            "10",     "60000",     "10",   replication ? "database" : NULL,
+    /* A key that comes later wins: the user's conninfo over what stands before it. */
+    const char *keys[] = {"fallback_application_name", "keepalives_idle", "keepalives_interval",
+                          "tcp_user_timeout",          "connect_timeout", "dbname",
+                          "client_encoding",           "replication",     NULL};
+    const char *values[] = {application, "30",     "10",   "60000",
+                            "10",        conninfo, "UTF8", replication ? "database" : NULL,
                             NULL};
     struct pg_conn *conn = stop_connect(keys, values, err);
 
