@@ -16,7 +16,7 @@ static const struct command commands[] = {
     {"serve", serve_main, "run the bridge beside a Postgres"},
 #endif
     {"sync", sync_main, "keep a SQLite file in step with shapes of a bridge"},
-    {"status", status_main, "say what a synced SQLite file holds"},
+    {"status", status_main, "say what a synced SQLite file holds, or whether a bridge serves"},
     {"rejected", rejected_main, "list local writes that were refused, discard or retry them"},
 };
 

@@ -1,10 +1,13 @@
 /*
  * `tombolo status FILE`: what a synced file holds, for a person or, with --json, a program.
+ * `tombolo status URL`: whether a bridge serves, as a health check asks.
  */
 #include "command.h"
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "fetch/fetch.h"
+#include "fetch/health.h"
 #include "replica/replica.h"
 
 #include <getopt.h>
@@ -14,10 +17,14 @@
 
 static const char help[] =
     "Usage: tombolo status FILE [--json]\n"
+    "       tombolo status URL\n"
     "\n"
     "Says what a synced SQLite file holds: its shapes with their rows, the position in\n"
     "Postgres's log that they stand for, how old it is, and which local writes are not up yet\n"
-    "or were refused. Reads only, also while the file is being synced.\n";
+    "or were refused. Reads only, also while the file is being synced.\n"
+    "\n"
+    "Of a bridge, http://HOST:PORT, it prints what /v1/health says, and exits with 0 when the\n"
+    "bridge serves; with 1 while it starts, waits for another one to end, or does not answer.\n";
 
 /* ---- for a program ---- */
 
@@ -133,14 +140,49 @@ static void print_text(const struct replica_status *st)
         print_shape(&st->shapes[i]);
 }
 
+static int file_status(const char *path, bool json, struct err *err)
+{
+    struct replica_status st;
+
+    if (!replica_status_read(path, &st, err))
+        return EXIT_FAILED;
+    if (json)
+        print_json(&st);
+    else
+        print_text(&st);
+    replica_status_release(&st);
+    return 0;
+}
+
+/* ---- a bridge ---- */
+
+#define ANSWER_LIMIT ((size_t)64 << 10)
+
+static bool is_url(const char *name)
+{
+    return strncmp(name, "http://", 7) == 0 || strncmp(name, "https://", 8) == 0;
+}
+
+static int bridge_status(const char *url, struct err *err)
+{
+    struct buf answer;
+    bool active = false;
+
+    buf_init(&answer, ANSWER_LIMIT);
+    bool ok = fetch_init(err) && fetch_health(url, &answer, &active, err);
+    if (ok)
+        puts(buf_cstr(&answer));
+    buf_release(&answer);
+    return active ? 0 : EXIT_FAILED;
+}
+
 int status_main(int argc, char **argv)
 {
     static const struct option options[] = {
         {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
-    struct replica_status st;
     bool json = false;
-    struct err err;
-    int c;
+    struct err err = {0};
+    int c, status;
 
     optind = 1;
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -151,17 +193,12 @@ int status_main(int argc, char **argv)
         json = true;
     }
     if (optind + 1 != argc) {
-        fputs("tombolo status: name one FILE; see tombolo status --help\n", stderr);
+        fputs("tombolo status: name one FILE or URL; see tombolo status --help\n", stderr);
         return EXIT_USAGE;
     }
-    if (!replica_status_read(argv[optind], &st, &err)) {
+    status = is_url(argv[optind]) ? bridge_status(argv[optind], &err)
+                                  : file_status(argv[optind], json, &err);
+    if (status != 0 && err.msg[0])
         fprintf(stderr, "tombolo status: %s\n", err.msg);
-        return EXIT_FAILED;
-    }
-    if (json)
-        print_json(&st);
-    else
-        print_text(&st);
-    replica_status_release(&st);
-    return 0;
+    return status;
 }

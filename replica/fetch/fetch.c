@@ -182,14 +182,12 @@ static bool conclude(struct fetch *f, CURLcode code, struct err *err)
     return err_set(err, ERR_CONN, "%s: the answer is not a bridge's stream", f->options->url);
 }
 
-static char *make_url(const char *url, const char *path, const char *id);
-
 static bool connect_once(struct fetch *f, struct err *err)
 {
     CURLcode code = CURLE_OK;
 
     free(f->url);
-    f->url = make_url(f->options->url, "/v1/sync?replica=", replica_id(f->r));
+    f->url = post_url(f->options->url, "/v1/sync?replica=", replica_id(f->r));
 
     f->stream = f->judged = false;
     f->err = (struct err){0};
@@ -295,23 +293,6 @@ static bool run(struct fetch *f, struct err *err)
     }
 }
 
-/* The bridge's address, which may have been given with /v1/sync, and the path. */
-static char *make_url(const char *url, const char *path, const char *id)
-{
-    static const char known[] = "/v1/sync";
-    const size_t len = sizeof(known) - 1;
-    size_t n = strlen(url);
-
-    while (n > 0 && url[n - 1] == '/')
-        n--;
-    if (n >= len && memcmp(url + n - len, known, len) == 0)
-        n -= len;
-    char *full = xmalloc(n + strlen(path) + strlen(id) + 1);
-    memcpy(full, url, n);
-    strcpy(full + n, path);
-    return strcat(full, id);
-}
-
 static struct curl_slist *make_headers(const char *token)
 {
     struct curl_slist *list = curl_slist_append(NULL, "Content-Type: application/json");
@@ -338,7 +319,7 @@ bool fetch_run(struct replica *r, const struct fetch_options *options, struct er
     f.headers = make_headers(options->bearer);
     f.multi = curl_multi_init();
     f.easy = curl_easy_init();
-    char *write_url = make_url(options->url, "/v1/write", "");
+    char *write_url = post_url(options->url, "/v1/write", "");
     bool ok = upload_init(&f.up, r, f.multi, write_url, f.headers) && f.multi && f.easy
                   ? run(&f, err)
                   : err_set(err, ERR_IO, "could not start curl");

@@ -1,13 +1,31 @@
 #include "fetch/post.h"
 
+#include "base/arena.h"
 #include "base/clock.h"
 
+#include <string.h>
 #include <sys/random.h>
 
 #define CONNECT_MS 10000
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MOST_MS 30000
 #define RETRY_AFTER_MOST_S 3600
+
+char *post_url(const char *url, const char *path, const char *id)
+{
+    static const char known[] = "/v1/sync";
+    const size_t len = sizeof(known) - 1;
+    size_t n = strlen(url);
+
+    while (n > 0 && url[n - 1] == '/')
+        n--;
+    if (n >= len && memcmp(url + n - len, known, len) == 0)
+        n -= len;
+    char *full = xmalloc(n + strlen(path) + strlen(id) + 1);
+    memcpy(full, url, n);
+    strcpy(full + n, path);
+    return strcat(full, id);
+}
 
 void post_set_up(CURL *easy, const char *url, struct curl_slist *headers, const struct buf *body,
                  post_taker *take, void *arg, char *text)

@@ -1,6 +1,6 @@
 /*
- * What the stream and the uploads beside it have in common: a POST to the bridge, and how long to
- * wait behind one that failed.
+ * What the stream and the uploads beside it have in common: the bridge's address, a POST to it, and
+ * how long to wait behind one that failed.
  */
 #ifndef FETCH_POST_H
 #define FETCH_POST_H
@@ -10,6 +10,10 @@
 #include <curl/curl.h>
 
 typedef size_t post_taker(char *bytes, size_t size, size_t n, void *arg);
+
+/* The bridge's address, which may have been given with /v1/sync, then `path` and `id`. To be freed.
+ */
+char *post_url(const char *url, const char *path, const char *id);
 
 /* Sets `easy` up. All is borrowed until the transfer has ended; `text` has room for
  * CURL_ERROR_SIZE, and gets curl's words when it fails. */
