@@ -197,7 +197,7 @@ def test_a_stream_from_before_the_rules_ends_and_comes_again(make_bridge, tmp_pa
     (tmp_path / "tombolo.ini").write_text(RULES)
     bridge.process.send_signal(signal.SIGHUP)
     assert stream.read().error == {"message": "the rules have changed", "retry": True}
-    wait_for(lambda: follow(bridge).read().acks == [{"last": 0, "rejected": []}], 10, "an ack")
+    wait_for(lambda: follow(bridge).read().acks == [{"last": 0, "rejected": []}], 60, "an ack")
 
 
 def test_tables_that_are_published_by_hand_are_named_where_they_lack(make_bridge, items):
@@ -210,7 +210,7 @@ def test_tables_that_are_published_by_hand_are_named_where_they_lack(make_bridge
     assert refused.value.status == 503  # whichever of the two is looked at first
     assert any(f"tombolo.{table}" in refused.value.body for table in ("replicas", "rejections"))
     items.sql("ALTER PUBLICATION tombolo_default ADD TABLE tombolo.replicas, tombolo.rejections")
-    wait_for(lambda: follow(bridge).read().acks[-1]["last"] == 1, 10, "the acknowledgement")
+    wait_for(lambda: follow(bridge).read().acks[-1]["last"] == 1, 60, "the acknowledgement")
 
 
 def test_the_tables_of_the_bridge_may_be_lost_under_a_stream(items, bridge):
@@ -218,9 +218,9 @@ def test_the_tables_of_the_bridge_may_be_lost_under_a_stream(items, bridge):
     write(bridge, txn(1, insert(1)))
     stream.read(until=lambda s: s.acks[-1]["last"] == 1)
     items.sql("DROP TABLE tombolo.replicas, tombolo.rejections, tombolo.decided, tombolo.memory")
-    wait_for(lambda: items.value("SELECT to_regclass('tombolo.memory')"), 30, "the tables")
+    wait_for(lambda: items.value("SELECT to_regclass('tombolo.memory')"), 60, "the tables")
     wait_for(lambda: bridge.post("/v1/write", {"replica": "r1", "transactions": [
-        txn(1, insert(5), nonce="anew")]}).status == 200, 20, "the bridge")
+        txn(1, insert(5), nonce="anew")]}).status == 200, 60, "the bridge")
     try:
         stream.read(until=lambda s: s.acks[-1].get("nonce") == "anew")
     except AssertionError:  # it ended, to be asked again

@@ -145,7 +145,7 @@ def test_statements_of_every_form_end_in_postgres_as_they_are_in_the_file(databa
     for _ in range(4):
         for n in range(25):
             WRITERS[n % len(WRITERS)](replica.db_path, statements.transaction())
-        replica.wait_for(lambda: replica.pending() == 0, 30, "the writes to be settled")
+        replica.wait_for(lambda: replica.pending() == 0, 60, "the writes to be settled")
         assert replica.sql("SELECT * FROM _tombolo_rejected") == []
         assert of_file(replica) == as_floats(of_postgres(database))
     replica.stop()

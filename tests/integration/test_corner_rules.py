@@ -40,7 +40,7 @@ def follow(make_replica):
     return start
 
 
-def equals(replica, database, table="t", where="true", columns="*", deadline=30.0):
+def equals(replica, database, table="t", where="true", columns="*", deadline=60.0):
     """Until the replica's table has the columns and rows that Postgres has."""
     def said():
         return (f"{table}: the replica has {replica.rows(table, columns)}, Postgres"
@@ -130,7 +130,7 @@ def test_replica_follows_a_change_of_columns(table, follow, change, then):
         table.sql("UPDATE t SET id = id + 100 WHERE id = 1")
     theirs = table.sql("SELECT attname FROM pg_attribute WHERE attrelid = 't'::regclass"
                        " AND attnum > 0 AND NOT attisdropped ORDER BY attnum")
-    wait_for(lambda: names(replica) == [name for (name,) in theirs], 20, replica.process.log_tail)
+    wait_for(lambda: names(replica) == [name for (name,) in theirs], 60, replica.process.log_tail)
     equals(replica, table)
 
 
@@ -158,7 +158,7 @@ def test_column_that_a_shape_names_and_that_is_gone_is_an_error_and_old_rows_sta
     before = replica.rows("t")
     table.sql("ALTER TABLE t DROP COLUMN n")
     wait_for(lambda: not replica.process.alive or replica.process.log_contains('\\"n\\"')
-             or replica.process.log_contains(" n "), 20, replica.process.log_tail)
+             or replica.process.log_contains(" n "), 60, replica.process.log_tail)
     assert replica.rows("t") == before
     replica.kill9()
 
@@ -171,7 +171,7 @@ def test_dropped_table_keeps_the_old_rows_until_it_is_back(table, bridge, follow
     equals(replica, table)
     before = replica.rows("t")
     table.sql("DROP TABLE t")
-    wait_for(lambda: replica.process.log_contains("does not exist"), 20, replica.process.log_tail)
+    wait_for(lambda: replica.process.log_contains("does not exist"), 60, replica.process.log_tail)
     assert replica.rows("t") == before
     table.sql("CREATE TABLE t (id int PRIMARY KEY, v text, n int)")
     table.sql("INSERT INTO t VALUES (7, 'again', 70)")
@@ -234,7 +234,7 @@ def test_identity_changed_back_with_writes_all_the_time_is_set_again(table, foll
         table.sql("UPDATE t SET n = n + 1 WHERE id = 1")
         return table.value("SELECT relreplident FROM pg_class WHERE oid = 't'::regclass") == "f"
 
-    wait_for(settled, 20, "the identity to be FULL again")
+    wait_for(settled, 60, "the identity to be FULL again")
     equals(replica, table, where="n > 15")
 
 
@@ -245,7 +245,7 @@ def test_identity_nothing_ends_the_shape_and_is_set_again(table, follow):
     table.sql("INSERT INTO t VALUES (4, 'four', 40)")
     equals(replica, table, where="n > 15")
     wait_for(lambda: table.value("SELECT relreplident FROM pg_class WHERE oid = 't'::regclass")
-             == "f", 20, "FULL")
+             == "f", 60, "FULL")
     table.sql("DELETE FROM t WHERE id = 4")
     equals(replica, table, where="n > 15")
 
@@ -275,7 +275,7 @@ def test_dropped_publication_is_made_again_and_everything_fetched(table, follow,
     table.sql("DROP PUBLICATION tombolo_default")
     if then == "and a row":
         table.sql("INSERT INTO t VALUES (4, 'unpublished', 40); DELETE FROM t WHERE id = 1")
-    wait_for(lambda: table.sql("SELECT tablename FROM pg_publication_tables") == [("t",)], 30,
+    wait_for(lambda: table.sql("SELECT tablename FROM pg_publication_tables") == [("t",)], 60,
              "the table to be published again")
     table.sql("INSERT INTO t VALUES (5, 'published', 50)")
     equals(replica, table)
@@ -374,9 +374,9 @@ def test_tables_that_inherit_are_not_part_of_their_parent(table, follow):
     table.sql("CREATE TABLE heir (PRIMARY KEY (id)) INHERITS (t)")
     table.sql("INSERT INTO heir VALUES (50, 'heir', 1)")
     replica = follow("t")
-    wait_for(lambda: replica.rows("t", "id") == [(1,), (2,), (3,)], 20, replica.process.log_tail)
+    wait_for(lambda: replica.rows("t", "id") == [(1,), (2,), (3,)], 60, replica.process.log_tail)
     table.sql("INSERT INTO heir VALUES (51, 'heir', 1); INSERT INTO t VALUES (4, 'x', 1)")
-    wait_for(lambda: replica.rows("t", "id") == [(1,), (2,), (3,), (4,)], 20,
+    wait_for(lambda: replica.rows("t", "id") == [(1,), (2,), (3,), (4,)], 60,
              replica.process.log_tail)
 
 
@@ -432,7 +432,7 @@ def test_new_partition_is_followed(parts, follow, shape, where):
               " INSERT INTO p VALUES (10, 'c', 'new'), (11, 'c', 'x'); COMMIT")
     all_of(replica, parts, where)
     wait_for(lambda: shape == "p" or parts.value(
-        "SELECT relreplident FROM pg_class WHERE relname = 'p_c'") == "f", 20, "its identity")
+        "SELECT relreplident FROM pg_class WHERE relname = 'p_c'") == "f", 60, "its identity")
     parts.sql("UPDATE p SET v = 'y' WHERE id = 11; DELETE FROM p WHERE id = 10;"
               " UPDATE p SET region = 'c' WHERE id = 102")
     all_of(replica, parts, where)
@@ -524,7 +524,7 @@ def test_publication_that_filters_a_table_is_refused_plainly(database, bridge, m
     database.sql(f'ALTER PUBLICATION "{publication}" ADD TABLE filtered WHERE (id > 0)')
     replica = make_replica(["filtered"])
     replica.start()
-    wait_for(lambda: bridge.log_contains("has a row filter or a column list"), 30,
+    wait_for(lambda: bridge.log_contains("has a row filter or a column list"), 60,
              "the bridge to say why the shape cannot be made")
     replica.stop()
     database.sql(f'ALTER PUBLICATION "{publication}" DROP TABLE filtered')

@@ -69,7 +69,7 @@ def follow(tmp_path):
 
 def says(bridge, *texts):
     """Until the bridge's log has all of these; it runs on and is not active."""
-    bridge.process.wait_for(lambda: all(bridge.log_contains(text) for text in texts), 20,
+    bridge.process.wait_for(lambda: all(bridge.log_contains(text) for text in texts), 60,
                             f"it to say {texts}")
     assert bridge.health() == "starting"
 
@@ -89,7 +89,7 @@ def test_slot_dropped_while_the_bridge_was_down(table, beside, follow):
     table.sql("SELECT pg_drop_replication_slot(%s)", SLOT)
     table.sql("UPDATE t SET v = 'changed' WHERE id = 1")
     bridge.start()
-    replica.wait_for_rows("t", rows(table), deadline=30)
+    replica.wait_for_rows("t", rows(table), deadline=60)
 
 
 def test_terminated_walsender_costs_nothing(table, beside, follow):
@@ -99,7 +99,7 @@ def test_terminated_walsender_costs_nothing(table, beside, follow):
     for n in range(3):
         end_walsender(table)
         table.sql("INSERT INTO t VALUES (%s, 'x')", 10 + n)
-        replica.wait_for_rows("t", rows(table), deadline=30)
+        replica.wait_for_rows("t", rows(table), deadline=60)
     assert not bridge.log_contains("fetched again")
 
 
@@ -135,7 +135,7 @@ def test_older_copy_that_has_outgrown_what_was_received_is_noticed(server, besid
     server.start()
     bridge.start()
     server.sql("INSERT INTO t VALUES (21, 'lost by the restore')")
-    replica.wait_for_rows("t", rows(server), deadline=30)
+    replica.wait_for_rows("t", rows(server), deadline=60)
     bridge.kill9()
     server.stop("immediate")
     shutil.rmtree(server.data)
@@ -144,7 +144,7 @@ def test_older_copy_that_has_outgrown_what_was_received_is_noticed(server, besid
     server.sql("CREATE TABLE noise AS SELECT repeat('x', 500) FROM generate_series(1, 20000)")
     server.sql("INSERT INTO t VALUES (31, 'another history')")
     bridge.start()
-    replica.wait_for_rows("t", [*ROWS, (31, "another history")], deadline=40)
+    replica.wait_for_rows("t", [*ROWS, (31, "another history")], deadline=60)
 
 
 def test_promotion_that_loses_nothing_ends_no_handle(server, beside, follow):
@@ -164,7 +164,7 @@ def test_promotion_that_loses_nothing_ends_no_handle(server, beside, follow):
     server.sql("INSERT INTO t VALUES (3, 'on the new timeline')")
     assert server.value("SELECT timeline_id FROM pg_control_checkpoint()") >= 1
     bridge.start()
-    replica.wait_for_rows("t", rows(server), deadline=30)
+    replica.wait_for_rows("t", rows(server), deadline=60)
     assert Stream(bridge, {"table": "t"}).read().shapes[0].handle == handle
     assert not bridge.log_contains("fetched again")
 
@@ -176,11 +176,11 @@ def test_database_dropped_and_made_anew_is_fetched_again(database, beside, follo
     replica.wait_for_rows("t", ROWS)
     with contextlib.suppress(Exception):
         database.drop()
-    wait_for(lambda: bridge.health() != "active", 20, "the bridge to notice")
+    wait_for(lambda: bridge.health() != "active", 60, "the bridge to notice")
     database.server.sql(f"CREATE DATABASE {database.name} TEMPLATE template0")
     make_table(database)
     database.sql("DELETE FROM t WHERE id = 1")
-    replica.wait_for_rows("t", [(2, "two")], deadline=40)
+    replica.wait_for_rows("t", [(2, "two")], deadline=60)
 
 
 # ---- two bridges --------------------------------------------------------------------------------
@@ -314,9 +314,9 @@ def test_bridge_stops_at_once_whatever_it_waits_for(server, beside):
     asker = threading.Thread(target=ask, daemon=True)
     asker.start()
     wait_for(lambda: server.value("SELECT count(*) FROM pg_publication_tables WHERE tablename = 'u'"),
-             20, "the table to join")
-    bridge.stop(deadline=15)
-    asker.join(10)
+             60, "the table to join")
+    bridge.stop()
+    asker.join(60)
     assert answers and answers[0].status == 503 and "stopping" in answers[0].body
     writer.close()
 
@@ -348,13 +348,13 @@ def test_bridge_killed_on_a_full_disk_loses_nothing(table, beside, follow, tmp_p
             while True:
                 file.write(bytes(65536))
         table.sql("INSERT INTO t SELECT g, repeat(md5(g::text), 30) FROM generate_series(100, 2099) g")
-        bridge.process.wait_for(lambda: bridge.log_contains("No space left on device"), 20,
+        bridge.process.wait_for(lambda: bridge.log_contains("No space left on device"), 60,
                                 "the disk to be full")
         bridge.kill9()
         ballast.unlink()
         table.sql("DELETE FROM t WHERE id = 1")
         bridge.start()
-        replica.wait_for_rows("t", rows(table), deadline=40)
+        replica.wait_for_rows("t", rows(table), deadline=60)
         replica.stop()
         bridge.stop()
 
@@ -364,5 +364,5 @@ def test_row_larger_than_any_limit_is_not_lost(table, beside, follow):
     replica = follow(bridge)
     replica.wait_for_rows("t", ROWS)
     table.sql("INSERT INTO t VALUES (3, repeat('x', 20000000))")
-    replica.wait_for_rows("t", rows(table), deadline=40)
+    replica.wait_for_rows("t", rows(table), deadline=60)
     bridge.stop()

@@ -57,13 +57,13 @@ class Writer:
         """The commit is in the WAL when this returns, and nobody sees it; an LSN behind it."""
         self.run("SET LOCAL synchronous_commit = on")
         self.in_background("COMMIT")
-        wait_for(lambda: self.waits_for("SyncRep"), 10, "the commit to wait")
+        wait_for(lambda: self.waits_for("SyncRep"), 60, "the commit to wait")
         return int(self.database.value("SELECT pg_current_wal_flush_lsn() - '0/0'::pg_lsn"))
 
     def let_go(self):
         """Ends the wait: the commit is seen, or the statement cancelled."""
         self.database.sql("SELECT pg_cancel_backend(%s)", self.pid)
-        self.thread.join(30)
+        self.thread.join(60)
         assert not self.thread.is_alive(), "the writer still waits"
 
     def close(self):
@@ -80,7 +80,7 @@ def snapshots_taken(database, times):
             " AND application_name = 'tombolo snapshot'"))
         return len(seen) >= times
 
-    wait_for(enough, 20, f"{times} snapshots")
+    wait_for(enough, 60, f"{times} snapshots")
 
 
 def confirmed(server):
@@ -157,7 +157,7 @@ def test_bridge_killed_while_a_decoded_commit_is_unseen_loses_nothing(server, be
     assert (2, "unseen") in expected
     second.wait_for_rows("t", expected)
     first.wait_for_rows("t", expected)
-    wait_for(lambda: confirmed(server) >= commit, 20, "the slot to pass the commit at last")
+    wait_for(lambda: confirmed(server) >= commit, 60, "the slot to pass the commit at last")
     first.stop()
     second.stop()
 
@@ -182,7 +182,7 @@ def test_partition_made_by_a_commit_that_is_unseen_has_its_rows(server, beside, 
     writer.run("INSERT INTO p VALUES (10)")
     commit = writer.commit_unseen()
     wait_for(lambda: server.value("SELECT sent_lsn - '0/0'::pg_lsn FROM pg_stat_replication")
-             >= commit, 10, "the stream to have it")
+             >= commit, 60, "the stream to have it")
     writer.let_go()
     replica.wait_for_rows("p", [(10,)])
     server.sql("INSERT INTO p VALUES (1), (11)")
@@ -207,21 +207,21 @@ def forced_order(server, bridge, before=lambda: None):
     t9.run("INSERT INTO t VALUES (9, 'nine')")
     t10.run("INSERT INTO t VALUES (10, 'ten')")
     blocker.in_background("LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
-    wait_for(lambda: blocker.waits_for("relation"), 10, "the blocker to queue")
+    wait_for(lambda: blocker.waits_for("relation"), 60, "the blocker to queue")
     # A live one: nothing that it makes the bridge do takes a transaction id before the snapshot.
     stream = Stream(bridge, {"table": "t", "where": "id > 0"}, live=True)
     reader = threading.Thread(target=stream.read, args=(lambda s: s.consistent,), daemon=True)
     reader.start()
     wait_for(lambda: server.value(
         "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'tombolo snapshot'"
-        " AND wait_event = 'relation'"), 20, "the snapshot's worker to queue")
+        " AND wait_event = 'relation'"), 60, "the snapshot's worker to queue")
     t10.commit_unseen()
     t9.commit()
     assert int(server.value("SELECT pg_snapshot_xmax(pg_current_snapshot())::text")) <= newer
     blocker.let_go()
-    wait_for(lambda: stream.shapes[0].handle, 20, "the stream to begin while 10 is unseen")
+    wait_for(lambda: stream.shapes[0].handle, 60, "the stream to begin while 10 is unseen")
     assert server.value("SELECT count(*) FROM t WHERE id = 10") == 0
-    reader.join(30)
+    reader.join(60)
     assert not reader.is_alive()
     t10.let_go()
     for writer in (t9, t10, blocker):
@@ -278,7 +278,7 @@ def racing(database):
     finally:
         stop.set()
         for writer in writers:
-            writer.join(30)
+            writer.join(60)
 
 
 def test_hundreds_of_snapshots_under_load_are_exact(server, beside):
@@ -314,7 +314,7 @@ def test_rows_written_before_the_table_joined_arrive_with_their_transaction(serv
     writer = Writer(server)
     writer.run("INSERT INTO t VALUES (2, 'before it joined')")
     replica = Replica(bridge, tmp_path / "r.db", ["t"]).start()
-    wait_for(lambda: server.value("SELECT count(*) FROM pg_publication_tables"), 20,
+    wait_for(lambda: server.value("SELECT count(*) FROM pg_publication_tables"), 60,
              "the table to join the publication")
     writer.run("INSERT INTO t VALUES (3, 'after it joined')")
     writer.commit()

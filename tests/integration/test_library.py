@@ -172,7 +172,7 @@ def test_one_connection_at_a_time_syncs_a_file(items, bridge, tmp_path):
     first, second = connect(tmp_path / "a.db"), connect(tmp_path / "a.db")
     first.execute("SELECT tombolo_start(?, ?)", (bridge.url, SHAPE))
     wait_for(lambda: first.execute("SELECT json_extract(tombolo_status(), '$.consistent')"
-                                   ).fetchone() == (1,), 20, lambda: "the first rows")
+                                   ).fetchone() == (1,), 60, lambda: "the first rows")
     assert "is being synced by another process" in refusal(second, "SELECT tombolo_sync(?, ?)", bridge.url, SHAPE)
     second.execute("INSERT INTO items VALUES (9, 7, 'by the second')")
     assert second.execute("SELECT tombolo_wait(20000)").fetchone() == (1,)
@@ -191,7 +191,7 @@ def test_status_says_why_the_bridge_is_not_reached(items, bridge, tmp_path):
     def status():
         return json.loads(db.execute("SELECT tombolo_status()").fetchone()[0])
 
-    wait_for(lambda: status()["result"] == "offline", 20, status)
+    wait_for(lambda: status()["result"] == "offline", 60, status)
     assert status()["problem"] and status()["pending"] == 1
     assert db.execute("SELECT tombolo_wait(0)").fetchone() == (0,)
     bridge.start()

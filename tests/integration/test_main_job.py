@@ -111,7 +111,7 @@ def test_replica_follows_again_after_the_bridge_restarts(orders, bridge, make_re
     bridge.stop()
     orders.sql("INSERT INTO orders VALUES (5, 9, 'while it was down')")
     bridge.start()
-    replica.wait_for_rows("orders", everything(orders), deadline=30)
+    replica.wait_for_rows("orders", everything(orders), deadline=60)
     orders.sql("DELETE FROM orders WHERE id = 5")
     replica.wait_for_rows("orders", ROWS)
 
@@ -124,7 +124,7 @@ def test_replica_follows_again_after_the_bridge_is_killed(orders, bridge, make_r
         bridge.kill9()
         orders.sql("INSERT INTO orders VALUES (%s, 9, 'after')", 200 + n)
         bridge.start()
-    replica.wait_for_rows("orders", everything(orders), deadline=30)
+    replica.wait_for_rows("orders", everything(orders), deadline=60)
 
 
 def test_killed_replica_resumes_where_it_was(orders, make_replica):
@@ -144,9 +144,9 @@ def test_replica_follows_again_after_its_connection_is_cut(orders, bridge, make_
         replica = make_replica(["orders"], url=proxy.url).start()
         replica.wait_for_rows("orders", ROWS)
         for n in range(3):
-            replica.wait_for(lambda: proxy.cut() > 0, 30, "a connection to cut")
+            replica.wait_for(lambda: proxy.cut() > 0, 60, "a connection to cut")
             orders.sql("INSERT INTO orders VALUES (%s, 9, 'x')", 100 + n)
-        replica.wait_for_rows("orders", everything(orders), deadline=30)
+        replica.wait_for_rows("orders", everything(orders), deadline=60)
 
 
 def test_restarted_postgres_is_followed_again(own_postgres, tmp_path):

@@ -85,7 +85,7 @@ def test_table_that_is_filled_anew_is_never_seen_empty(counted):
     database, replica, counter = counted
     for n in range(1, 4):
         database.sql(f"TRUNCATE t; INSERT INTO t SELECT n, {n} FROM generate_series(1, 20000) n")
-        replica.wait_for(lambda n=n: replica.sql("SELECT DISTINCT v FROM t") == [(n,)], 30)
+        replica.wait_for(lambda n=n: replica.sql("SELECT DISTINCT v FROM t") == [(n,)], 60)
     assert counter.end() == [20000]
 
 
@@ -93,12 +93,12 @@ def test_table_with_a_new_column_is_never_seen_empty_or_missing(counted):
     database, replica, counter = counted
     database.sql("ALTER TABLE t ADD w int DEFAULT 7")
     database.sql("UPDATE t SET v = 1 WHERE id = 1")
-    replica.wait_for(lambda: replica.rows("t")[0] == (1, 1, 7), 30)
+    replica.wait_for(lambda: replica.rows("t")[0] == (1, 1, 7), 60)
     assert counter.end() == [20000]
 
 
 def test_truncated_table_is_seen_full_or_empty_and_nothing_else(counted):
     database, replica, counter = counted
     database.sql("TRUNCATE t")
-    replica.wait_for(lambda: replica.rows("t") == [], 30)
+    replica.wait_for(lambda: replica.rows("t") == [], 60)
     assert counter.end() == [20000, 0]

@@ -50,8 +50,8 @@ def test_shape_is_begun_anew_so_often_and_not_more(start):
     assert again.shapes[0].handle == second and len(again.rows()) == 100
     assert "is not begun anew again for" in again.shapes[0].refetched[0]
     assert again.shapes[0].refetched[0].endswith("refused now because: it is odd")
-    wait_for(lambda: refuse(bridge, second).shapes[0].handle != second, 20, "another handle")
-    wait_for(lambda: bridge.metrics()["tombolo_snapshots_total"] == 3, 10, "three snapshots")
+    wait_for(lambda: refuse(bridge, second).shapes[0].handle != second, 60, "another handle")
+    wait_for(lambda: bridge.metrics()["tombolo_snapshots_total"] == 3, 60, "three snapshots")
 
 
 def test_handle_of_another_shape_or_of_none_is_not_refused(start):

@@ -80,7 +80,7 @@ class Writer(Replica):
         return self.sql('SELECT code, sqlstate, "table", op, "key", after FROM _tombolo_rejected'
                         ' ORDER BY id')
 
-    def settled(self, deadline=30.0):
+    def settled(self, deadline=60.0):
         """Until everything is acknowledged."""
         self.wait_for(lambda: self.pending() == 0, deadline, f"{self.db_path.name} to be settled")
         return self
@@ -352,7 +352,7 @@ class Storm:
                 assert (qty, name) == (self.counted[i], f"name {i}"), f"row {i}"
         for writer in self.writers:
             writer.wait_for_rows("stock", stock(self.database), columns="id, name, qty",
-                                 deadline=40)
+                                 deadline=60)
 
 
 class Streamer(threading.Thread):
@@ -436,4 +436,4 @@ def test_a_busy_program_loses_no_write_while_the_syncer_is_killed(database, brid
         writer.kill9() if round_ % 2 else writer.stop()
     writer.once()
     assert database.value("SELECT qty FROM stock WHERE id = 1") == 120
-    wait_for(lambda: bridge.health() == "active", 20, "the bridge")
+    wait_for(lambda: bridge.health() == "active", 60, "the bridge")

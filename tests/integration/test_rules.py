@@ -506,7 +506,7 @@ def test_wrong_rules_read_again_leave_the_old_ones_standing(db, make_bridge):
     def reread(text, until):
         bridge.rules.write_text(text)
         bridge.process.send_signal(signal.SIGHUP)
-        bridge.process.wait_for(lambda: bridge.log_contains(until), 20, until)
+        bridge.process.wait_for(lambda: bridge.log_contains(until), 60, until)
 
     reread("[shape mine]\ntable = notes\nwhere = owner = = auth.sub\n",
            "rules.ini:3: [shape mine] where: At location 23: syntax error")
@@ -521,7 +521,7 @@ def test_wrong_rules_read_again_leave_the_old_ones_standing(db, make_bridge):
         return ids(api.get(who(), shape="mine", offset="-1")) == \
             expected(db, "owner = 'ann' AND qty > 6")
 
-    wait_for(is_new, 20, "the new rules to count")
+    wait_for(is_new, 60, "the new rules to count")
     assert "there is no shape" in str(api.errors(headers=who(), shape="team", offset="-1"))
 
 
@@ -558,7 +558,7 @@ def test_table_that_is_altered_takes_no_writes_until_the_rules_fit(db, make_brid
     bridge = make_bridge("[write draft]\noperations = insert\ncheck = owner = auth.sub\n",
                          catalog_interval="200ms")
     db.sql("ALTER TABLE draft RENAME owner TO author")
-    bridge.process.wait_for(lambda: bridge.log_contains("a table takes no writes"), 20,
+    bridge.process.wait_for(lambda: bridge.log_contains("a table takes no writes"), 60,
                             "the rule that does not fit to be found")
     db.sql("ALTER TABLE draft RENAME author TO owner")
 
@@ -576,7 +576,7 @@ def test_keys_are_renewed_from_their_file(make_bridge, tmp_path):
     fresh = tmp_path / "fresh.json"
     fresh.write_text(key_set("new " * 10))
     fresh.rename(keys)
-    wait_for(lambda: api.get(new).status == 200, 20, "the new key to count")
+    wait_for(lambda: api.get(new).status == 200, 60, "the new key to count")
     assert api.get(old).status == 401
     metrics = bridge.metrics()
     assert metrics["tombolo_token_keys_reloaded_total"] == 1

@@ -375,12 +375,12 @@ def test_table_that_was_altered_takes_writes_again_when_it_fits(db, make_bridge)
 
     applied(bridge, write(1, owner="ann"))
     db.sql("ALTER TABLE draft RENAME owner TO author")
-    bridge.process.wait_for(lambda: bridge.log_contains("a table takes no writes"), 20,
+    bridge.process.wait_for(lambda: bridge.log_contains("a table takes no writes"), 60,
                             "the rule that does not fit to be found")
     for mutation in (write(2), write(2, owner="ann"), write(2, author="ann")):
         assert refused(bridge, mutation) == "not_allowed"
     db.sql("ALTER TABLE draft RENAME author TO owner; ALTER TABLE draft ADD more text")
-    bridge.process.wait_for(lambda: bridge.log_contains("a table takes writes again"), 20,
+    bridge.process.wait_for(lambda: bridge.log_contains("a table takes writes again"), 60,
                             "the rule to fit again")
     applied(bridge, write(3, owner="ann"))
     assert refused(bridge, write(4, more="x")) == "not_allowed"
@@ -402,7 +402,7 @@ def test_rules_count_as_soon_as_postgres_is_there(own_postgres, tmp_path):
     assert send(bridge, mutation, replica="r").status == 503
     own_postgres.start()
     bridge.wait_until("active")
-    bridge.process.wait_for(lambda: send(bridge, mutation, replica="r").status == 200, 20,
+    bridge.process.wait_for(lambda: send(bridge, mutation, replica="r").status == 200, 60,
                             "the write to be taken")
     assert own_postgres.sql("SELECT id, owner FROM draft") == [(1, "ann")]
     bridge.stop()

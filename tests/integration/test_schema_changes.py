@@ -67,7 +67,7 @@ def parts(owner):
     return owner
 
 
-def equals(replica, database, table="t", where="true", columns="*", deadline=30.0):
+def equals(replica, database, table="t", where="true", columns="*", deadline=60.0):
     def said():
         return (f"{table}: the replica has {replica.rows(table, columns)}, Postgres"
                 f" {database.sql(f'SELECT {columns} FROM {table} WHERE {where}')}\n"
@@ -95,7 +95,7 @@ def position(replica):
 
 
 def renewed(replica, before):
-    wait_for(lambda: position(replica) not in (before, [(None,)]), 30, replica.process.log_tail)
+    wait_for(lambda: position(replica) not in (before, [(None,)]), 60, replica.process.log_tail)
 
 
 # ---- away between two looks ---------------------------------------------------------------------
@@ -193,7 +193,7 @@ def test_partition_made_after_the_shape_takes_its_rows_when_it_goes(parts, bridg
                "INSERT INTO p VALUES (70, 'c', 'soon gone')")
     equals(replica, parts, "p")
     handles = position(replica)
-    wait_for(lambda: knows(bridge, parts, "p_c"), 20, "the bridge to know the partition")
+    wait_for(lambda: knows(bridge, parts, "p_c"), 60, "the bridge to know the partition")
     assert position(replica) == handles
     if when == "while it is down":
         bridge.kill9()
@@ -231,7 +231,7 @@ def test_new_partitions_do_not_end_shapes(parts, bridge, follow):
                "CREATE TABLE p_b2 PARTITION OF p_b FOR VALUES FROM (100) TO (200)",
                "INSERT INTO p VALUES (90, 'e', 'e'), (190, 'b', 'b')")
     equals(replica, parts, "p")
-    wait_for(lambda: knows(bridge, parts, "p_e"), 20, "the bridge to know the partition")
+    wait_for(lambda: knows(bridge, parts, "p_e"), 60, "the bridge to know the partition")
     parts.sql("UPDATE p SET v = 'u' WHERE id IN (90, 190)")
     equals(replica, parts, "p")
     equals(replica, parts, "p_b")
@@ -253,7 +253,7 @@ def test_new_partition_without_a_key_can_be_updated_at_once(owner, follow):
     owner.sql("INSERT INTO k VALUES (2, 'b'), (3, 'c')")
     if owner.user == "plain":
         wait_for(lambda: owner.value("SELECT count(*) FROM pg_class WHERE relname IN ('k_b', 'k_c')"
-                                     " AND relreplident <> 'f'") == 0, 20, "their identity")
+                                     " AND relreplident <> 'f'") == 0, 60, "their identity")
     owner.sql("UPDATE k SET id = id + 10 WHERE id > 1")
     owner.sql("DELETE FROM k WHERE region = 'b'")
     equals(replica, owner, "k", where="id > 0")
@@ -316,7 +316,7 @@ def schema_of(bridge, definition):
         stream.close()
         return opened
 
-    wait_for(asked, 20, "the shape to be opened")
+    wait_for(asked, 60, "the shape to be opened")
     return opened["handle"], opened["schema"]
 
 
@@ -326,7 +326,7 @@ def test_nullability_alone_is_told_and_ends_nothing(table, bridge, follow):
     handle, schema = schema_of(bridge, {"table": "t"})
     assert "not_null" not in schema["v"]
     table.sql("ALTER TABLE t ALTER COLUMN v SET NOT NULL")
-    wait_for(lambda: schema_of(bridge, {"table": "t"})[1]["v"].get("not_null"), 20, "the schema")
+    wait_for(lambda: schema_of(bridge, {"table": "t"})[1]["v"].get("not_null"), 60, "the schema")
     bridge.restart()
     assert schema_of(bridge, {"table": "t"}) == \
         (handle, schema | {"v": schema["v"] | {"not_null": True}})
@@ -433,7 +433,7 @@ def test_published_by_hand_is_only_looked_at(table, manual):
     table.sql("ALTER PUBLICATION tombolo_default SET (publish = 'insert')")
     wait_for(lambda: "does not publish all required operations: INSERT, UPDATE, DELETE, TRUNCATE"
              in str(manual.post("/v1/sync?replica=r", {"shapes": [{"table": "t"}],
-                                                       "live": False}).body), 20, "a refusal")
+                                                       "live": False}).body), 60, "a refusal")
 
 
 def test_role_that_owns_nothing_is_told_so(database, owner, bridge):

@@ -59,4 +59,4 @@ def test_page_goes_on_after_the_bridge_was_away(browser, pages, items, bridge):
     bridge.start()
     browser.wait_for(f"{SHOWN} === '1\\tone|2\\ttwo|3\\tthree'", 60)
     assert wait_for(lambda: ShapeApi(bridge).get(table="items", offset="-1")["electric-handle"],
-                    10) == handle
+                    60) == handle

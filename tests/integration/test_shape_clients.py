@@ -245,7 +245,7 @@ def test_snapshots_of_a_table_that_is_written_to_lose_no_change(database, bridge
 
     def held():
         return sorted((row["id"], row["v"], row["n"]) for row in client.do("rows"))
-    wait_for(lambda: held() == wanted, 30,
+    wait_for(lambda: held() == wanted, 60,
              lambda: f"other than {sorted(set(held()) ^ set(wanted))[:10]}", interval=0.5)
     assert not client.errors() and not client.controls("must-refetch")
 

@@ -492,7 +492,7 @@ def test_too_many_requests_of_known_shapes_are_503(module_database, tmp_path):
     handle = api.get(**START)["electric-handle"]
     parked = api.live(table="items", offset="0_inf", handle=handle)
     reply = wait_for(lambda: (lambda r: r if r.status == 503 else None)(
-        api.get(offset="nonsense", handle=handle)), 10, "the second one to be refused")
+        api.get(offset="nonsense", handle=handle)), 60, "the second one to be refused")
     assert reply.json() == {
         "code": "concurrent_request_limit_exceeded",
         "message": "Concurrent existing request limit exceeded (limit: 1), please retry"}
@@ -500,7 +500,7 @@ def test_too_many_requests_of_known_shapes_are_503(module_database, tmp_path):
     assert reply["electric-internal-known-error"] == "true"
     assert reply["cache-control"] == reply["surrogate-control"] == "no-store"
     parked.close()
-    wait_for(lambda: api.get(handle=handle, **START).status == 200, 10, "room again")
+    wait_for(lambda: api.get(handle=handle, **START).status == 200, 60, "room again")
     bridge.stop()
 
 
@@ -535,7 +535,7 @@ def test_409_without_a_handle_is_kept_for_a_second(api):
     shape = {"table": "items", "where": "n = 901"}
     handle = api.get(offset="-1", **shape)["electric-handle"]
     parked = api.live(offset="0_inf", handle=handle, **shape)
-    wait_for(lambda: api.get(method="DELETE", handle=handle).status in (202, 404), 10)
+    wait_for(lambda: api.get(method="DELETE", handle=handle).status in (202, 404), 60)
     reply = parked.receive()
     parked.close()
     assert (reply.status, reply.body) == (409, MUST_REFETCH)

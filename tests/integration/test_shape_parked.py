@@ -50,7 +50,7 @@ class Crowd:
         while len(self.sockets) < n:  # no more at a time than the kernel queues for the bridge
             self.sockets += [socket.create_connection(("127.0.0.1", bridge.port), 30)
                              for _ in range(min(100, n - len(self.sockets)))]
-            wait_for(lambda: connections(bridge) > len(self.sockets), 30,
+            wait_for(lambda: connections(bridge) > len(self.sockets), 60,
                      f"{len(self.sockets)} connections")
         self.ask()
 
@@ -62,7 +62,7 @@ class Crowd:
         for connection in self.sockets:
             connection.sendall(request)
 
-    def answers(self, deadline=30.0):
+    def answers(self, deadline=60.0):
         """The body that each got: {body: how many}; the number is that of all."""
         found, waiting = {}, {connection.fileno(): [connection, b""] for connection in self.sockets}
         poll = select.poll()
@@ -117,7 +117,7 @@ def test_all_of_five_thousand_get_the_change_and_each_costs_little(items, bridge
         items.sql("INSERT INTO items VALUES (0, 'x')")
         assert sum(few.answers().values()) == 50
     reader.catch_up()
-    wait_for(lambda: connections(bridge) <= 2, 10, "the few to be gone")
+    wait_for(lambda: connections(bridge) <= 2, 60, "the few to be gone")
     before = rss(bridge.process)
     with crowd(bridge, PARKED, reader) as many:
         for n in (1, 2):
@@ -126,7 +126,7 @@ def test_all_of_five_thousand_get_the_change_and_each_costs_little(items, bridge
             assert count == PARKED and b'"id":"%d"' % n in body and b"up-to-date" in body
             reader.catch_up()
             many.ask()
-        wait_for(lambda: parked(bridge) == PARKED, 30, "all to wait")
+        wait_for(lambda: parked(bridge) == PARKED, 60, "all to wait")
         grown = rss(bridge.process) - before
         assert grown / PARKED < KB, f"{grown / PARKED:.0f} bytes a client"
         items.sql("INSERT INTO items VALUES (3, 'x')")
@@ -141,8 +141,8 @@ def test_parked_clients_that_vanish_leave_nothing_behind(items, bridge):
         with crowd(bridge, 500, reader) as some:
             some.vanish()
             items.sql(f"INSERT INTO items VALUES ({n}, 'x')")
-        wait_for(lambda: connections(bridge) <= 2, 10, "all to be gone")
-        wait_for(lambda n=n: reader.catch_up() and len(reader.rows()) == n + 1, 10)
+        wait_for(lambda: connections(bridge) <= 2, 60, "all to be gone")
+        wait_for(lambda n=n: reader.catch_up() and len(reader.rows()) == n + 1, 60)
         grown.append(rss(bridge.process))
     assert grown[-1] - grown[0] < MB, grown  # what the first 500 took is used again
 
@@ -166,7 +166,7 @@ def test_clients_that_do_not_read_cost_no_memory(items, bridge):
             lazy.send("GET", api.target(table="items", offset="0_inf", handle=handle, **live))
             assert lazy.receive_head().status == 200
         items.sql("INSERT INTO items VALUES (0, 'x')")
-        wait_for(lambda: reader.catch_up() and len(reader.rows()) == 20001, 30)
+        wait_for(lambda: reader.catch_up() and len(reader.rows()) == 20001, 60)
         grown = rss(bridge.process) - before
     assert grown < 40 * MB, f"grew by {grown / MB:.0f} MB"
-    wait_for(lambda: connections(bridge) <= 2, 10, "all to be gone")
+    wait_for(lambda: connections(bridge) <= 2, 60, "all to be gone")

@@ -54,11 +54,11 @@ def test_shapes_that_nobody_waits_for_any_more_are_not_made(database, beside, as
     holder = database.connect(autocommit=False)
     holder.cursor().execute("LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
     clients = [asks(bridge, table="t", where=f"id = {i}") for i in range(20)]
-    wait_for(lambda: connections(bridge) >= 20, 20, "all to be there")
+    wait_for(lambda: connections(bridge) >= 20, 60, "all to be there")
     assert Stream(bridge, {"table": "other"}).read().tuples("id") == []
     for client in clients[1:]:
         client.close()
-    wait_for(lambda: connections(bridge) < 5, 20, "those who left to be gone")
+    wait_for(lambda: connections(bridge) < 5, 60, "those who left to be gone")
     holder.rollback()
     holder.close()
     assert clients[0].receive_head().status == 200
@@ -85,7 +85,7 @@ def test_known_shapes_are_served_by_any_thread_while_postgres_is_away(own_postgr
         handles = {clause: ask(connection, clause, offset="-1")["electric-handle"]
                    for clause in clauses}
     # The last ones' first rows are there before it is certain that they are all.
-    wait_for(lambda: bridge.metrics()["tombolo_snapshots_total"] == len(clauses), 20,
+    wait_for(lambda: bridge.metrics()["tombolo_snapshots_total"] == len(clauses), 60,
              "all shapes to be complete")
     own_postgres.stop("immediate")
     for _ in range(4):
@@ -115,7 +115,7 @@ def test_first_rows_that_are_long_in_coming_hold_up_nobody_whose_shape_is_there(
 
     assert other("other") == 200
     client = ask(bridge, table="big")
-    wait_for(copying, 20, "the rows to be copied")
+    wait_for(copying, 60, "the rows to be copied")
     pid = copying()[0][0]
     os.kill(pid, signal.SIGSTOP)
     try:

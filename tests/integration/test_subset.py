@@ -118,16 +118,16 @@ def test_unread_subsets_take_no_more_room_than_they_may(database, tmp_path):
     assert refused("id > 0").startswith("The subset is larger than the 10485760 bytes")
     assert unread() == 0
     first = Connection(bridge.port).send("GET", api.target(subset__where="id <= 100"))
-    wait_for(lambda: unread() > 7e6, 20, "the first to be there")
+    wait_for(lambda: unread() > 7e6, 60, "the first to be there")
     assert "have not read yet" in refused("id > 100")
     assert ids(api.get(subset__where="id <= 10")) == list(range(1, 11))
     assert len(ids(first.receive())) == 100
     first.close()
-    wait_for(lambda: unread() == 0, 20, "what was read to be gone")
+    wait_for(lambda: unread() == 0, 60, "what was read to be gone")
     second = Connection(bridge.port).send("GET", api.target(subset__where="id > 100"))
-    wait_for(lambda: unread() > 7e6, 20, "the second to be there")
+    wait_for(lambda: unread() > 7e6, 60, "the second to be there")
     second.close()
-    wait_for(lambda: unread() == 0, 20, "what nobody waits for to be gone")
+    wait_for(lambda: unread() == 0, 60, "what nobody waits for to be gone")
     assert len(ids(api.get(subset__where="id > 100"))) == 100
     bridge.stop()
 
@@ -158,9 +158,9 @@ def slow(db):
 
 def test_query_ends_when_its_client_goes(db, api, slow):
     connection = Connection(api.port).send("GET", api.target(**slow))
-    wait_for(lambda: running(db), 20, "the query to run")
+    wait_for(lambda: running(db), 60, "the query to run")
     connection.close()
-    wait_for(lambda: not running(db), 10, "the query to be cancelled")
+    wait_for(lambda: not running(db), 60, "the query to be cancelled")
     # The worker goes on with the next.
     assert ids(api.get(**{**slow, "subset__where": "id = 1"})) == [1]
 
@@ -172,9 +172,9 @@ def test_query_ends_when_the_bridge_does(database, tmp_path, end):
     bridge = Bridge(database, data_dir=tmp_path / "bridge", stream_id="ends").start()
     with contextlib.closing(Connection(bridge.port).send("GET", ShapeApi(bridge).target(
             table="slow", offset="now", log="changes_only", subset__where=SLOW_WHERE))):
-        wait_for(lambda: running(database), 20, "the query to run")
+        wait_for(lambda: running(database), 60, "the query to run")
         getattr(bridge, end)()
-    wait_for(lambda: not running(database), 10, "the query to end")
+    wait_for(lambda: not running(database), 60, "the query to end")
 
 
 def test_one_subject_leaves_workers_for_others(database, tmp_path):
@@ -282,7 +282,7 @@ def test_what_commits_during_a_subset_is_in_it_or_behind_its_offset(db, api, beg
         handle, at = start["electric-handle"], start["electric-offset"]
         asked = {"offset": "now"} if begins else {"offset": at, "handle": handle}
         replies = [api.get(**shape, **asked, subset__where="id > 0", timeout=60) for _ in range(5)]
-        wait_for(lambda: len(committed) > 100, 20, "a hundred updates")
+        wait_for(lambda: len(committed) > 100, 60, "a hundred updates")
     last = committed[-1]
     messages, offset = [], "0_inf"
 
@@ -295,7 +295,7 @@ def test_what_commits_during_a_subset_is_in_it_or_behind_its_offset(db, api, beg
             offset = reply["electric-offset"]
             messages.extend(m for m in reply.json() if "value" in m)
         return messages and int(messages[-1]["value"]["n"]) == last
-    wait_for(caught_up, 20, f"the change to {last}")
+    wait_for(caught_up, 60, f"the change to {last}")
     for reply in replies:
         if not begins:
             assert reply["electric-offset"] == at
@@ -312,6 +312,6 @@ def test_column_that_was_added_can_be_asked_for(db, api):
     shape = {"table": "grows", "columns": "id,v", "offset": "now"}
     assert ids(api.get(**shape, subset__where="v = 'x'")) == [1]
     db.sql("ALTER TABLE grows ADD COLUMN w int DEFAULT 5")
-    wait_for(lambda: api.get(**shape, subset__where="w = 5").status == 200, 15,
+    wait_for(lambda: api.get(**shape, subset__where="w = 5").status == 200, 60,
              "the new column to be known")
     assert ids(api.get(**shape, subset__where="w = 5")) == [1]

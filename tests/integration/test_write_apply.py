@@ -207,9 +207,9 @@ def test_the_question_waits_for_what_is_under_way(items, make_writer):
     with contextlib.closing(items.connect(autocommit=False)) as holder:
         holder.cursor().execute("LOCK items IN EXCLUSIVE MODE")
         busy.send(busy.body([txn(2, named(6, insert(2)))]))
-        wait_for(lambda: len(items.sql(WAITING)) == 1, 10, "the writer to wait")
+        wait_for(lambda: len(items.sql(WAITING)) == 1, 60, "the writer to wait")
         asking.send(json.dumps({"replica": "r1", "decided": ["5", "6"]}))
-        wait_for(lambda: len(items.sql(WAITING)) == 2, 10, "the question to wait")
+        wait_for(lambda: len(items.sql(WAITING)) == 2, 60, "the question to wait")
         holder.commit()
     assert sorted(asking.receive()["decided"]) == ["5", "6"]
     assert busy.receive()["outcome"] == "done"
@@ -355,7 +355,7 @@ def held(database, writer, statement, *txns):
     with contextlib.closing(database.connect(autocommit=False)) as holder:
         holder.cursor().execute(statement)
         writer.send(writer.body(txns))
-        wait_for(lambda: database.sql(WAITING), 10, "the writer to wait")
+        wait_for(lambda: database.sql(WAITING), 60, "the writer to wait")
         holder.commit()
     return writer.receive()["results"]
 
@@ -387,11 +387,11 @@ def test_a_commit_whose_answer_is_lost_is_found_when_it_is_sent_again(own_postgr
     writer.results(txn(1, insert(1)))
     own_postgres.sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
     own_postgres.sql("SELECT pg_reload_conf()")
-    wait_for(lambda: own_postgres.value("SHOW synchronous_standby_names"), 10, "the reload")
+    wait_for(lambda: own_postgres.value("SHOW synchronous_standby_names"), 60, "the reload")
     same = [txn(2, insert(2)), txn(3, insert(1))]
     writer.send(writer.body(same))
     waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
-    wait_for(lambda: own_postgres.sql(waiting), 10, "the commit to wait")
+    wait_for(lambda: own_postgres.sql(waiting), 60, "the commit to wait")
     own_postgres.sql(f"SELECT pg_terminate_backend(pid) FROM ({waiting}) w")
     assert writer.receive()["class"] == "reconnect"
     writer.close()
@@ -953,7 +953,7 @@ def test_a_connection_that_is_cut_while_it_writes_is_said_to_be(items, make_writ
     with contextlib.closing(items.connect(autocommit=False)) as holder:
         holder.cursor().execute("UPDATE items SET qty = 5 WHERE id = 1")
         writer.send(writer.body([txn(1, update(1, {"qty": "1"}))]))
-        wait_for(lambda: items.sql(WAITING), 10, "the writer to wait")
+        wait_for(lambda: items.sql(WAITING), 60, "the writer to wait")
         items.sql(f"SELECT pg_terminate_backend(pid) FROM ({WAITING}) w")
         assert writer.receive()["class"] == "reconnect"
     assert items.sql("SELECT * FROM tombolo.replicas") == []

@@ -105,7 +105,7 @@ class Writers:
         """A file is copied while writes wait in it; both go on."""
         original, writer = self.replicas[0], self.writers[0]
         original.kill9()
-        wait_for(lambda: original.pending() > 3, 10, "writes that wait")
+        wait_for(lambda: original.pending() > 3, 60, "writes that wait")
         copy = self._replica(f"a{len(self.replicas)}", "a")
         with contextlib.closing(original.connect()) as db, \
                 contextlib.closing(sqlite3.connect(copy.db_path)) as to:

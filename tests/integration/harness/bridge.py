@@ -46,19 +46,19 @@ class Bridge:
         self.settings = {f"TOMBOLO_{name.upper()}": value for name, value in settings.items()}
         self.process = Process("bridge", self.data_dir.with_name(self.data_dir.name + ".log"))
 
-    def start(self, wait=True, deadline=30.0):
+    def start(self, wait=True, deadline=60.0):
         """Starts it, and waits until its health is active unless told not to."""
         argv = [self.binary, "serve", "--listen", f"127.0.0.1:{self.port}",
                 "--data-dir", self.data_dir]
         self.process.start(argv, environment(DATABASE_URL=self.postgres.url, **self.settings))
         return self.wait_until("active", deadline) if wait else self
 
-    def wait_until(self, health, deadline=30.0):
+    def wait_until(self, health, deadline=60.0):
         """Until its health is "active", "waiting" or "starting"."""
         self.process.wait_for(lambda: self.health() == health, deadline, f"the bridge {health}")
         return self
 
-    def stop(self, deadline=20.0):
+    def stop(self, deadline=60.0):
         """Asks it to end; anything but exit code 0 is a failure."""
         if self.process.alive:
             code = self.process.stop(deadline)

@@ -116,7 +116,7 @@ class Browser:
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
-    def wait_for(self, expression, deadline=20.0):
+    def wait_for(self, expression, deadline=60.0):
         wait_for(lambda: self.value(expression), deadline,
                  lambda: f"{expression}\nconsole: {self.console[-10:]}\n"
                          f"page: {self.value('document.body.innerText')}", 0.05)
@@ -149,7 +149,7 @@ class Browser:
         elif method == "Runtime.exceptionThrown":
             self.console.append(params["exceptionDetails"].get("text", "exception"))
 
-    def _receive(self, deadline=30.0):
+    def _receive(self, deadline=60.0):
         end = time.monotonic() + deadline
         while b"\0" not in self._rest:
             ready, _, _ = select.select([self._in], [], [], max(0, end - time.monotonic()))

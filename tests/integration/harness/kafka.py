@@ -195,7 +195,7 @@ class Kafka:
 
     def delete_topic(self, name):
         self._topics("--delete", "--topic", name)
-        wait_for(lambda: name not in self.topics(), 30, f"{name} to be gone")
+        wait_for(lambda: name not in self.topics(), 60, f"{name} to be gone")
 
     def topics(self):
         """The topics' names, without Kafka's own."""

@@ -48,7 +48,7 @@ class Nginx:
         (self.folder / "main.conf").write_text(AROUND.format(folder=self.folder, user=user))
         self.process.start(["/usr/sbin/nginx", "-c", self.folder / "main.conf",
                             "-p", self.folder, "-e", "stderr"], environment())
-        self.process.wait_for(self._answers, 10, "nginx to answer")
+        self.process.wait_for(self._answers, 60, "nginx to answer")
         return self
 
     def _answers(self):

@@ -87,7 +87,7 @@ class NodeClient:
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
-        self._reader.join(5)
+        self._reader.join(60)
         self.check()
 
     def _read(self):
@@ -110,7 +110,7 @@ class NodeClient:
     def controls(self, which):
         return sum(said.get("control") == which for said in self.said[:])
 
-    def do(self, verb, deadline=30.0, **arguments):
+    def do(self, verb, deadline=60.0, **arguments):
         """Has it do something, and returns the result; AssertionError when that failed."""
         self._asked += 1
         asked = self._asked
@@ -121,7 +121,7 @@ class NodeClient:
         assert "error" not in done, done
         return done.get("result")
 
-    def wait_for(self, condition, what, deadline=20.0):
+    def wait_for(self, condition, what, deadline=60.0):
         def happened():
             self.check()
             found = condition()
@@ -131,7 +131,7 @@ class NodeClient:
 
         return wait_for(happened, deadline, lambda: f"{what}\n{self._tail()}")
 
-    def wait_for_rows(self, expected, deadline=20.0, key="id"):
+    def wait_for_rows(self, expected, deadline=60.0, key="id"):
         """Until its rows are these, in any order."""
         def sorted_rows(rows):
             return sorted(rows, key=lambda row: (str(type(row[key])), row[key]))

@@ -73,7 +73,7 @@ class Database:
             main.sql(f"SELECT pg_terminate_backend(active_pid) {mine} AND active", self.name)
             return not main.value(f"SELECT count(*) {mine} AND active", self.name)
 
-        wait_for(released, 10, f"the slots of {self.name} to be let go")
+        wait_for(released, 60, f"the slots of {self.name} to be let go")
         main.sql(f"SELECT pg_drop_replication_slot(slot_name) {mine}", self.name)
         main.sql(f'DROP DATABASE IF EXISTS "{self.name}" WITH (FORCE)')
 
@@ -182,7 +182,7 @@ class Postgres:
         for pid in backends:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: not any(map(runs, backends)), 10, "the server's processes to be gone")
+        wait_for(lambda: not any(map(runs, backends)), 60, "the server's processes to be gone")
 
     def destroy(self):
         """Ends it and removes its folder."""

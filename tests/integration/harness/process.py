@@ -93,7 +93,7 @@ class Process:
     def send_signal(self, number):
         self._child.send_signal(number)
 
-    def wait(self, deadline=10.0):
+    def wait(self, deadline=60.0):
         """Waits for its end and returns the exit code."""
         try:
             return self._child.wait(deadline)
@@ -101,7 +101,7 @@ class Process:
             raise AssertionError(
                 f"{self.name} has not ended after {deadline:g} s\n{self.log_tail()}") from None
 
-    def stop(self, deadline=10.0, number=signal.SIGTERM):
+    def stop(self, deadline=60.0, number=signal.SIGTERM):
         """Asks it to end and returns the exit code; one that does not end is a failure."""
         if not self.alive:
             return self.returncode

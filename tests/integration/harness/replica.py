@@ -33,7 +33,7 @@ class Replica:
         self.process.start(self._argv(), environment(**self.settings))
         return self
 
-    def stop(self, deadline=20.0):
+    def stop(self, deadline=60.0):
         """Asks it to end; anything but exit code 0 is a failure."""
         if self.process.alive:
             code = self.process.stop(deadline)
@@ -88,11 +88,11 @@ class Replica:
             raise
         return sorted(found, key=_order)
 
-    def wait_for(self, condition, deadline=20.0, what="the replica"):
+    def wait_for(self, condition, deadline=60.0, what="the replica"):
         """While sync runs: also fails at once when it ends."""
         self.process.wait_for(condition, deadline, what)
 
-    def wait_for_rows(self, table, expected, deadline=20.0, columns="*"):
+    def wait_for_rows(self, table, expected, deadline=60.0, columns="*"):
         """Until the table holds exactly these rows; says the difference when it does not."""
         expected = sorted(map(tuple, expected), key=_order)
 
