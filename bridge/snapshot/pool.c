@@ -243,7 +243,10 @@ static void serve(struct worker *w, struct request *r)
         hand_over(w->pool, r);
         return;
     }
-    if (outcome == JOB_REFUSED && !a.field && !r->find_only)
+    /* The end cancels whatever it finds at work. */
+    if (outcome == JOB_REFUSED && !a.field && atomic_load(&w->pool->stop))
+        err_set(&a.err, ERR_STOPPED, STOPPING);
+    else if (outcome == JOB_REFUSED && !a.field && !r->find_only)
         log_warn("could not make a shape", LOG_ERR(&a.err));
     struct log *log = outcome == JOB_MADE ? log_ref(a.log) : NULL;
 

@@ -295,14 +295,18 @@ def test_pooler_in_between_is_guessed_and_named(table, beside, refuse):
 
 # ---- stopping -----------------------------------------------------------------------------------
 
-def test_bridge_stops_at_once_whatever_it_waits_for(server, beside):
-    """A shape that waits for a writer, and a stream that has nothing to say."""
+@pytest.mark.parametrize("holds, waiting", [
+    ("INSERT INTO u VALUES (1)", "SELECT 1 FROM pg_publication_tables WHERE tablename = 'u'"),
+    ("LOCK TABLE u", "SELECT 1 FROM pg_locks WHERE NOT granted"),
+], ids=["for a writer", "in a query"])
+def test_bridge_stops_at_once_whatever_it_waits_for(server, beside, holds, waiting):
+    """A shape that waits, and a stream that has nothing to say."""
     bridge = beside(server, lock_timeout="60s", shutdown_timeout="60s").start()
     live = Stream(bridge, {"table": "t"}, live=True).open()
     live.read(lambda stream: stream.consistent)
     server.sql("CREATE TABLE u (id int PRIMARY KEY)")
     writer = server.connect(autocommit=False)
-    writer.cursor().execute("INSERT INTO u VALUES (1)")
+    writer.cursor().execute(holds)
     answers = []
 
     def ask():
@@ -313,8 +317,7 @@ def test_bridge_stops_at_once_whatever_it_waits_for(server, beside):
 
     asker = threading.Thread(target=ask, daemon=True)
     asker.start()
-    wait_for(lambda: server.value("SELECT count(*) FROM pg_publication_tables WHERE tablename = 'u'"),
-             60, "the table to join")
+    wait_for(lambda: server.sql(waiting), what="the shape to wait")
     bridge.stop()
     asker.join(60)
     assert answers and answers[0].status == 503 and "stopping" in answers[0].body
