@@ -1,6 +1,7 @@
-"""nginx as docs/nginx.conf sets it up, in front of a bridge."""
+"""nginx as docs/nginx.conf sets it up, in front of a bridge or of several."""
 
 import os
+import re
 from pathlib import Path
 
 from .http_raw import request
@@ -27,22 +28,25 @@ http {{
 
 
 class Nginx:
-    """It answers at `url`. The site's file is run as documented, but for its addresses."""
+    """It answers at `url`. The site's file is run as documented, but for its addresses and how
+    many bridges there are."""
 
-    def __init__(self, bridge, folder):
+    def __init__(self, bridges, folder):
         self.folder, self.port = Path(folder) / "nginx", free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.bridge = bridge
+        self.bridges = bridges if isinstance(bridges, list) else [bridges]
+        self.bridge = self.bridges[0]
         self.process = Process("nginx", self.folder / "log")
 
     def start(self):
         self.folder.mkdir(exist_ok=True)
         site = SITE.read_text()
-        for documented, ours in (("listen 80;", f"listen 127.0.0.1:{self.port};"),
-                                 ("server 127.0.0.1:3000;", f"server 127.0.0.1:{self.bridge.port};"),
-                                 ("/var/cache/nginx/tombolo", str(self.folder / "cache"))):
-            assert site.count(documented) == 1, documented
-            site = site.replace(documented, ours)
+        servers = "".join(f"    server 127.0.0.1:{bridge.port};\n" for bridge in self.bridges)
+        for documented, ours in ((r"listen 80;", f"listen 127.0.0.1:{self.port};"),
+                                 (r"( +server node\d:3000;.*\n)+", servers),
+                                 (r"/var/cache/nginx/tombolo", str(self.folder / "cache"))):
+            site, times = re.subn(documented, ours, site)
+            assert times == 1, documented
         (self.folder / "site.conf").write_text(site)
         user = "user root;" if os.geteuid() == 0 else ""
         (self.folder / "main.conf").write_text(AROUND.format(folder=self.folder, user=user))
