@@ -4,7 +4,11 @@
  * client does not see: so they are in order with the data, and part of the same consistent cut.
  *
  *     feed's messages -> acks_take()      what they say is gathered
- *     at a commit line that is consistent -> acks_put(), the line before it
+ *     at a commit line behind the feeds' snapshots -> acks_put(), the line before it
+ *
+ * That other shapes are being fetched is no reason to wait: the rows that are complete have what is
+ * acknowledged, and what is fetched will have it by the commit line that takes it. So a refused
+ * write to one table is taken back while another is fetched, however long that takes.
  *
  * The operator's replicas have feeds of their own. The bearers of a subject's tokens share one
  * pair, whatever replica they say they are, and rows of others are passed over.

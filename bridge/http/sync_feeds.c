@@ -80,11 +80,6 @@ bool sync_feed_take(struct sync_shape *s, int fd, uint64_t offset, uint32_t len)
     return ok;
 }
 
-bool sync_ack_is_due(const struct sync_session *session)
-{
-    return session->acks && session->acks->due;
-}
-
 void sync_put_ack(struct sync_session *session, struct http_out *out)
 {
     struct buf line;

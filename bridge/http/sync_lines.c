@@ -188,9 +188,10 @@ enum http_pull sync_put_error(struct http_out *out, long shape, const char *mess
     return HTTP_END;
 }
 
-bool sync_is_consistent(const struct sync_session *session, lsn_t at)
+/* The shapes from number `first` on. */
+static bool have_passed(const struct sync_session *session, size_t first, lsn_t at)
 {
-    for (size_t i = 0; i < session->nshapes; i++) {
+    for (size_t i = first; i < session->nshapes; i++) {
         const struct sync_shape *s = &session->shapes[i];
         lsn_t limit = s->phase == SYNC_LIVE ? log_limit(s->log) : UINT64_MAX;
 
@@ -198,6 +199,17 @@ bool sync_is_consistent(const struct sync_session *session, lsn_t at)
             return false;
     }
     return true;
+}
+
+bool sync_is_consistent(const struct sync_session *session, lsn_t at)
+{
+    return have_passed(session, 0, at);
+}
+
+bool sync_ack_is_due(const struct sync_session *session, lsn_t at)
+{
+    return session->acks && session->acks->due &&
+           have_passed(session, session->request.nshapes, at);
 }
 
 void sync_put_snapshot_end(struct http_out *out, const struct sync_shape *s)
@@ -212,7 +224,7 @@ void sync_put_commit(struct sync_session *session, struct http_out *out, lsn_t l
     char at_text[48] = "";
 
     session->said_consistent = sync_is_consistent(session, lsn);
-    if (session->said_consistent && sync_ack_is_due(session))
+    if (sync_ack_is_due(session, lsn))
         sync_put_ack(session, out);
     if (at)
         snprintf(at_text, sizeof(at_text), ",\"at\":\"%" PRId64 "\"", at);

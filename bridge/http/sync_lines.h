@@ -35,6 +35,9 @@ enum http_pull sync_put_error(struct http_out *out, long shape, const char *mess
 
 /* Every shape is live, and the position has passed what each snapshot held: a cut of them all. */
 bool sync_is_consistent(const struct sync_session *session, lsn_t at);
+/* There is something to acknowledge, and the feeds are in step: a commit line may have it before
+ * it. */
+bool sync_ack_is_due(const struct sync_session *session, lsn_t at);
 /* With the acknowledgement that belongs before it. */
 void sync_put_commit(struct sync_session *session, struct http_out *out, lsn_t lsn);
 void sync_put_keepalive(struct sync_session *session, struct http_out *out);

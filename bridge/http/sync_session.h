@@ -92,8 +92,6 @@ void sync_feeds_resume(struct sync_session *session);
 bool sync_is_feed(const struct sync_shape *shape);
 /* Rows of a feed. False: they cannot be read, which has been logged. */
 bool sync_feed_take(struct sync_shape *shape, int fd, uint64_t offset, uint32_t len);
-/* Whether there is something to say as soon as the cut is consistent. */
-bool sync_ack_is_due(const struct sync_session *session);
 /* There is room for a line. */
 void sync_put_ack(struct sync_session *session, struct http_out *out);
 

@@ -12,8 +12,8 @@
  * there is none between a shape's snapshot_end and the end of its catching up.
  *
  * Feeds of acknowledgements (sync_acks.h) are shapes like the others, but that
- * nothing of them is put: what they say comes before a commit line, when all
- * stand at one position that has passed every snapshot.
+ * nothing of them is put: what they say comes before a commit line, when they
+ * have passed their own snapshots.
  */
 #include "http/sync_lines.h"
 
@@ -327,8 +327,10 @@ static enum http_pull rest(struct sync_session *session, struct http_conn *conn,
     int64_t keepalive = session->service->keepalive_ms;
     bool consistent = session->position && sync_is_consistent(session, session->position);
 
-    if (session->joined ||
-        (consistent && (!session->said_consistent || sync_ack_is_due(session)))) {
+    bool ack = session->position && sync_ack_is_due(session, session->position) &&
+               !any_in(session, SYNC_CATCHUP);
+
+    if (session->joined || ack || (consistent && !session->said_consistent)) {
         sync_put_commit(session, out, session->position);
         session->said_at = now;
     } else if (now - session->said_at >= keepalive ||

@@ -1,6 +1,7 @@
 """What a replica's stream says of its own writes: in order with the data, and nothing is lost when
 the bridge or the connection is."""
 
+import contextlib
 import http.client
 import random
 import signal
@@ -132,6 +133,33 @@ def test_the_ack_comes_between_the_data_and_the_commit(items, bridge):
     write(bridge, txn(1, insert(1), insert(2)))
     stream.read(until=lambda s: seen and seen[-1] == "commit").close()
     assert [what for what in seen if what != "keepalive"] == ["shape", "ack", "commit"]
+
+
+def test_an_ack_does_not_wait_for_a_table_that_is_being_fetched(make_bridge, items):
+    """Whoever truncates it commits while another already waits for it, who then has it before the
+    bridge can."""
+    items.sql("CREATE TABLE others (id int PRIMARY KEY); INSERT INTO others VALUES (1)")
+    bridge = make_bridge(snapshot_timeout="10min", lock_timeout="10min")
+    stream = follow(bridge, ITEMS, {"table": "others"}, live=True).read(
+        until=lambda s: s.acks and s.consistent)
+    with contextlib.closing(items.connect(autocommit=False)) as first, \
+            contextlib.closing(items.connect(autocommit=False)) as second:
+        first.cursor().execute("TRUNCATE others")
+        waiting = threading.Thread(target=second.cursor().execute, args=("LOCK others",))
+        waiting.start()
+        wait_for(lambda: items.value("SELECT count(*) FROM pg_locks WHERE NOT granted AND"
+                                     " relation = 'others'::regclass"), 60, "the second to wait")
+        first.commit()
+        waiting.join(60)
+        stream.read(until=lambda s: s.shapes[1].refetched)
+        write(bridge, txn(1, insert(0)), txn(2, insert(5)))
+        stream.read(until=lambda s: s.acks[-1]["last"] == 2)
+        assert ids(stream.acks[-1]) == [(1, 0, "refused")]
+        stream.read(until=lambda s: not s.consistent)
+        assert {row["id"] for row in stream.shapes[0].rows} == {"0", "5"}
+        second.rollback()
+    stream.read(until=lambda s: s.consistent).close()
+    assert stream.shapes[1].rows == []
 
 
 def test_open_lines_say_what_may_be_written(make_bridge, items):
