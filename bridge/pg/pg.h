@@ -55,11 +55,13 @@ const char *pg_where(const struct pg_conn *conn, struct arena *arena);
 struct pg_result *pg_query(struct pg_conn *conn, const char *sql, struct err *err) MUST_CHECK;
 struct pg_result *pg_query_params(struct pg_conn *conn, const char *sql, const char *const *params,
                                   int nparams, struct err *err) MUST_CHECK;
-/* The same, prepared once a connection: for what is asked often. `sql` is a constant, known again
- * by its address. */
+/* The same, prepared once a connection: for what is asked often. */
 struct pg_result *pg_query_prepared(struct pg_conn *conn, const char *sql,
                                     const char *const *params, int nparams,
                                     struct err *err) MUST_CHECK;
+/* All that was prepared is forgotten: it may have been made for tables that have changed since. Not
+ * in a transaction that has failed. */
+bool pg_forget_prepared(struct pg_conn *conn, struct err *err) MUST_CHECK;
 /* As pg_query(), for what gives no rows. */
 bool pg_run(struct pg_conn *conn, const char *sql, struct err *err) MUST_CHECK;
 /* The same with printf formatting. */

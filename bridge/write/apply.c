@@ -7,6 +7,7 @@
 #include "base/logging.h"
 #include "write/mutation.h"
 #include "write/record.h"
+#include "write/together.h"
 
 #include <libpq-fe.h>
 #include <string.h>
@@ -24,6 +25,7 @@ struct work {
     struct write_outcome *outcome;
     struct err *err;
     int attempts;
+    bool slowly;    /* the next group is not tried the short way */
     size_t singly;  /* transactions before this one are not grouped: a group of them failed */
     ptrdiff_t lost; /* the one whose commit failed for good, or -1 */
     struct write_refusal lost_why;
@@ -321,6 +323,7 @@ static enum step commit(struct work *w, size_t from, size_t to, uint32_t xid)
         w->outcome->last_id = w->request->txns[to - 1].id;
     w->attempts = 0;
     w->lost = -1;
+    w->slowly = false;
     return to < w->request->ntxns ? STEP_ON : STEP_END;
 }
 
@@ -377,6 +380,28 @@ static enum step next_group(struct work *w)
     return apply_group(w, from);
 }
 
+/* What is plain, in few round trips; the group that is not is done by itself. */
+static enum step short_way(struct work *w)
+{
+    struct write_share share = {
+        .rules = w->rules, .request = w->request, .arena = w->arena, .outcome = w->outcome};
+
+    while (share.from < w->request->ntxns && w->outcome->results[share.from].status != WRITE_AGAIN)
+        share.from++;
+    size_t from = share.from;
+    if (!write_together(w->conn, &share, 1, w->limits, w->err))
+        return failed(w);
+    w->slowly = share.from == from;
+    return w->slowly || share.from < w->request->ntxns ? STEP_ON : STEP_END;
+}
+
+void write_outcome_init(struct write_outcome *outcome, const struct write_request *request,
+                        struct arena *arena)
+{
+    *outcome = (struct write_outcome){
+        .results = arena_calloc(arena, request->ntxns, sizeof(*outcome->results))};
+}
+
 bool write_apply(struct pg_conn *conn, const struct write_rules *rules,
                  const struct write_request *request, const struct write_limits *limits,
                  struct arena *arena, struct write_outcome *outcome, struct err *err)
@@ -391,10 +416,9 @@ bool write_apply(struct pg_conn *conn, const struct write_rules *rules,
                      .lost = -1};
     enum step step;
 
-    *outcome = (struct write_outcome){
-        .results = arena_calloc(arena, request->ntxns, sizeof(*outcome->results))};
+    write_outcome_init(outcome, request, arena);
     do
-        step = next_group(&w);
+        step = w.slowly ? next_group(&w) : short_way(&w);
     while (step == STEP_ON || step == STEP_AGAIN);
     arena_release(&w.scratch);
     return step == STEP_END;

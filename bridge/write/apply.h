@@ -69,6 +69,10 @@ struct write_limits {
     int replicas; /* that a subject may have, but for the operator; 0: no limit */
 };
 
+/* Nothing is decided. The results lie in the arena. */
+void write_outcome_init(struct write_outcome *outcome, const struct write_request *request,
+                        struct arena *arena);
+
 /* Blocks. True also when the attempts ran out: the rest is WRITE_AGAIN, and err says what was in
  * the way. False with the error when Postgres cannot be written to now: `outcome` says what was
  * decided, the rest is WRITE_AGAIN; write_class_of(err) says whether to connect again or to stop

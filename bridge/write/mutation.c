@@ -170,3 +170,51 @@ enum write_ran mutation_run(struct pg_conn *conn, const struct write_rules *rule
     plan_release(&plan);
     return ran;
 }
+
+/* ---- without waiting --------------------------------------------------- */
+
+bool mutation_plan(const struct write_rules *rules, const struct write_mutation *mutation,
+                   struct arena *arena, struct plan *plan)
+{
+    const struct write_grant *grant = write_rules_find(rules, mutation->nspname, mutation->relname);
+    struct write_refusal why;
+
+    *plan = (struct plan){.grant = grant};
+    return grant && plan_make(grant, mutation, arena, plan, &why);
+}
+
+static void send(struct pg_pipe *pipe, struct statement *statement)
+{
+    if (statement->sql.len)
+        pg_pipe_put(pipe, buf_cstr(&statement->sql), statement->types, statement->values,
+                    statement->nparams);
+}
+
+void mutation_send(struct pg_pipe *pipe, struct plan *plan)
+{
+    send(pipe, &plan->look);
+    send(pipe, &plan->write);
+}
+
+static bool take(struct pg_pipe *pipe, const struct plan *plan, const struct statement *statement,
+                 bool old, struct arena *arena, struct err *err)
+{
+    struct write_refusal why;
+
+    if (!statement->sql.len)
+        return true;
+    struct pg_result *row = pg_pipe_next(pipe, err);
+    bool stands = row && pg_rows(row) > 0 && judge(plan, row, old, arena, &why) == JUDGED_GOOD;
+
+    pg_result_free(row);
+    return stands;
+}
+
+bool mutation_take(struct pg_pipe *pipe, const struct plan *plan, struct arena *arena,
+                   struct err *err)
+{
+    bool looked = take(pipe, plan, &plan->look, true, arena, err);
+    bool written = take(pipe, plan, &plan->write, plan->mutation->op == WRITE_DELETE, arena, err);
+
+    return looked && written;
+}

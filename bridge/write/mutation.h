@@ -5,6 +5,7 @@
 #ifndef WRITE_MUTATION_H
 #define WRITE_MUTATION_H
 
+#include "pg/pipe.h"
 #include "write/conflict.h"
 #include "write/sqlstate.h"
 
@@ -18,6 +19,18 @@ enum write_ran {
 enum write_ran mutation_run(struct pg_conn *conn, const struct write_rules *rules,
                             const struct write_mutation *mutation, struct arena *arena,
                             struct write_refusal *why, struct err *err) MUST_CHECK;
+
+/* The same in three parts, for many at once. A mutation of which one part is false is to be taken
+ * back, and run by mutation_run(), which knows why. */
+
+/* plan_release() in any case. The plan lies in the arena. */
+bool mutation_plan(const struct write_rules *rules, const struct write_mutation *mutation,
+                   struct arena *arena, struct plan *plan) MUST_CHECK;
+/* Both its statements: that it may not stand is seen once they have run. */
+void mutation_send(struct pg_pipe *pipe, struct plan *plan);
+/* Takes what they gave: whether it stands. */
+bool mutation_take(struct pg_pipe *pipe, const struct plan *plan, struct arena *arena,
+                   struct err *err) MUST_CHECK;
 
 /* An error of a statement: WRITE_UNRUN when it is for good, which `why` has then. */
 enum write_ran mutation_failed(const struct err *err, struct write_refusal *why);

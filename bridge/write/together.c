@@ -1,0 +1,395 @@
+/*
+ * Two round trips, and one more for each share that is taken back:
+ *
+ *     begin, limits, the replicas' rows, role, claims | savepoint, mutations | savepoint, ..
+ *     the bridge's own role again, what was decided, commit, position
+ *
+ * Savepoints are not released: with a share that is taken back those behind it are, and are sent
+ * again.
+ */
+#include "write/together.h"
+
+#include "write/mutation.h"
+#include "write/record.h"
+
+#include <libpq-fe.h>
+#include <stdio.h>
+#include <string.h>
+
+/* So often something is taken back; what is left then is left out as well. */
+#define MOST_TAKEN_BACK 3
+
+/* A share that can be sent. */
+struct part {
+    struct write_share *share;
+    size_t to;          /* its transactions [share->from, to) */
+    struct plan *plans; /* of their mutations */
+    size_t nplans;
+    size_t sent; /* record_take_group() wants to know */
+    bool known;  /* its replica's row says that it is what follows */
+    bool stands; /* its mutations have run */
+};
+
+struct together {
+    struct pg_conn *conn;
+    struct pg_pipe pipe;
+    const struct write_limits *limits;
+    struct part *parts;
+    size_t n;
+    struct arena arena;   /* parts and plans */
+    struct arena scratch; /* of one mutation */
+    bool stale;           /* what was prepared may be for tables that have changed */
+    struct err *err;      /* the last one */
+};
+
+/* ---- what is to be sent ------------------------------------------------ */
+
+static size_t count_mutations(const struct part *part)
+{
+    size_t n = 0;
+
+    for (size_t i = part->share->from; i < part->to; i++)
+        n += part->share->request->txns[i].nmutations;
+    return n;
+}
+
+static size_t end_of(const struct write_share *share, const struct write_limits *limits)
+{
+    const struct write_request *request = share->request;
+    size_t to = share->from, rows = 0;
+
+    for (; to < request->ntxns; to++) {
+        rows += request->txns[to].nmutations;
+        if (to > share->from && rows > limits->group_rows)
+            break;
+    }
+    return to;
+}
+
+/* False when one of the mutations is refused by the rules. */
+static bool make_plans(struct together *t, struct part *part)
+{
+    const struct write_share *share = part->share;
+
+    part->plans = arena_calloc(&t->arena, count_mutations(part), sizeof(*part->plans));
+    for (size_t i = share->from; i < part->to; i++) {
+        const struct write_txn *txn = &share->request->txns[i];
+
+        for (size_t m = 0; m < txn->nmutations; m++) {
+            if (!mutation_plan(share->rules, &txn->mutations[m], &t->arena,
+                               &part->plans[part->nplans++]))
+                return false;
+        }
+    }
+    return true;
+}
+
+static void release_plans(struct part *part)
+{
+    for (size_t i = 0; i < part->nplans; i++)
+        plan_release(&part->plans[i]);
+    part->nplans = 0;
+}
+
+static void add_part(struct together *t, struct write_share *share)
+{
+    struct part *part = &t->parts[t->n];
+
+    *part = (struct part){.share = share, .to = end_of(share, t->limits)};
+    if (part->to > share->from && make_plans(t, part))
+        t->n++;
+    else
+        release_plans(part);
+}
+
+/* ---- sending ----------------------------------------------------------- */
+
+static void put(struct together *t, const char *sql)
+{
+    pg_pipe_put(&t->pipe, sql, NULL, NULL, 0);
+}
+
+/* Takes the result of a statement that gives nothing. */
+static bool pass(struct together *t)
+{
+    struct pg_result *res = pg_pipe_next(&t->pipe, t->err);
+
+    pg_result_free(res);
+    return res != NULL;
+}
+
+static const char *const begin_sql[] = {
+    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+    /* The commit is going to be acknowledged. */
+    "SELECT pg_catalog.set_config('lock_timeout', $1, true),"
+    " pg_catalog.set_config('statement_timeout', $2, true),"
+    " pg_catalog.set_config('synchronous_commit', 'on', true)",
+};
+static const char *const writer_sql[] = {
+    "SELECT pg_catalog.set_config('row_security', 'on', true),"
+    " pg_catalog.set_config('request.jwt.claims', $2, true),"
+    " pg_catalog.set_config('role', $1, true)",
+    "SET LOCAL search_path TO DEFAULT",
+    "SET CONSTRAINTS ALL DEFERRED",
+};
+
+static void send_begin(struct together *t)
+{
+    const struct write_limits *limits = t->limits;
+    int lock_ms = limits->lock_timeout_ms;
+    char lock[16], statement[16];
+    const char *params[] = {lock, statement};
+
+    if (lock_ms == 0 || lock_ms > TOGETHER_LOCK_MS)
+        lock_ms = TOGETHER_LOCK_MS;
+    snprintf(lock, sizeof(lock), "%d", lock_ms);
+    snprintf(statement, sizeof(statement), "%d", limits->statement_timeout_ms);
+    put(t, begin_sql[0]);
+    pg_pipe_put(&t->pipe, begin_sql[1], NULL, params, 2);
+    for (size_t i = 0; i < t->n; i++)
+        record_send_lock(&t->pipe, t->parts[i].share->request);
+}
+
+static void send_writer(struct together *t)
+{
+    const struct write_rules *rules = t->parts[0].share->rules;
+    const char *params[] = {rules->role.len ? rules->role.ptr : "none",
+                            rules->claims.len ? rules->claims.ptr : ""};
+
+    pg_pipe_put(&t->pipe, writer_sql[0], NULL, params, 2);
+    put(t, writer_sql[1]);
+    put(t, writer_sql[2]);
+}
+
+static void put_savepoint(struct together *t, const char *verb, size_t i)
+{
+    char sql[48];
+
+    snprintf(sql, sizeof(sql), "%s tombolo_%zu", verb, i);
+    pg_pipe_put_once(&t->pipe, sql);
+}
+
+/* Alone it needs no savepoint: all is taken back then. */
+static void send_part(struct together *t, size_t i)
+{
+    struct part *part = &t->parts[i];
+    struct plan *plan = part->plans;
+
+    if (t->n > 1)
+        put_savepoint(t, "SAVEPOINT", i);
+    for (size_t txn = part->share->from; txn < part->to; txn++) {
+        for (size_t m = part->share->request->txns[txn].nmutations; m > 0; m--)
+            mutation_send(&t->pipe, plan++);
+        put(t, "SET CONSTRAINTS ALL IMMEDIATE");
+        put(t, writer_sql[2]);
+    }
+    pg_pipe_mark(&t->pipe);
+}
+
+/* ---- what came of it --------------------------------------------------- */
+
+/* Whether the request is of whom it says, and what follows his last. */
+static bool take_row(struct together *t, struct part *part)
+{
+    const struct write_share *share = part->share;
+    struct replica_row row;
+    bool there;
+    size_t from;
+
+    if (!record_take_lock(&t->pipe, &t->scratch, &row, &there, t->err))
+        return false;
+    part->known = there && slice_eq(row.subject, share->rules->subject) &&
+                  record_position(&row, share->request, &from) && from == share->from;
+    arena_reset(&t->scratch);
+    return true;
+}
+
+static bool take_begin(struct together *t)
+{
+    bool ok = pass(t) && pass(t);
+
+    for (size_t i = 0; ok && i < t->n; i++)
+        ok = take_row(t, &t->parts[i]);
+    return ok && pass(t) && pass(t) && pass(t);
+}
+
+static void note_error(struct together *t)
+{
+    static const char *const states[] = {"0A000", "26000"}; /* another result; no such statement */
+
+    for (size_t i = 0; i < sizeof(states) / sizeof(*states); i++)
+        t->stale = t->stale || strcmp(t->err->sqlstate, states[i]) == 0;
+}
+
+/* Takes all that it gave: whether it stands. */
+static bool take_part(struct together *t, struct part *part)
+{
+    const struct plan *plan = part->plans;
+    bool ok = t->n == 1 || pass(t);
+
+    for (size_t txn = part->share->from; txn < part->to; txn++) {
+        for (size_t m = part->share->request->txns[txn].nmutations; m > 0; m--) {
+            ok = mutation_take(&t->pipe, plan++, &t->scratch, t->err) && ok;
+            arena_reset(&t->scratch);
+        }
+        ok = pass(t) && ok;
+        ok = pass(t) && ok;
+    }
+    return ok && part->known;
+}
+
+/* The first of [from, n) that does not stand, or n. What was sent behind it is taken, too. */
+static size_t take_parts(struct together *t, size_t from)
+{
+    size_t bad = t->n;
+
+    for (size_t i = from; i < t->n; i++) {
+        struct part *part = &t->parts[i];
+
+        *t->err = (struct err){0};
+        part->stands = take_part(t, part);
+        note_error(t);
+        if (!part->stands && bad == t->n)
+            bad = i;
+    }
+    for (size_t i = bad; i < t->n; i++)
+        t->parts[i].stands = false;
+    return bad;
+}
+
+/* False when nothing of it can be committed. */
+static bool run_parts(struct together *t)
+{
+    size_t from = 0, any = 0;
+
+    send_begin(t);
+    send_writer(t);
+    for (int taken_back = 0;; taken_back++) {
+        for (size_t i = from; i < t->n; i++)
+            send_part(t, i);
+        if (taken_back == 0 && !take_begin(t))
+            return false;
+        size_t bad = take_parts(t, from);
+
+        any += bad - from;
+        if (bad == t->n)
+            return true;
+        if (t->n == 1)
+            return false;
+        put_savepoint(t, "ROLLBACK TO SAVEPOINT", bad);
+        pg_pipe_mark(&t->pipe);
+        from = bad + 1;
+        if (!pass(t))
+            return false;
+        if (from == t->n || taken_back == MOST_TAKEN_BACK)
+            return any > 0;
+    }
+}
+
+/* ---- the commit -------------------------------------------------------- */
+
+static void send_commit(struct together *t)
+{
+    put(t, "SET LOCAL ROLE NONE");
+    put(t, "SET LOCAL search_path = pg_catalog");
+    for (size_t i = 0; i < t->n; i++) {
+        struct part *part = &t->parts[i];
+
+        if (part->stands)
+            part->sent =
+                record_send_group(&t->pipe, part->share->request, part->share->from, part->to);
+    }
+    put(t, "COMMIT");
+    put(t, "SELECT pg_catalog.pg_current_wal_insert_lsn()");
+    pg_pipe_mark(&t->pipe);
+}
+
+static bool take_commit(struct together *t, uint32_t *xid, lsn_t *lsn)
+{
+    bool ok = pass(t) && pass(t);
+
+    for (size_t i = 0; ok && i < t->n; i++) {
+        if (t->parts[i].stands)
+            ok = record_take_group(&t->pipe, t->parts[i].sent, xid, t->err);
+    }
+    /* A transaction that is aborted would "commit" as well: by rolling back, without an error. */
+    struct pg_result *res = ok ? pg_pipe_next(&t->pipe, t->err) : NULL;
+    ok = res && strcmp(PQcmdStatus(res), "COMMIT") == 0;
+    pg_result_free(res);
+    res = ok ? pg_pipe_next(&t->pipe, t->err) : NULL;
+    ok = res && lsn_parse(pg_value(res, 0, 0), lsn);
+    pg_result_free(res);
+    return ok;
+}
+
+static void note_decided(struct part *part, uint32_t xid, lsn_t lsn)
+{
+    struct write_share *share = part->share;
+
+    for (; share->from < part->to; share->from++)
+        share->outcome->results[share->from] =
+            (struct write_result){.status = WRITE_APPLIED, .xid = xid, .lsn = lsn};
+    share->outcome->last_id = share->request->txns[part->to - 1].id;
+}
+
+static void commit(struct together *t)
+{
+    uint32_t xid = 0;
+    lsn_t lsn;
+
+    send_commit(t);
+    if (!take_commit(t, &xid, &lsn))
+        return;
+    for (size_t i = 0; i < t->n; i++) {
+        if (t->parts[i].stands)
+            note_decided(&t->parts[i], xid, lsn);
+    }
+}
+
+/* ---- all of it --------------------------------------------------------- */
+
+/* The connection is to be as it was. */
+static bool end(struct together *t)
+{
+    if (!pg_pipe_close(&t->pipe, t->err))
+        return false;
+    if (PQtransactionStatus(t->conn) != PQTRANS_IDLE && !pg_run(t->conn, "ROLLBACK", t->err))
+        return false;
+    return !t->stale || pg_forget_prepared(t->conn, t->err);
+}
+
+static bool run(struct together *t)
+{
+    if (!pg_pipe_open(&t->pipe, t->conn, t->err))
+        return false;
+    if (run_parts(t))
+        commit(t);
+    if (end(t))
+        return true;
+    t->err->code = ERR_CONN;
+    return false;
+}
+
+bool write_may_share(const struct write_rules *a, const struct write_rules *b)
+{
+    return slice_eq(a->subject, b->subject) && slice_eq(a->role, b->role) &&
+           slice_eq(a->claims, b->claims);
+}
+
+bool write_together(struct pg_conn *conn, struct write_share *shares, size_t n,
+                    const struct write_limits *limits, struct err *err)
+{
+    struct together t = {.conn = conn, .limits = limits, .err = err};
+    bool ok = true;
+
+    t.parts = arena_calloc(&t.arena, n, sizeof(*t.parts));
+    for (size_t i = 0; i < n; i++)
+        add_part(&t, &shares[i]);
+    if (t.n > 0)
+        ok = run(&t);
+    for (size_t i = 0; i < t.n; i++)
+        release_plans(&t.parts[i]);
+    arena_release(&t.arena);
+    arena_release(&t.scratch);
+    return ok;
+}
