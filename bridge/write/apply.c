@@ -389,7 +389,7 @@ static enum step short_way(struct work *w)
     while (share.from < w->request->ntxns && w->outcome->results[share.from].status != WRITE_AGAIN)
         share.from++;
     size_t from = share.from;
-    if (!write_together(w->conn, &share, 1, w->limits, w->err))
+    if (!write_together(w->conn, &share, 1, w->limits, &w->outcome->took, w->err))
         return failed(w);
     w->slowly = share.from == from;
     return w->slowly || share.from < w->request->ntxns ? STEP_ON : STEP_END;

@@ -53,10 +53,17 @@ enum write_answer {
     WRITE_CROWDED,   /* 403: the subject has as many replicas as it may */
 };
 
+/* How long mutations took, without their commit; of those that went through without a hitch. */
+struct write_took {
+    size_t mutations;
+    int64_t us;
+};
+
 struct write_outcome {
     enum write_answer answer;
     int64_t last_id;              /* the last that was decided, as far as we know */
     struct write_result *results; /* request->ntxns of them, with WRITE_DONE */
+    struct write_took took;
     bool schema_changed; /* an error looked as if the rules' tables are no longer as they were */
 };
 

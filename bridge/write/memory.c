@@ -17,28 +17,13 @@ static void put_nonces(struct buf *b, const struct write_txn *txn)
     }
 }
 
-/* A replica's id may come again after its row was removed by hand. */
-static const char put_sql[] = "INSERT INTO tombolo.decided AS d"
-                              " (family, replica, id, subject, nonces, at)"
-                              " SELECT $2, replica, $3::bigint, subject, $4::bigint[], now()"
-                              " FROM tombolo.replicas WHERE replica = $1"
-                              " ON CONFLICT (family, replica, id) DO UPDATE SET"
-                              "   nonces = d.nonces || excluded.nonces, at = excluded.at";
-
-/* The parameters of put_sql. False when there are no nonces. */
-static bool put_params(const struct write_request *request, size_t from, size_t to,
-                       const char *params[4], char id[24], struct buf *b)
+bool memory_nonces(const struct write_request *request, size_t from, size_t to, struct buf *b)
 {
     buf_put_u8(b, '{');
     for (size_t i = from; i < to; i++)
         put_nonces(b, &request->txns[i]);
     bool any = b->len > 1;
     buf_put_u8(b, '}');
-    snprintf(id, 24, "%" PRId64, request->txns[to - 1].id);
-    params[0] = request->replica.ptr;
-    params[1] = request->family.ptr;
-    params[2] = id;
-    params[3] = buf_cstr(b);
     return any;
 }
 
@@ -46,31 +31,28 @@ bool memory_put(struct pg_conn *conn, const struct write_request *request, size_
                 struct err *err)
 {
     struct pg_result *res = NULL;
-    const char *params[4];
     char id[24];
     struct buf b;
 
     buf_init(&b, BUF_NO_LIMIT);
-    bool any = put_params(request, from, to, params, id, &b);
-    if (any)
-        res = pg_query_prepared(conn, put_sql, params, 4, err);
-    pg_result_free(res);
+    bool any = memory_nonces(request, from, to, &b);
+    if (any) {
+        const char *params[] = {request->replica.ptr, request->family.ptr, id, buf_cstr(&b)};
+
+        snprintf(id, sizeof(id), "%" PRId64, request->txns[to - 1].id);
+        /* A replica's id may come again after its row was removed by hand. */
+        res = pg_query_prepared(conn,
+                                "INSERT INTO tombolo.decided AS d"
+                                " (family, replica, id, subject, nonces, at)"
+                                " SELECT $2, replica, $3::bigint, subject, $4::bigint[], now()"
+                                " FROM tombolo.replicas WHERE replica = $1"
+                                " ON CONFLICT (family, replica, id) DO UPDATE SET"
+                                "   nonces = d.nonces || excluded.nonces, at = excluded.at",
+                                params, 4, err);
+        pg_result_free(res);
+    }
     buf_release(&b);
     return !any || res;
-}
-
-bool memory_send(struct pg_pipe *pipe, const struct write_request *request, size_t from, size_t to)
-{
-    const char *params[4];
-    char id[24];
-    struct buf b;
-
-    buf_init(&b, BUF_NO_LIMIT);
-    bool any = put_params(request, from, to, params, id, &b);
-    if (any)
-        pg_pipe_put(pipe, put_sql, NULL, params, 4);
-    buf_release(&b);
-    return any;
 }
 
 /* Behind everything that the replica has under way, whose requests lock its row as well. */

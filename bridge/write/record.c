@@ -23,13 +23,6 @@ static const char insert_sql[] =
 static const char lock_sql[] =
     "SELECT subject, nonce, last_id FROM tombolo.replicas WHERE replica = $1 FOR UPDATE";
 
-static void row_of(const struct pg_result *res, struct arena *arena, struct replica_row *row)
-{
-    *row = (struct replica_row){.subject = arena_copy(arena, pg_value(res, 0, 0)),
-                                .nonce = arena_copy(arena, pg_value(res, 0, 1)),
-                                .last_id = pg_int(res, 0, 2)};
-}
-
 /* *there: whether there is such a row. */
 static bool read_row(struct pg_conn *conn, const struct write_request *request, struct arena *arena,
                      struct replica_row *row, bool *there, struct err *err)
@@ -41,7 +34,9 @@ static bool read_row(struct pg_conn *conn, const struct write_request *request, 
         return false;
     *there = pg_rows(res) == 1;
     if (*there)
-        row_of(res, arena, row);
+        *row = (struct replica_row){.subject = arena_copy(arena, pg_value(res, 0, 0)),
+                                    .nonce = arena_copy(arena, pg_value(res, 0, 1)),
+                                    .last_id = pg_int(res, 0, 2)};
     pg_result_free(res);
     return true;
 }
@@ -129,9 +124,6 @@ bool record_position(const struct replica_row *row, const struct write_request *
     return slice_eq(txns[*from - 1].nonce, row->nonce);
 }
 
-static const char acknowledged_sql[] =
-    "DELETE FROM tombolo.rejections WHERE replica = $1 AND id <= $2";
-
 bool record_acknowledged(struct pg_conn *conn, const struct write_request *request, struct err *err)
 {
     char id[24];
@@ -140,7 +132,8 @@ bool record_acknowledged(struct pg_conn *conn, const struct write_request *reque
     if (request->acknowledged == 0)
         return true;
     snprintf(id, sizeof(id), "%lld", (long long)request->acknowledged);
-    return run_params(conn, acknowledged_sql, params, 2, err);
+    return run_params(conn, "DELETE FROM tombolo.rejections WHERE replica = $1 AND id <= $2",
+                      params, 2, err);
 }
 
 bool record_known(struct pg_conn *conn, const struct write_request *request, size_t i,
@@ -190,10 +183,6 @@ static bool record_rejection(struct pg_conn *conn, const struct write_request *r
                       params, 6, err);
 }
 
-static const char group_sql[] =
-    "UPDATE tombolo.replicas SET last_id = $2, nonce = $3, incarnation = $4, seen_at = now()"
-    " WHERE replica = $1 RETURNING pg_current_xact_id()::xid";
-
 bool record_group(struct pg_conn *conn, const struct write_request *request,
                   const struct write_result *results, size_t from, size_t to, struct arena *arena,
                   uint32_t *xid, struct err *err)
@@ -210,7 +199,11 @@ bool record_group(struct pg_conn *conn, const struct write_request *request,
     }
     if (!memory_put(conn, request, from, to, err))
         return err_wrap(err, "could not write tombolo.decided");
-    struct pg_result *res = pg_query_prepared(conn, group_sql, params, 4, err);
+    struct pg_result *res = pg_query_prepared(
+        conn,
+        "UPDATE tombolo.replicas SET last_id = $2, nonce = $3, incarnation = $4, seen_at = now()"
+        " WHERE replica = $1 RETURNING pg_current_xact_id()::xid",
+        params, 4, err);
     if (!res)
         return err_wrap(err, "could not write tombolo.replicas");
     bool found = pg_rows(res) == 1;
@@ -235,64 +228,4 @@ bool record_commit(struct pg_conn *conn, lsn_t *lsn, struct err *err)
     bool ok = lsn_parse(pg_value(res, 0, 0), lsn);
     pg_result_free(res);
     return ok || err_set(err, ERR_PG, "Postgres gave no position behind a commit");
-}
-
-/* ---- without waiting --------------------------------------------------- */
-
-void record_send_lock(struct pg_pipe *pipe, const struct write_request *request)
-{
-    const char *params[] = {request->replica.ptr};
-
-    pg_pipe_put(pipe, lock_sql, NULL, params, 1);
-}
-
-bool record_take_lock(struct pg_pipe *pipe, struct arena *arena, struct replica_row *row,
-                      bool *there, struct err *err)
-{
-    struct pg_result *res = pg_pipe_next(pipe, err);
-
-    *there = res && pg_rows(res) == 1;
-    if (*there)
-        row_of(res, arena, row);
-    pg_result_free(res);
-    return res;
-}
-
-size_t record_send_group(struct pg_pipe *pipe, const struct write_request *request, size_t from,
-                         size_t to)
-{
-    const struct write_txn *last = &request->txns[to - 1];
-    char id[24];
-    const char *params[] = {request->replica.ptr, id, last->nonce.ptr, request->incarnation.ptr};
-    size_t sent = 0;
-
-    if (request->acknowledged > 0) {
-        snprintf(id, sizeof(id), "%lld", (long long)request->acknowledged);
-        pg_pipe_put(pipe, acknowledged_sql, NULL, params, 2);
-        sent++;
-    }
-    sent += memory_send(pipe, request, from, to);
-    snprintf(id, sizeof(id), "%lld", (long long)last->id);
-    pg_pipe_put(pipe, group_sql, NULL, params, 4);
-    return sent;
-}
-
-bool record_take_group(struct pg_pipe *pipe, size_t sent, uint32_t *xid, struct err *err)
-{
-    struct pg_result *res;
-
-    for (; sent > 0; sent--) {
-        res = pg_pipe_next(pipe, err);
-        pg_result_free(res);
-        if (!res)
-            return false;
-    }
-    res = pg_pipe_next(pipe, err);
-    bool found = res && pg_rows(res) == 1;
-    if (found)
-        *xid = pg_oid(res, 0, 0);
-    pg_result_free(res);
-    if (res && !found)
-        err_set(err, ERR_PG, "the row of a replica in tombolo.replicas vanished");
-    return found;
 }

@@ -5,7 +5,6 @@
 #ifndef WRITE_RECORD_H
 #define WRITE_RECORD_H
 
-#include "pg/pipe.h"
 #include "write/apply.h"
 
 struct replica_row {
@@ -38,17 +37,6 @@ bool record_known(struct pg_conn *conn, const struct write_request *request, siz
 bool record_group(struct pg_conn *conn, const struct write_request *request,
                   const struct write_result *results, size_t from, size_t to, struct arena *arena,
                   uint32_t *xid, struct err *err) MUST_CHECK;
-
-/* The same of a pipe, of a group in which nothing was rejected: what is sent is taken in the same
- * order. record_send_lock() makes no row. */
-void record_send_lock(struct pg_pipe *pipe, const struct write_request *request);
-bool record_take_lock(struct pg_pipe *pipe, struct arena *arena, struct replica_row *row,
-                      bool *there, struct err *err) MUST_CHECK;
-/* record_acknowledged() and record_group(). Returns what record_take_group() is to be told. */
-size_t record_send_group(struct pg_pipe *pipe, const struct write_request *request, size_t from,
-                         size_t to);
-bool record_take_group(struct pg_pipe *pipe, size_t sent, uint32_t *xid,
-                       struct err *err) MUST_CHECK;
 
 /* *lsn: a position at or behind the commit. */
 bool record_commit(struct pg_conn *conn, lsn_t *lsn, struct err *err) MUST_CHECK;

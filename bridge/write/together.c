@@ -9,8 +9,9 @@
  */
 #include "write/together.h"
 
+#include "base/clock.h"
 #include "write/mutation.h"
-#include "write/record.h"
+#include "write/records.h"
 
 #include <libpq-fe.h>
 #include <stdio.h>
@@ -25,7 +26,6 @@ struct part {
     size_t to;          /* its transactions [share->from, to) */
     struct plan *plans; /* of their mutations */
     size_t nplans;
-    size_t sent; /* record_take_group() wants to know */
     bool known;  /* its replica's row says that it is what follows */
     bool stands; /* its mutations have run */
 };
@@ -35,11 +35,13 @@ struct together {
     struct pg_pipe pipe;
     const struct write_limits *limits;
     struct part *parts;
+    struct record_group *groups; /* the same as the bridge's rows have them */
     size_t n;
     struct arena arena;   /* parts and plans */
     struct arena scratch; /* of one mutation */
     bool stale;           /* what was prepared may be for tables that have changed */
-    struct err *err;      /* the last one */
+    struct write_took *took;
+    struct err *err; /* the last one */
 };
 
 /* ---- what is to be sent ------------------------------------------------ */
@@ -97,7 +99,7 @@ static void add_part(struct together *t, struct write_share *share)
 
     *part = (struct part){.share = share, .to = end_of(share, t->limits)};
     if (part->to > share->from && make_plans(t, part))
-        t->n++;
+        t->groups[t->n++] = (struct record_group){share->request, share->from, part->to};
     else
         release_plans(part);
 }
@@ -146,8 +148,7 @@ static void send_begin(struct together *t)
     snprintf(statement, sizeof(statement), "%d", limits->statement_timeout_ms);
     put(t, begin_sql[0]);
     pg_pipe_put(&t->pipe, begin_sql[1], NULL, params, 2);
-    for (size_t i = 0; i < t->n; i++)
-        record_send_lock(&t->pipe, t->parts[i].share->request);
+    records_send_lock(&t->pipe, t->groups, t->n);
 }
 
 static void send_writer(struct together *t)
@@ -188,29 +189,27 @@ static void send_part(struct together *t, size_t i)
 
 /* ---- what came of it --------------------------------------------------- */
 
-/* Whether the request is of whom it says, and what follows his last. */
-static bool take_row(struct together *t, struct part *part)
+/* Which requests are of whom they say, and what follows their last. */
+static bool take_rows(struct together *t)
 {
-    const struct write_share *share = part->share;
-    struct replica_row row;
-    bool there;
+    struct replica_row *rows = arena_calloc(&t->arena, t->n, sizeof(*rows));
+    bool *there = arena_calloc(&t->arena, t->n, sizeof(*there));
     size_t from;
 
-    if (!record_take_lock(&t->pipe, &t->scratch, &row, &there, t->err))
+    if (!records_take_lock(&t->pipe, t->groups, t->n, &t->arena, rows, there, t->err))
         return false;
-    part->known = there && slice_eq(row.subject, share->rules->subject) &&
-                  record_position(&row, share->request, &from) && from == share->from;
-    arena_reset(&t->scratch);
+    for (size_t i = 0; i < t->n; i++) {
+        const struct write_share *share = t->parts[i].share;
+
+        t->parts[i].known = there[i] && slice_eq(rows[i].subject, share->rules->subject) &&
+                            record_position(&rows[i], share->request, &from) && from == share->from;
+    }
     return true;
 }
 
 static bool take_begin(struct together *t)
 {
-    bool ok = pass(t) && pass(t);
-
-    for (size_t i = 0; ok && i < t->n; i++)
-        ok = take_row(t, &t->parts[i]);
-    return ok && pass(t) && pass(t) && pass(t);
+    return pass(t) && pass(t) && take_rows(t) && pass(t) && pass(t) && pass(t);
 }
 
 static void note_error(struct together *t)
@@ -288,30 +287,37 @@ static bool run_parts(struct together *t)
 
 /* ---- the commit -------------------------------------------------------- */
 
-static void send_commit(struct together *t)
+/* What the bridge's rows are told of: moved to the front. */
+static size_t keep_standing(struct together *t)
 {
+    size_t n = 0;
+
+    for (size_t i = 0; i < t->n; i++) {
+        if (t->parts[i].stands)
+            t->groups[n++] = t->groups[i];
+    }
+    return n;
+}
+
+/* Without the savepoints the rows are changed by whom they are locked by, and need no list of
+ * transactions. */
+static void send_commit(struct together *t, size_t n)
+{
+    if (t->n > 1)
+        put_savepoint(t, "RELEASE SAVEPOINT", 0);
     put(t, "SET LOCAL ROLE NONE");
     put(t, "SET LOCAL search_path = pg_catalog");
-    for (size_t i = 0; i < t->n; i++) {
-        struct part *part = &t->parts[i];
-
-        if (part->stands)
-            part->sent =
-                record_send_group(&t->pipe, part->share->request, part->share->from, part->to);
-    }
+    records_send(&t->pipe, t->groups, n, t->parts[0].share->rules->subject);
     put(t, "COMMIT");
     put(t, "SELECT pg_catalog.pg_current_wal_insert_lsn()");
     pg_pipe_mark(&t->pipe);
 }
 
-static bool take_commit(struct together *t, uint32_t *xid, lsn_t *lsn)
+static bool take_commit(struct together *t, size_t n, uint32_t *xid, lsn_t *lsn)
 {
-    bool ok = pass(t) && pass(t);
+    bool ok =
+        (t->n == 1 || pass(t)) && pass(t) && pass(t) && records_take(&t->pipe, n, xid, t->err);
 
-    for (size_t i = 0; ok && i < t->n; i++) {
-        if (t->parts[i].stands)
-            ok = record_take_group(&t->pipe, t->parts[i].sent, xid, t->err);
-    }
     /* A transaction that is aborted would "commit" as well: by rolling back, without an error. */
     struct pg_result *res = ok ? pg_pipe_next(&t->pipe, t->err) : NULL;
     ok = res && strcmp(PQcmdStatus(res), "COMMIT") == 0;
@@ -337,8 +343,9 @@ static void commit(struct together *t)
     uint32_t xid = 0;
     lsn_t lsn;
 
-    send_commit(t);
-    if (!take_commit(t, &xid, &lsn))
+    size_t n = keep_standing(t);
+    send_commit(t, n);
+    if (!take_commit(t, n, &xid, &lsn))
         return;
     for (size_t i = 0; i < t->n; i++) {
         if (t->parts[i].stands)
@@ -358,11 +365,26 @@ static bool end(struct together *t)
     return !t->stale || pg_forget_prepared(t->conn, t->err);
 }
 
+static void note_time(struct together *t, int64_t us)
+{
+    bool all = true;
+
+    for (size_t i = 0; i < t->n; i++) {
+        t->took->mutations += t->parts[i].nplans;
+        all = all && t->parts[i].stands;
+    }
+    *t->took = all ? (struct write_took){t->took->mutations, us} : (struct write_took){0};
+}
+
 static bool run(struct together *t)
 {
+    int64_t began = clock_us();
+
     if (!pg_pipe_open(&t->pipe, t->conn, t->err))
         return false;
-    if (run_parts(t))
+    bool any = run_parts(t);
+    note_time(t, clock_us() - began);
+    if (any)
         commit(t);
     if (end(t))
         return true;
@@ -377,12 +399,14 @@ bool write_may_share(const struct write_rules *a, const struct write_rules *b)
 }
 
 bool write_together(struct pg_conn *conn, struct write_share *shares, size_t n,
-                    const struct write_limits *limits, struct err *err)
+                    const struct write_limits *limits, struct write_took *took, struct err *err)
 {
-    struct together t = {.conn = conn, .limits = limits, .err = err};
+    struct together t = {.conn = conn, .limits = limits, .took = took, .err = err};
     bool ok = true;
 
+    *took = (struct write_took){0};
     t.parts = arena_calloc(&t.arena, n, sizeof(*t.parts));
+    t.groups = arena_calloc(&t.arena, n, sizeof(*t.groups));
     for (size_t i = 0; i < n; i++)
         add_part(&t, &shares[i]);
     if (t.n > 0)

@@ -37,6 +37,7 @@ bool write_may_share(const struct write_rules *a, const struct write_rules *b);
  * many transactions as `limits` has for a commit, all or none. Blocks. False when the connection is
  * lost: what was under way may have been committed. */
 bool write_together(struct pg_conn *conn, struct write_share *shares, size_t n,
-                    const struct write_limits *limits, struct err *err) MUST_CHECK;
+                    const struct write_limits *limits, struct write_took *took,
+                    struct err *err) MUST_CHECK;
 
 #endif
