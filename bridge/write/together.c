@@ -120,20 +120,39 @@ static bool pass(struct together *t)
     return res != NULL;
 }
 
+static bool pass_all(struct together *t, size_t n)
+{
+    bool ok = true;
+
+    for (; n > 0; n--)
+        ok = pass(t) && ok;
+    return ok;
+}
+
 static const char *const begin_sql[] = {
     "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
-    /* The commit is going to be acknowledged. */
+    /* The commit is going to be acknowledged. The plans for the bridge's own rows are kept, and may
+     * have been made when there were hardly any. */
     "SELECT pg_catalog.set_config('lock_timeout', $1, true),"
     " pg_catalog.set_config('statement_timeout', $2, true),"
-    " pg_catalog.set_config('synchronous_commit', 'on', true)",
+    " pg_catalog.set_config('synchronous_commit', 'on', true),"
+    " pg_catalog.set_config('enable_seqscan', 'off', true)",
 };
 static const char *const writer_sql[] = {
     "SELECT pg_catalog.set_config('row_security', 'on', true),"
     " pg_catalog.set_config('request.jwt.claims', $2, true),"
     " pg_catalog.set_config('role', $1, true)",
+    "SET LOCAL enable_seqscan TO DEFAULT",
     "SET LOCAL search_path TO DEFAULT",
-    "SET CONSTRAINTS ALL DEFERRED",
 };
+static const char *const bridge_sql[] = {
+    "SET LOCAL ROLE NONE",
+    "SET LOCAL search_path = pg_catalog",
+    "SET LOCAL enable_seqscan = off",
+};
+#define COUNT(list) (sizeof(list) / sizeof(*(list)))
+static const char immediate_sql[] = "SET CONSTRAINTS ALL IMMEDIATE";
+static const char deferred_sql[] = "SET CONSTRAINTS ALL DEFERRED";
 
 static void send_begin(struct together *t)
 {
@@ -158,8 +177,9 @@ static void send_writer(struct together *t)
                             rules->claims.len ? rules->claims.ptr : ""};
 
     pg_pipe_put(&t->pipe, writer_sql[0], NULL, params, 2);
-    put(t, writer_sql[1]);
-    put(t, writer_sql[2]);
+    for (size_t i = 1; i < COUNT(writer_sql); i++)
+        put(t, writer_sql[i]);
+    put(t, deferred_sql);
 }
 
 static void put_savepoint(struct together *t, const char *verb, size_t i)
@@ -181,10 +201,9 @@ static void send_part(struct together *t, size_t i)
     for (size_t txn = part->share->from; txn < part->to; txn++) {
         for (size_t m = part->share->request->txns[txn].nmutations; m > 0; m--)
             mutation_send(&t->pipe, plan++);
-        put(t, "SET CONSTRAINTS ALL IMMEDIATE");
-        put(t, writer_sql[2]);
+        put(t, immediate_sql);
+        put(t, deferred_sql);
     }
-    pg_pipe_mark(&t->pipe);
 }
 
 /* ---- what came of it --------------------------------------------------- */
@@ -209,14 +228,14 @@ static bool take_rows(struct together *t)
 
 static bool take_begin(struct together *t)
 {
-    return pass(t) && pass(t) && take_rows(t) && pass(t) && pass(t) && pass(t);
+    return pass_all(t, COUNT(begin_sql)) && take_rows(t) && pass_all(t, COUNT(writer_sql) + 1);
 }
 
 static void note_error(struct together *t)
 {
     static const char *const states[] = {"0A000", "26000"}; /* another result; no such statement */
 
-    for (size_t i = 0; i < sizeof(states) / sizeof(*states); i++)
+    for (size_t i = 0; i < COUNT(states); i++)
         t->stale = t->stale || strcmp(t->err->sqlstate, states[i]) == 0;
 }
 
@@ -231,8 +250,7 @@ static bool take_part(struct together *t, struct part *part)
             ok = mutation_take(&t->pipe, plan++, &t->scratch, t->err) && ok;
             arena_reset(&t->scratch);
         }
-        ok = pass(t) && ok;
-        ok = pass(t) && ok;
+        ok = pass_all(t, 2) && ok;
     }
     return ok && part->known;
 }
@@ -266,6 +284,7 @@ static bool run_parts(struct together *t)
     for (int taken_back = 0;; taken_back++) {
         for (size_t i = from; i < t->n; i++)
             send_part(t, i);
+        pg_pipe_mark(&t->pipe);
         if (taken_back == 0 && !take_begin(t))
             return false;
         size_t bad = take_parts(t, from);
@@ -305,8 +324,8 @@ static void send_commit(struct together *t, size_t n)
 {
     if (t->n > 1)
         put_savepoint(t, "RELEASE SAVEPOINT", 0);
-    put(t, "SET LOCAL ROLE NONE");
-    put(t, "SET LOCAL search_path = pg_catalog");
+    for (size_t i = 0; i < COUNT(bridge_sql); i++)
+        put(t, bridge_sql[i]);
     records_send(&t->pipe, t->groups, n, t->parts[0].share->rules->subject);
     put(t, "COMMIT");
     put(t, "SELECT pg_catalog.pg_current_wal_insert_lsn()");
@@ -315,8 +334,8 @@ static void send_commit(struct together *t, size_t n)
 
 static bool take_commit(struct together *t, size_t n, uint32_t *xid, lsn_t *lsn)
 {
-    bool ok =
-        (t->n == 1 || pass(t)) && pass(t) && pass(t) && records_take(&t->pipe, n, xid, t->err);
+    bool ok = (t->n == 1 || pass(t)) && pass_all(t, COUNT(bridge_sql)) &&
+              records_take(&t->pipe, n, xid, t->err);
 
     /* A transaction that is aborted would "commit" as well: by rolling back, without an error. */
     struct pg_result *res = ok ? pg_pipe_next(&t->pipe, t->err) : NULL;

@@ -274,6 +274,48 @@ def test_a_refused_write_holds_up_none_behind_it(items, bridge):
 # ---- many at a time --------------------------------------------------------------------------
 
 
+def test_replicas_that_write_at_once_share_commits_and_not_what_is_refused(items, bridge):
+    items.sql("INSERT INTO items VALUES (0)")
+    replicas = [f"r{n}" for n in range(16)]
+    kinds = {0: (insert(0), "refused"), 1: (update(-1, {"note": "x"}), "missing")}
+    expected = {0}
+
+    def write(turn, n):
+        mutation, code = kinds.get((turn + n) % 4, (insert(turn * 100 + n + 1), None))
+        [result] = results(bridge, txn(turn, mutation), replica=replicas[n])
+        assert [r["code"] for r in result.get("rejected", [])] == ([code] if code else [])
+        if not code:
+            expected.add(turn * 100 + n + 1)
+        return None if code else result["xid"]
+
+    with concurrent.futures.ThreadPoolExecutor(len(replicas)) as threads:
+        for turn in range(1, 100):
+            xids = [x for x in threads.map(lambda n, t=turn: write(t, n), range(16)) if x]
+            if turn > 5 and len(set(xids)) < len(xids):
+                break
+    assert len(set(xids)) < len(xids)
+    assert {key for key, in rows(items, "id")} == expected
+
+
+def test_a_row_that_somebody_holds_holds_up_nobody_who_would_share_the_commit(items, bridge):
+    items.sql("INSERT INTO items VALUES (0, 0)")
+    add_one = txn(2, update(0, {"qty": "1"}, {"qty": "0"}))
+    for n in range(8):
+        results(bridge, txn(1, insert(100 + n)), replica=f"r{n}")
+    with contextlib.closing(items.connect(autocommit=False)) as holder, \
+            concurrent.futures.ThreadPoolExecutor(8) as threads:
+        holder.cursor().execute("SELECT FROM items WHERE id = 0 FOR UPDATE")
+        held = threads.submit(post, bridge, add_one, replica="r0")
+        others = [threads.submit(results, bridge, txn(2, insert(n)), replica=f"r{n}")
+                  for n in range(1, 8)]
+        assert {other.result()[0]["status"] for other in others} == {"applied"}
+        holder.rollback()
+        held.result()
+    wait_for(lambda: results(bridge, add_one, replica="r0")[0]["status"] == "applied", 60,
+             "the row to be free")
+    assert rows(items)[0] == (0, 1)
+
+
 def test_requests_of_one_replica_run_one_at_a_time_and_leave_room_for_others(items, bridge):
     """Someone holds the replica's row; the others of the replica must not take the connections."""
     results(bridge, txn(1, insert(1)))
