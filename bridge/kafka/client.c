@@ -3,11 +3,11 @@
 
 #include <librdkafka/rdkafka.h>
 
-/* Syslog's levels. Connections that come and go are told by error callbacks, once. */
+/* Syslog's levels. Connections that come and go (3) are told by error callbacks. */
 static void take_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
 {
     (void)rk;
-    log_at(level <= 3 ? LOG_WARN : LOG_DEBUG, "librdkafka", LOG_STR("facility", facility),
+    log_at(level < 3 ? LOG_WARN : LOG_DEBUG, "librdkafka", LOG_STR("facility", facility),
            LOG_STR("text", text));
 }
 

@@ -203,8 +203,11 @@ static bool add_segment(struct spool *s, size_t needed, struct err *err)
 {
     size_t capacity = needed > SEGMENT_SIZE ? needed : SEGMENT_SIZE;
 
-    if (s->tail && s->tail != s->head && s->memory + capacity > MEMORY_LIMIT &&
-        !store(s, s->tail, err))
+    bool full = s->tail && s->tail != s->head && s->memory + capacity > MEMORY_LIMIT;
+
+    if (full && s->file_bytes + s->tail->size > s->limit)
+        return err_set(err, ERR_LIMIT, "there is no room for what the brokers have not taken yet");
+    if (full && !store(s, s->tail, err))
         return false;
     struct segment *seg = xcalloc(1, sizeof(*seg));
 
@@ -225,8 +228,8 @@ bool spool_put(struct spool *s, const struct slice *parts, size_t n, struct err 
 
     for (size_t i = 0; i < n; i++)
         size += parts[i].len;
-    if (size > UINT32_MAX || s->bytes + size > MEMORY_LIMIT + s->limit)
-        return err_set(err, ERR_LIMIT, "there is no room for what the brokers have not taken yet");
+    if (size > UINT32_MAX)
+        return err_set(err, ERR_LIMIT, "a record of %zu bytes", size);
     size_t needed = LENGTH_SIZE + size;
     uint32_t length = (uint32_t)size;
 

@@ -2,9 +2,13 @@
 once."""
 
 import itertools
+import random
+import shutil
+import threading
+import time
 
 import pytest
-from harness import Bridge, StreamTopic, wait_for
+from harness import Bridge, Kafka, Process, Refused, Stream, StreamTopic, wait_for
 
 PREFIXES = (f"published_{n}" for n in itertools.count(1))
 
@@ -89,6 +93,18 @@ def wait_until_confirmed(database, bridge, deadline=60):
              f"{bridge.process.log_tail()}")
 
 
+def served(bridge, **shape):
+    """The ids that a client of the bridge gets."""
+    def answer():
+        try:
+            return Stream(bridge, {"table": "orders", **shape}).read().rows()
+        except Refused as refused:
+            assert refused.status == 503, refused  # it is catching up
+            return None
+
+    return sorted(int(row["id"]) for row in wait_for(answer, 60, "an answer"))
+
+
 def ids(topic):
     return [int(row[0]) for row in topic.read().rows("orders")]
 
@@ -105,3 +121,253 @@ def test_rows_are_published_whole_and_in_order(publisher, orders, topic):
         [("I", "1"), ("I", "2"), ("I", "3")], [("I", "4")], [("U", "2")], [("D", "3")]]
     assert len(topic.histories) == 1
     assert kafka_health(publisher) == {"state": "publishing"}
+
+
+def test_large_transaction_is_there_in_fragments(make_publisher, orders, topic):
+    publisher = start(make_publisher(kafka_message_max="20kB"), orders)
+    insert(orders, 1, 5000)
+    insert(orders, 5001, 5001)
+    wait_until_confirmed(orders, publisher)
+    assert ids(topic) == [*range(1, 5002)]
+    assert max(t.fragments for t in topic.transactions) > 5
+    assert all(len(record.value or b"") <= 20 * 1024 for record in topic.records)
+
+
+def test_idle_database_moves_the_topic_and_the_slot(publisher, orders, topic):
+    orders.sql("CREATE TABLE noise AS SELECT n FROM generate_series(1, 1000) n")
+    position = wal_end(orders)
+    wait_until_confirmed(orders, publisher)
+    assert topic.read().position >= position and topic.heartbeats
+
+
+def test_killed_before_the_slot_is_confirmed_repeats_nothing(make_publisher, orders, topic):
+    publisher = start(make_publisher(sync_interval="60s"), orders)
+    before = confirmed(orders)
+    for n in range(20):
+        insert(orders, 10 * n, 10 * n + 9)
+    wait_for(lambda: ids(topic) == [*range(200)], 60, "the rows in the topic")
+    assert confirmed(orders) == before  # the log is not synced yet
+    publisher.kill9()
+    insert(orders, 200, 209)
+    publisher.start()
+    wait_for(lambda: ids(topic) == [*range(210)], 60, "the rest in the topic")
+    assert len(topic.histories) == 1
+
+
+def write_until(stop, database):
+    """Numbers from 0 in transactions of all sizes; returns how many there are."""
+    sizes = itertools.cycle([1, 1, 7, 1, 300, 1, 40, 1])
+    first = 0
+    with database.connect() as connection, connection.cursor() as cursor:
+        while not stop():
+            size = next(sizes)
+            cursor.execute("INSERT INTO orders SELECT n, repeat('x', 50) FROM "
+                           "generate_series(%s, %s) n", (first, first + size - 1))
+            first += size
+            time.sleep(0.002)  # so that a reader comes to the end now and then
+    return first
+
+
+class Writer(threading.Thread):
+    """Writes until the block ends; then `count` is how many rows there are."""
+
+    def __init__(self, database):
+        super().__init__(daemon=True)
+        self.database, self.count, self.ended = database, None, threading.Event()
+
+    def run(self):
+        self.count = write_until(self.ended.is_set, self.database)
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *exc):
+        self.ended.set()
+        self.join()
+
+
+@pytest.mark.sanitized
+@pytest.mark.threaded
+def test_killed_at_random_there_is_no_gap_and_nothing_twice(make_publisher, orders, topic, seed):
+    chance = random.Random(seed)
+    publisher = start(make_publisher(kafka_message_max="10kB"), orders)
+    with Writer(orders) as writer:
+        for _ in range(6):
+            time.sleep(chance.uniform(0.0, 0.6))  # anywhere in its work
+            publisher.kill9()
+            publisher.start()
+        wait_until_publishing(publisher)
+    wait_until_confirmed(orders, publisher)
+    assert ids(topic) == [*range(writer.count)], f"seed {seed}"
+    assert len(topic.histories) == 1
+
+
+def test_second_publisher_waits_and_takes_over(make_publisher, orders, topic):
+    first = start(make_publisher(), orders)
+    second = make_publisher("second").start(wait=False).wait_until("waiting")
+    with Writer(orders) as writer:
+        wait_for(lambda: first.metrics()["tombolo_kafka_records_total"] > 20, 60, "records")
+        first.kill9()
+        second.wait_until("active")
+        wait_until_publishing(second)
+    wait_until_confirmed(orders, second)
+    assert ids(topic) == [*range(writer.count)]
+    assert len(topic.histories) == 1
+    assert len({record.headers["epoch"] for record in topic.records}) == 2  # while it waited: none
+
+
+def test_lost_folder_costs_the_topic_nothing(make_publisher, orders, topic):
+    publisher = start(make_publisher(), orders)
+    insert(orders, 1, 10)
+    wait_until_confirmed(orders, publisher)
+    publisher.kill9()
+    shutil.rmtree(publisher.data_dir)
+    insert(orders, 11, 20)
+    publisher.start()
+    wait_until_confirmed(orders, publisher)
+    assert ids(topic) == [*range(1, 21)]
+    assert len(topic.histories) == 1
+
+
+def test_lost_slot_begins_a_new_history(make_publisher, orders, topic):
+    publisher = start(make_publisher(), orders)
+    insert(orders, 1, 10)
+    wait_until_confirmed(orders, publisher)
+    publisher.stop()
+    orders.sql("SELECT pg_drop_replication_slot('tombolo_default')")
+    insert(orders, 11, 20)  # nobody will ever hear of these
+    publisher.start()
+    wait_until_publishing(publisher)
+    insert(orders, 21, 30)
+    wait_until_confirmed(orders, publisher)
+    assert ids(topic) == [*range(1, 11), *range(21, 31)]
+    assert len(topic.histories) == 2
+
+
+def test_deleted_topic_is_made_anew(publisher, orders, topic, kafka):
+    insert(orders, 1, 10)
+    wait_until_confirmed(orders, publisher)
+    kafka.delete_topic(topic.name)
+    insert(orders, 11, 20)
+    wait_until_confirmed(orders, publisher)
+    topic.read()
+    missing = {*range(11, 21)} - {int(row[0]) for row in topic.rows("orders")}
+    # What was acknowledged in the topic that is gone is gone; then a reader of the old one must
+    # see that it cannot go on.
+    assert not missing
+    insert(orders, 21, 30)
+    wait_until_confirmed(orders, publisher)
+    assert ids(topic)[-10:] == [*range(21, 31)]
+
+
+def test_row_over_the_limit_stops_publishing_and_nothing_else(make_publisher, orders, topic):
+    publisher = start(make_publisher(kafka_message_max="20kB"), orders)
+    insert(orders, 1, 1)
+    wait_until_confirmed(orders, publisher)
+    orders.sql("INSERT INTO orders VALUES (2, (SELECT string_agg(md5(n::text), '') FROM "
+               "generate_series(1, 1000) n))")
+    held = confirmed(orders)
+    insert(orders, 3, 3)
+    wait_for(lambda: kafka_health(publisher)["state"] == "failed", 60, "the failure")
+    assert "orders" in kafka_health(publisher)["error"]
+    assert served(publisher) == [1, 2, 3]
+    assert ids(topic) == [1] and confirmed(orders) == held
+    publisher.stop()
+    publisher.settings["TOMBOLO_KAFKA_MESSAGE_MAX"] = "100kB"
+    publisher.start()
+    wait_until_confirmed(orders, publisher)
+    assert ids(topic) == [1, 2, 3]
+
+
+def test_topic_with_several_partitions_is_refused(make_publisher, orders, topic, kafka):
+    kafka.create_topic(topic.name, partitions=3)
+    publisher = start(make_publisher(), orders)
+    wait_for(lambda: "3 partitions" in kafka_health(publisher).get("error", ""), 60,
+             "the error")
+    assert kafka_health(publisher)["state"] == "failed"
+
+
+# ---- the broker, or Postgres, goes away ----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def frail_kafka():
+    """A broker that tests end; they start it again."""
+    with Kafka() as broker:
+        yield broker
+
+
+@pytest.fixture
+def frail_topic(frail_kafka, prefix):
+    if not frail_kafka.process.alive:  # a test before this one failed
+        frail_kafka.start()
+    yield StreamTopic(frail_kafka, prefix)
+    # Started again by the test, it is still the module's.
+    Process.started[:] = [one for one in Process.started if one is not frail_kafka.process]
+
+
+def test_broker_away_at_start_holds_the_slot_alone(make_publisher, orders, frail_kafka,
+                                                   frail_topic):
+    frail_kafka.stop()
+    publisher = start(make_publisher(brokers=frail_kafka.brokers), orders)
+    insert(orders, 1, 10)
+    held = confirmed(orders)
+    assert served(publisher) == [*range(1, 11)]
+    assert kafka_health(publisher)["state"] == "connecting"
+    frail_kafka.start()
+    insert(orders, 11, 20)
+    wait_until_confirmed(orders, publisher)
+    assert ids(frail_topic) == [*range(1, 21)] and held < confirmed(orders)
+
+
+def test_broker_that_is_away_for_long_costs_a_bounded_spool(make_publisher, orders, frail_kafka,
+                                                            frail_topic):
+    publisher = start(make_publisher(brokers=frail_kafka.brokers, kafka_spool="2MB",
+                                     kafka_property_queue_buffering_max_kbytes="1024"), orders)
+    insert(orders, 0, 0)
+    wait_until_confirmed(orders, publisher)
+    frail_kafka.kill9()
+    held = confirmed(orders)
+    for n in range(30):  # a megabyte each
+        orders.sql("INSERT INTO orders SELECT n, repeat(md5(n::text), 32) FROM "
+                   "generate_series(%s, %s) n", 1 + 1000 * n, 1000 + 1000 * n)
+    wait_for(lambda: publisher.log_contains("publishing falls behind"), 60, "the spool to be full")
+    assert kafka_health(publisher)["state"] == "behind"
+    assert publisher.metrics()["tombolo_kafka_spool_bytes"] <= 2 * 1024 * 1024
+    assert publisher.metrics()['tombolo_kafka_state{state="behind"}'] == 1
+    insert(orders, 30001, 30001)
+    assert served(publisher, where="id = 30001") == [30001] and confirmed(orders) <= held
+    frail_kafka.start()
+    wait_until_confirmed(orders, publisher)
+    assert ids(frail_topic) == [*range(30002)]
+    assert len(frail_topic.histories) == 1
+    assert publisher.metrics()["tombolo_kafka_spool_bytes"] == 0
+
+
+def test_broker_killed_under_writes(make_publisher, orders, frail_kafka,
+                                                  frail_topic):
+    publisher = start(make_publisher(brokers=frail_kafka.brokers), orders)
+    with Writer(orders) as writer:
+        frail_kafka.kill9()
+        frail_kafka.start()
+    wait_until_confirmed(orders, publisher)
+    assert ids(frail_topic) == [*range(writer.count)]
+    assert len(frail_topic.histories) == 1
+
+
+def test_postgres_gone_and_back_goes_on(own_postgres, kafka, prefix, topic, tmp_path):
+    database = own_postgres.create_database("gone")
+    database.sql("CREATE TABLE orders (id int PRIMARY KEY, what text)")
+    publisher = Bridge(database, data_dir=tmp_path / "bridge", kafka_brokers=kafka.brokers,
+                       kafka_prefix=prefix, kafka_stream="true")
+    start(publisher, database)
+    insert(database, 1, 10)
+    own_postgres.kill9()
+    own_postgres.start()
+    insert(database, 11, 20)
+    own_postgres.restart()
+    insert(database, 21, 30)
+    wait_until_confirmed(database, publisher)
+    assert ids(topic) == [*range(1, 31)]
+    assert len(topic.histories) == 1
