@@ -1,5 +1,5 @@
-"""Several nodes behind nginx, as docs/nginx.conf has it: each client at one node, always the same, and
-at another one when that is gone."""
+"""Several nodes behind nginx, as docs/nginx.conf has it: each client at one node, always the same,
+and at another one when that is gone."""
 
 import json
 import threading
@@ -93,7 +93,8 @@ def parked(node):
 def test_clients_of_a_node_that_is_killed_go_on_at_the_other(nginx, nodes, items, tmp_path):
     files = [Replica(nodes[0], tmp_path / f"r{n}.db", ["items"], url=nginx.url).start()
              for n in range(6)]
-    readers = [ShapeReader(nginx, table="items", where=f"owner = {n}").catch_up() for n in range(12)]
+    readers = [ShapeReader(nginx, table="items", where=f"owner = {n}").catch_up()
+               for n in range(12)]
     for file in files:
         file.wait_for_rows("items", everything(items))
     assert all(node.metrics()["tombolo_clients"] > 0 for node in nodes)
@@ -110,9 +111,10 @@ def test_clients_of_a_node_that_is_killed_go_on_at_the_other(nginx, nodes, items
     for poll in polls:
         poll.join(60)
     for n, reader in enumerate(readers):
-        wait_for(lambda reader=reader, n=n: reader.catch_up() and f'"public"."items"/"{1000 + n}"' in reader.rows())
+        new = f'"public"."items"/"{1000 + n}"'
+        wait_for(lambda reader=reader, new=new: new in reader.catch_up().rows(), what=new)
         assert len(reader.rows()) == 6
-        assert reader.refetches == (at_first[n] in lost)  # whoever was at the other one noticed nothing
+        assert reader.refetches == (at_first[n] in lost)  # the other node's clients noticed nothing
     for file in files:
         file.wait_for_rows("items", everything(items))
 
@@ -121,7 +123,8 @@ def test_clients_of_a_node_that_is_killed_go_on_at_the_other(nginx, nodes, items
     for file in files:
         file.wait_for_rows("items", everything(items))
     # nginx looks at it again 10 s after it failed.
-    wait_for(lambda: len({streamed(nginx, f"r{n}") for n in range(6)}) == 2, what="its clients to come back")
+    wait_for(lambda: len({streamed(nginx, f"r{n}") for n in range(6)}) == 2,
+             what="its clients to come back")
     for file in files:
         file.stop()
 
