@@ -8,6 +8,7 @@
     watchers  a file read again and again while replication runs, and a /v1/sync stream
     http_readers   clients of /v1/shape
     chaos     kill -9, cut connections
+    fanout    the same through Kafka: a publisher, two nodes, and their troubles
     local     programs that write to replicas' files, and who watches them (test_writers.py)
     world     all of it together: World(seed) does batches and checks them
 

@@ -40,8 +40,7 @@ class Chaos(threading.Thread):
 
     def _alive(self):
         """Nobody has ended who was not killed."""
-        world = self.world
-        for process in [world.bridge.process, *(r.process for r in world.replicas)]:
+        for process in self.world.processes():
             assert process.alive, f"{process.name} ended with {process.returncode} by itself\n" \
                                   f"{process.log_tail()}"
 

@@ -53,13 +53,20 @@ class World:
         self.near.stop()
         self.far.stop()
 
+    def place(self):
+        """The bridge that the next client is given, and the proxy before it."""
+        return self.bridge, self.near
+
+    def bridges(self):
+        return [self.bridge]
+
     def add_replica(self, ntables=5):
         """One with shapes of so many tables, started."""
         shapes = clauses.shapes(self.rng, ntables)
         path = self.folder / f"replica{len(self.replicas)}.db"
         print(f"{path.name}: {clauses.described(shapes)}")
-        replica = Replica(self.bridge, path, [shape.text for shape in shapes],
-                          url=self.near.url).start()
+        bridge, near = self.place()
+        replica = Replica(bridge, path, [shape.text for shape in shapes], url=near.url).start()
         self.replicas.append(replica)
         self.readers.append(Reader(replica, shapes))
         self.readers[-1].start()
@@ -73,7 +80,8 @@ class World:
                 shapes[i], request = clauses.with_params(self.rng, shape)
             requests.append(request)
         print(f"stream: {clauses.described(shapes)}")
-        self.streams.append(Stream(self.bridge, requests, shapes, self.near.host, self.near.port))
+        bridge, near = self.place()
+        self.streams.append(Stream(bridge, requests, shapes, near.host, near.port))
         self.streams[-1].start()
 
     def add_clients(self, ntables=8):
@@ -81,8 +89,8 @@ class World:
         shapes = clauses.shapes(self.rng, ntables)
         print(f"clients: {clauses.described(shapes)}")
         for n, shape in enumerate(shapes):
-            client = ShapeClient(shape, self.rng.random(), n % 2 == 1, self.near.host,
-                                 self.near.port)
+            _, near = self.place()
+            client = ShapeClient(shape, self.rng.random(), n % 2 == 1, near.host, near.port)
             self.streams.append(client)
             client.start()
 
@@ -125,9 +133,12 @@ class World:
             self.cuts += stream.check(self.history)
 
     def _settled(self, watchers, position):
-        for process in [self.bridge.process, *(replica.process for replica in self.replicas)]:
+        for process in self.processes():
             assert process.alive, f"{process.name} has ended\n{process.log_tail()}"
         return all(settled(watcher, position) for watcher in watchers)
+
+    def processes(self):
+        return [holder.process for holder in self.bridges() + self.replicas]
 
     def handles(self):
         """[(replica, table, handle)]"""
