@@ -15,6 +15,7 @@ ended, and a test that would end it fails.
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -197,12 +198,23 @@ class Kafka:
         self._topics("--delete", "--topic", name)
         wait_for(lambda: name not in self.topics(), 60, f"{name} to be gone")
 
+    def delete_records(self, topic, before):
+        """As retention does it: what is before this offset of partition 0 is gone."""
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump({"version": 1, "partitions": [
+                {"topic": topic, "partition": 0, "offset": before}]}, file)
+            file.flush()
+            self._tool("DeleteRecordsCommand", "--offset-json-file", file.name)
+
     def topics(self):
         """The topics' names, without Kafka's own."""
         return {name for name in self._topics("--list").split() if not name.startswith("__")}
 
     def _topics(self, *arguments):
-        argv = java("org.apache.kafka.tools.TopicCommand", "--bootstrap-server", self.brokers,
+        return self._tool("TopicCommand", *arguments)
+
+    def _tool(self, name, *arguments):
+        argv = java(f"org.apache.kafka.tools.{name}", "--bootstrap-server", self.brokers,
                     *arguments)
         done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
