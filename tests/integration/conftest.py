@@ -20,6 +20,7 @@ from harness import Bridge, Kafka, Postgres, Process, Replica, ShapeApi
 from harness.postgres_builds import default_version
 
 SERVERS = {}  # version: the running Postgres that the tests share
+SHARED = []  # what else outlives a test, even one that has restarted it
 NAMES = (f"test_{n}" for n in itertools.count(1))
 
 
@@ -66,7 +67,7 @@ def processes():
     Process.started.clear()
     yield
     servers = [server.process for server in SERVERS.values()]
-    mine = [process for process in Process.started if process not in servers]
+    mine = [process for process in Process.started if process not in servers + SHARED]
     for process in mine:
         process.kill9()
     reports = [report for process in mine if (report := process.sanitizer_report())]
@@ -97,6 +98,7 @@ module_database = pytest.fixture(fresh_database, scope="module")
 def kafka():
     """A broker for all tests; each has topics of its own."""
     with Kafka() as broker:
+        SHARED.append(broker.process)
         yield broker
 
 

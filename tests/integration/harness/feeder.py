@@ -42,7 +42,7 @@ class Feeder:
     def __enter__(self):
         self.database.sql(f"CREATE PUBLICATION {self.publication}")
         self.make_slot()
-        self.make_topic()
+        self.begin()
         return self
 
     def __exit__(self, *exc):
@@ -54,8 +54,8 @@ class Feeder:
     def drop_slot(self):
         self.database.sql("SELECT pg_drop_replication_slot(%s)", self.slot)
 
-    def make_topic(self, **config):
-        self.kafka.create_topic(self.topic, **config)
+    def begin(self):
+        """A new history; the broker makes the topic of its first record."""
         self.heartbeat(self.confirmed())
 
     def confirmed(self):
