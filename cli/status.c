@@ -20,8 +20,9 @@ static const char help[] =
     "       tombolo status URL\n"
     "\n"
     "Says what a synced SQLite file holds: its shapes with their rows, the position in\n"
-    "Postgres's log that they stand for, how old it is, and which local writes are not up yet\n"
-    "or were refused. Reads only, also while the file is being synced.\n"
+    "Postgres's log that they stand for, how old it is, which local writes are not up yet or\n"
+    "were refused, and where they stay here and why. Reads only, also while the file is being "
+    "synced.\n"
     "\n"
     "Of a bridge, http://HOST:PORT, it prints what /v1/health says, and exits with 0 when the\n"
     "bridge serves; with 1 while it starts, waits for another one to end, or does not answer.\n";
@@ -57,6 +58,7 @@ static void put_shape(struct buf *out, const struct replica_shape_status *s)
     put_text(out, "where", s->where);
     put_text(out, "status", s->status);
     put_text(out, "reason", s->reason);
+    put_text(out, "kept", s->kept);
     buf_printf(out, "\"rows\":%" PRId64 ",\"writes\":%s}", s->rows, s->writes ? "true" : "false");
 }
 
@@ -103,6 +105,8 @@ static void print_shape(const struct replica_shape_status *s)
 {
     printf("  %-24s %10" PRId64 " rows  %s%s", s->local, s->rows, s->status,
            s->writes ? ", writes go up" : "");
+    if (s->kept)
+        printf(", writes stay here: %s", s->kept);
     if (s->reason)
         printf(" (%s)", s->reason);
     if (s->name)

@@ -35,6 +35,7 @@ struct lite_feed {
     bool shuffled; /* the snapshot's rows do not come in the key's order */
     bool writable; /* the bridge takes writes to it */
     bool looked;   /* and whether it is captured has been seen to */
+    int64_t again; /* clock_ms(): when to see to it again, as it could not be; 0: no need */
     const char *handle;
     const char *schema_json;
     struct lite_schema schema;

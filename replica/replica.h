@@ -147,6 +147,7 @@ struct replica_shape_status {
     char *reason;                         /* why it is fetched again, or left out, or NULL */
     int64_t rows;
     bool writes; /* local writes are captured */
+    char *kept;  /* why they are not though the bridge would take them, or NULL */
 };
 
 /* A local write that was refused. Texts belong to the list; JSON objects of Postgres's texts. */

@@ -52,6 +52,7 @@ struct lite_shape {
     const char *stood_handle;
     uint64_t stood_offset;
     bool gap;
+    const char *kept; /* why local writes are not captured though they may go up, or NULL */
 };
 
 /* Creates what is missing, reads the row, writes the lease. */

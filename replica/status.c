@@ -110,16 +110,29 @@ static void read_writes(struct lite_db *db, struct replica_status *out)
     out->rejected = count(db, "_tombolo_rejected");
 }
 
+/* A column that a file of an older version lacks is NULL. */
+static const char *column(struct lite_db *db, const char *name)
+{
+    struct err none;
+    int64_t n;
+
+    return lite_db_int(db, 0, &n, &none,
+                       "SELECT count(*) FROM pragma_table_info('_tombolo_shapes') WHERE name = %Q",
+                       name) &&
+                   n
+               ? name
+               : "NULL";
+}
+
 static bool read_shapes(struct lite_db *db, struct replica_status *out, struct err *err)
 {
-    static const char sql[] = "SELECT \"schema\", \"table\", local, \"where\", status, reason, %s"
-                              " FROM _tombolo_shapes ORDER BY id";
-    const char *name =
-        count(db, "pragma_table_info('_tombolo_shapes') WHERE name = 'name'") ? "name" : "NULL";
+    static const char sql[] =
+        "SELECT \"schema\", \"table\", local, \"where\", status, reason, %s, %s"
+        " FROM _tombolo_shapes ORDER BY id";
     sqlite3_stmt *stmt = NULL;
     char text[sizeof(sql) + 8];
 
-    sqlite3_snprintf(sizeof(text), text, sql, name);
+    sqlite3_snprintf(sizeof(text), text, sql, column(db, "name"), column(db, "kept"));
     if (!lite_db_prepare(db, text, &stmt, err))
         return false;
     while (sqlite3_step(stmt) == SQLITE_ROW) {
@@ -133,6 +146,7 @@ static bool read_shapes(struct lite_db *db, struct replica_status *out, struct e
         s->status = copy_text(stmt, 4);
         s->reason = copy_text(stmt, 5);
         s->name = copy_text(stmt, 6);
+        s->kept = copy_text(stmt, 7);
         s->rows = count_rows(db, s->local);
         s->writes = is_captured(db, s->local);
     }
@@ -180,6 +194,7 @@ void replica_status_release(struct replica_status *status)
         free(s->where);
         free(s->status);
         free(s->reason);
+        free(s->kept);
     }
     free(status->shapes);
     status->shapes = NULL;

@@ -137,6 +137,8 @@ static void give_status(sqlite3_context *ctx, struct tombolo *t)
                s.position, s.consistent ? "true" : "false", s.syncing ? "true" : "false", s.shapes,
                s.fetching, s.pending, s.rejected, tombolo_result_name(s.result));
     lite_json_string(&b, slice_of(s.problem));
+    buf_printf(&b, ",\"kept\":%zu,\"kept_why\":", s.kept);
+    lite_json_string(&b, slice_of(s.kept_why));
     buf_put_u8(&b, '}');
     sqlite3_result_text(ctx, (const char *)b.ptr, (int)b.len, SQLITE_TRANSIENT);
     buf_release(&b);

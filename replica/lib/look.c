@@ -11,6 +11,13 @@
 
 #define LOOK_MS 50 /* how often, where another process syncs */
 
+static void add_shape(struct tombolo_status *out, const struct replica_shape_status *s)
+{
+    out->fetching += strcmp(s->status, "live") != 0;
+    if (s->kept && out->kept++ == 0)
+        snprintf(out->kept_why, sizeof(out->kept_why), "%s: %s", s->local, s->kept);
+}
+
 enum tombolo_result tombolo_status(struct tombolo *t, struct tombolo_status *out)
 {
     struct replica_status status;
@@ -28,7 +35,7 @@ enum tombolo_result tombolo_status(struct tombolo *t, struct tombolo_status *out
     out->rejected = status.rejected;
     out->shapes = status.nshapes;
     for (size_t i = 0; i < status.nshapes; i++)
-        out->fetching += strcmp(status.shapes[i].status, "live") != 0;
+        add_shape(out, &status.shapes[i]);
     replica_status_release(&status);
     pthread_mutex_lock(&t->mutex);
     out->result = t->result;

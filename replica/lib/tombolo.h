@@ -105,6 +105,8 @@ struct tombolo_status {
     uint64_t rejected;    /* refused writes that nobody has discarded or retried */
     enum tombolo_result result; /* of this handle's sync: why it is not connected, or TOMBOLO_OK */
     char problem[TOMBOLO_PROBLEM_SIZE]; /* the same in words; "" */
+    size_t kept; /* shapes that may be written to, but what is written stays here */
+    char kept_why[TOMBOLO_PROBLEM_SIZE]; /* the first of them, and why; "" */
 };
 
 /* What the file holds, whoever syncs it. */

@@ -86,6 +86,33 @@ static void test_a_thread_follows_and_stops_at_once(void **state)
     kit_release(&k);
 }
 
+static void test_a_table_whose_writes_stay_here_is_told_with_the_reason(void **state)
+{
+    static const char open[] =
+        "{\"open\":{\"shape\":0,\"handle\":\"h1\",\"table\":[\"public\",\"x\"],\"schema\":{\"id\":"
+        "{\"type\":\"int8\"}},\"snapshot\":true,\"writes\":[\"insert\"]}}\n"
+        "{\"snapshot_end\":{\"shape\":0}}\n" COMMIT("100");
+    struct server s = {.nanswers = 1};
+    struct tombolo_status status;
+    struct kit k;
+
+    (void)state;
+    kit_init(&k);
+    s.answers[0] = held(open);
+    server_start(&s);
+    struct tombolo *t = tombolo_open(k.path, s.url);
+    assert_int_equal(tombolo_add_shape(t, "items"), TOMBOLO_OK);
+    assert_int_equal(tombolo_start(t), TOMBOLO_OK);
+    assert_int_equal(tombolo_wait_position(t, 100, WAIT_MS), TOMBOLO_OK);
+    tombolo_stop(t);
+    assert_int_equal(tombolo_status(t, &status), TOMBOLO_OK);
+    assert_int_equal(status.kept, 1);
+    assert_string_equal(status.kept_why, "items: it has no primary key");
+    tombolo_close(t);
+    server_stop(&s);
+    kit_release(&k);
+}
+
 static void test_another_token_makes_the_thread_connect_anew(void **state)
 {
     static const char refusal[] = "HTTP/1.1 401 No\r\nContent-Length: 24\r\n\r\n"
@@ -170,6 +197,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_thread_follows_and_stops_at_once),
+        cmocka_unit_test(test_a_table_whose_writes_stay_here_is_told_with_the_reason),
         cmocka_unit_test(test_another_token_makes_the_thread_connect_anew),
         cmocka_unit_test(test_a_sync_of_a_bridge_that_is_away_ends_in_time),
         cmocka_unit_test(test_a_file_is_synced_by_one_handle),

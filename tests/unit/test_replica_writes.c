@@ -712,6 +712,49 @@ static void test_a_table_is_captured_while_it_may_be_written_and_has_writes_pend
     done(&k, r);
 }
 
+/* Not for the bridge but for the file, which a person can mend. */
+static void
+test_a_table_that_cannot_be_captured_says_why_and_is_captured_when_it_can_be(void **state)
+{
+#define NAMED                                                                                      \
+    "{\"id\":{\"type\":\"text\",\"pk_index\":0,\"not_null\":true},\"qty\":{\"type\":\"int4\"}}"
+    static const char kept[] = "SELECT ifnull(kept, '-') FROM _tombolo_shapes";
+    struct replica_status status;
+    struct kit k;
+
+    (void)state;
+    kit_init(&k);
+    struct replica *r = kit_open(&k, "items", NULL);
+    kit_request(&k, r);
+    say_open(&k, 0, "h1", NAMED, true);
+    say(&k, 0, "insert", "{\"id\":\"a\",\"qty\":\"1\"}");
+    say_snapshot_end(&k, 0);
+    say_commit(&k, 100);
+    kit_feed(&k, r);
+    tell(&k, "BEGIN; CREATE TABLE made(id TEXT PRIMARY KEY, qty INTEGER);"
+             "INSERT INTO made SELECT * FROM items; INSERT INTO made VALUES (NULL, 2);"
+             "DROP TABLE items; ALTER TABLE made RENAME TO items; COMMIT");
+    replica_close(r);
+    r = kit_open(&k, "items", NULL);
+    r->trouble_ms = 0;
+    kit_request(&k, r);
+    say_open_writable(&k, 0, "h1", NAMED, false);
+    say_commit(&k, 101);
+    kit_feed(&k, r);
+    assert_true(replica_status_read(k.path, &status, &k.err));
+    assert_non_null(strstr(status.shapes[0].kept, "rows without a value in their key"));
+    assert_false(status.shapes[0].writes);
+    replica_status_release(&status);
+    tell(&k, "DELETE FROM items WHERE id IS NULL");
+    say_commit(&k, 102);
+    kit_feed(&k, r);
+    assert_answer(&k, kept, "-");
+    tell(&k, "UPDATE items SET qty = 3");
+    assert_non_null(strstr(request(&k, r), "\"values\":{\"qty\":\"3\"}"));
+    done(&k, r);
+#undef NAMED
+}
+
 static void test_a_table_whose_triggers_were_lost_is_fetched_again(void **state)
 {
     struct kit k;
@@ -825,6 +868,8 @@ int main(void)
         cmocka_unit_test(test_an_answer_is_to_what_was_asked_whatever_acks_said_meanwhile),
         cmocka_unit_test(test_a_refused_write_goes_at_once_and_an_accepted_one_with_its_table),
         cmocka_unit_test(test_a_table_is_captured_while_it_may_be_written_and_has_writes_pending),
+        cmocka_unit_test(
+            test_a_table_that_cannot_be_captured_says_why_and_is_captured_when_it_can_be),
         cmocka_unit_test(test_a_table_whose_triggers_were_lost_is_fetched_again),
         cmocka_unit_test(test_a_refused_write_is_tried_again_or_forgotten),
         cmocka_unit_test(test_what_a_commit_costs_does_not_grow_with_the_pending_writes),
