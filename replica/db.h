@@ -45,6 +45,7 @@ enum lite_statement {
     LITE_BASE_SET,
     LITE_BASE_DIRTY,
     LITE_BASE_DROP,
+    LITE_BASE_DROP_IDLE,
     LITE_BASE_CLEAN,
     LITE_STATEMENTS,
 };

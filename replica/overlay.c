@@ -311,26 +311,30 @@ bool lite_overlay_refuses(const struct err *err)
     return err->code == ERR_SQLITE || err->code == ERR_PROTOCOL;
 }
 
-/* Rows without mutations need no base any more. */
+/* Rows without mutations need no base any more. Where the component has none left nobody is asked
+ * for more: those are the writes that have come back, one after the other. */
 static bool settle_bases(struct lite_db *db, const struct component *c, struct err *err)
 {
-    static const char drop[] =
+    static const char drop[] = "DELETE FROM _tombolo_base WHERE \"table\" = ?1 AND row = ?2";
+    static const char drop_idle[] =
         "DELETE FROM _tombolo_base WHERE \"table\" = ?1 AND row = ?2 AND NOT EXISTS"
         " (SELECT 1 FROM _tombolo_pending WHERE \"table\" = ?1 AND row = ?2 AND NOT aside)"
         " AND NOT EXISTS"
         " (SELECT 1 FROM _tombolo_pending WHERE \"table\" = ?1 AND moved = ?2 AND NOT aside)";
     static const char clean[] =
         "UPDATE _tombolo_base SET dirty = 0 WHERE \"table\" = ?1 AND row = ?2";
+    const size_t n = c->nops > 0 ? 2 : 1; /* statements a row */
     sqlite3_stmt *stmts[2];
 
-    if (!lite_db_statement(db, LITE_BASE_DROP, drop, &stmts[0], err) ||
+    if (!lite_db_statement(db, n == 1 ? LITE_BASE_DROP : LITE_BASE_DROP_IDLE,
+                           n == 1 ? drop : drop_idle, &stmts[0], err) ||
         !lite_db_statement(db, LITE_BASE_CLEAN, clean, &stmts[1], err))
         return false;
-    for (size_t i = 0; i < 2 * c->nrows; i++) {
-        sqlite3_stmt *stmt = stmts[i % 2];
+    for (size_t i = 0; i < n * c->nrows; i++) {
+        sqlite3_stmt *stmt = stmts[i % n];
 
         sqlite3_bind_text(stmt, 1, c->name, -1, SQLITE_STATIC);
-        sqlite3_bind_text(stmt, 2, c->rows[i / 2].name, -1, SQLITE_STATIC);
+        sqlite3_bind_text(stmt, 2, c->rows[i / n].name, -1, SQLITE_STATIC);
         if (!finish(db, stmt, sqlite3_step(stmt), err))
             return false;
     }

@@ -99,8 +99,8 @@ static bool number_one(struct numbering *n, const struct unnumbered *u, struct e
     return ok;
 }
 
-/* As many as a transaction may; r->renumber: there are more. */
-static bool number_some(struct replica *r, struct err *err)
+/* As many as a transaction may; *numbered grows by them. r->renumber: there are more. */
+static bool number_some(struct replica *r, size_t *numbered, struct err *err)
 {
     struct numbering n = {.r = r, .mutation = -1};
     struct unnumbered *list;
@@ -117,6 +117,7 @@ static bool number_some(struct replica *r, struct err *err)
     sqlite3_finalize(n.set);
     arena_release(&arena);
     r->renumber = more;
+    *numbered += ok ? count : 0;
     return ok && (n.mutation < 0 || lite_state_save_writes(&r->db, &r->state, err));
 }
 
@@ -148,17 +149,25 @@ void lite_writes_undo(struct replica *r)
         log_debug("could not read the state", LOG_ERR(&ignored));
 }
 
-/* What is there is drained, in short transactions, and then numbered: a marked transaction must be
- * there as a whole. */
+static bool number_piece(struct replica *r, size_t *numbered, struct err *err)
+{
+    return lite_apply_begin(r, err) &&
+           (r->forked || (forget_aside(r, err) && number_some(r, numbered, err))) &&
+           lite_rebase_settle(r, err) && lite_db_commit(&r->db, err);
+}
+
+/* What is there is drained, in short transactions, and then numbered, as much as a request takes: a
+ * marked transaction must be there as a whole. */
 static bool number(struct replica *r, struct err *err)
 {
     bool more = true, ok = true;
+    size_t numbered = 0;
 
     while (ok && more)
         ok = drain_piece(r, &more, err);
-    ok = ok && lite_apply_begin(r, err) &&
-         (r->forked || (forget_aside(r, err) && number_some(r, err))) &&
-         lite_rebase_settle(r, err) && lite_db_commit(&r->db, err);
+    do
+        ok = ok && number_piece(r, &numbered, err);
+    while (ok && r->renumber && !r->forked && numbered < MOST_MUTATIONS);
     if (!ok)
         lite_writes_undo(r);
     return ok;
