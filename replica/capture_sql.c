@@ -173,18 +173,17 @@ static void put_note(struct maker *m, size_t at, bool update)
         sql_put(&m->sql, "%s\"%w\".\"%w\" COLLATE BINARY IS OLD.\"%w\"", i ? " AND " : " AND NOT (",
                 m->t->name, key_name(m, i), key_name(m, i));
     sql_put(&m->sql, update ? ")" : "");
-    for (size_t i = 0; at > 0 && i < m->t->nkey; i++)
+    for (size_t i = 0; i < m->t->nkey; i++)
         sql_put(&m->sql, "%s_tombolo_victims.v%d IS \"%w\".\"%w\" COLLATE BINARY",
                 i ? " AND " : " AND NOT EXISTS (SELECT 1 FROM _tombolo_victims WHERE ",
                 (int)m->t->key[i], m->t->name, key_name(m, i));
-    if (at > 0)
-        sql_put(&m->sql, " AND _tombolo_victims.layout = %lld)", m->layout);
-    sql_put(&m->sql, ";\n");
+    sql_put(&m->sql, " AND _tombolo_victims.layout = %lld);\n", m->layout);
 }
 
 static void put_before(struct maker *m, bool update)
 {
-    put_forget_present(m);
+    if (update)
+        put_forget_present(m);
     for (size_t i = 0; i < m->t->nindexes; i++)
         put_note(m, i, update);
 }
@@ -231,10 +230,21 @@ static void put_guard(struct maker *m)
     }
 }
 
+/* Whether an insert can only replace the row that has its very key: which is there then. */
+static bool evicts_itself_alone(const struct maker *m)
+{
+    bool exact = m->t->nindexes == 1;
+
+    for (size_t i = 0; exact && i < m->t->nkey; i++)
+        exact = key_is_exact(m, i);
+    return exact;
+}
+
 static void put_after_insert(struct maker *m)
 {
     put_guard(m);
-    put_evictions(m, false);
+    if (!evicts_itself_alone(m))
+        put_evictions(m, false);
     put_outbox(m, 2);
     sql_put(&m->sql,
             "SELECT %lld,CASE WHEN _tombolo_victims.layout IS NULL THEN 'I' ELSE 'U' END," MARK,

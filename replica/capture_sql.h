@@ -7,7 +7,7 @@
  * notes the rows in the new row's way in _tombolo_victims, found by one lookup an index, and the
  * AFTER trigger looks which of them are gone:
  *
- *     BEFORE INSERT   notes the rows that the new one conflicts with
+ *     BEFORE INSERT   notes the rows that the new one conflicts with, unless they are noted
  *     AFTER INSERT    'D' for those that are gone; then 'I', or 'U' with the image of the row
  *                     with the same key that it replaced
  *     BEFORE UPDATE   where key or unique columns change: notes the rows in the way
@@ -16,10 +16,10 @@
  *
  * A noted row is a suspect, no more: whether it is gone is seen in the table. So too many are
  * harmless (partial indexes are taken by the old row's side alone), as are those that
- * OR IGNORE leaves behind; they are dropped by the next BEFORE trigger, which keeps only what is
- * gone and not yet told: it may run amid another statement's row, where a foreign key's action
- * writes to the same table. A row that is noted and then written or deleted on its own is
- * followed, so nothing is told twice with recursive_triggers on.
+ * OR IGNORE leaves behind: the next AFTER INSERT sees that they are there, and drops them. A BEFORE
+ * UPDATE keeps only what is gone and not yet told: it may run amid another statement's row, where a
+ * foreign key's action writes to the same table. A row that is noted and then written or deleted on
+ * its own is followed, so nothing is told twice with recursive_triggers on.
  *
  * The new image is read from the table, not from NEW: a trigger of the user's that ran before
  * ours may have written to the row again, and its outbox row came first.
