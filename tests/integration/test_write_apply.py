@@ -244,7 +244,7 @@ def test_who_writes_nothing_leaves_no_row(items, make_writer):
 
 
 def test_a_subject_has_as_many_replicas_as_it_may(items, make_writer):
-    for subject, most in (("alice", 2), ("bob", 2), ("", 9)):  # "": the operator, who is not limited
+    for subject, most in (("alice", 2), ("bob", 2), ("", 9)):  # "": the operator has no limit
         for n in range(1, 5):
             writer = make_writer(rules(table(), subject=subject, replicas=2), f"{subject}-{n}")
             answer = writer.apply(txn(1, insert(f"{n}{len(subject)}")))
@@ -953,7 +953,8 @@ def test_a_connection_that_is_cut_while_it_writes_is_said_to_be(items, make_writ
     with contextlib.closing(items.connect(autocommit=False)) as holder:
         holder.cursor().execute("UPDATE items SET qty = 5 WHERE id = 1")
         writer.send(writer.body([txn(1, update(1, {"qty": "1"}))]))
-        wait_for(lambda: items.sql(WAITING), 60, "the writer to wait")
-        items.sql(f"SELECT pg_terminate_backend(pid) FROM ({WAITING}) w")
+        # It waits a moment at first, and then for as long as it takes.
+        wait_for(lambda: items.sql(f"SELECT pg_terminate_backend(pid) FROM ({WAITING}) w"), 60,
+                 "the writer to wait")
         assert writer.receive()["class"] == "reconnect"
     assert items.sql("SELECT * FROM tombolo.replicas") == []
