@@ -643,6 +643,12 @@ static bool take_record(struct outlet *o, const struct entry *e, const char *byt
     return outlet_produce(o, &record, err);
 }
 
+/* At a mark. */
+static bool txn_is_due(const struct outlet *o)
+{
+    return o->in_txn && (o->txn_records >= TXN_RECORDS || clock_ms() >= o->txn_until);
+}
+
 static bool take_entry(struct outlet *o, struct slice bytes, struct err *err)
 {
     struct entry e;
@@ -655,7 +661,7 @@ static bool take_entry(struct outlet *o, struct slice bytes, struct err *err)
         return run_call(o, err);
     case ENTRY_MARK:
         take_mark(o, e.lsn);
-        return o->txn_records < TXN_RECORDS || !o->in_txn || commit_txn(o, err);
+        return !txn_is_due(o) || commit_txn(o, err);
     }
     return true;
 }

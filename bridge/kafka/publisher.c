@@ -28,11 +28,15 @@ struct publisher {
     struct topics *topics; /* NULL: none */
     char stream_topic[TOPIC_NAME_MAX + 1];
     char transactional_id[200];
+    /* What says how far the topics are: the stream's topic, or one for this alone; "": none does.
+     */
+    char place_topic[TOPIC_NAME_MAX + 1];
 
     pthread_mutex_t mutex;
     /* with the mutex: */
     struct stream_tail tail; /* where the topic stood when the producer was made */
     uint64_t producers;      /* how many were made */
+    char system_id[32];      /* of the server whose stream is published */
     struct err failure;      /* why nothing is published until it is tried again */
 
     /* the stream's thread: */
@@ -116,6 +120,7 @@ static void make_record(const struct publisher *p, const struct frames_record *f
         headers[i] = (struct outlet_header){plain[i].name, plain[i].value};
     headers[FRAMES_NHEADERS] = (struct outlet_header){SLICE(STREAM_HISTORY), slice_of(history)};
     *r = (struct outlet_record){.topic = slice_of(p->stream_topic),
+                                .partition = 0,
                                 .has_value = frame->value.len > 0,
                                 .value = frame->value,
                                 .headers = headers,
@@ -160,15 +165,20 @@ static void put_heartbeat(struct publisher *p, lsn_t lsn)
 
 /* ---- where to go on -------------------------------------------------------------------------- */
 
+static bool is_of_system(const char *history, const struct wal_place *place)
+{
+    size_t id = strlen(place->system_id);
+
+    return strncmp(history, place->system_id, id) == 0 && history[id] == '-';
+}
+
 /* Why the topic's history cannot go on, or NULL. */
 static const char *history_ends(const struct publisher *p, const struct stream_tail *tail,
                                 const struct wal_place *place)
 {
-    size_t id = strlen(place->system_id);
-
     if (!tail->found)
         return "the topic is empty";
-    if (strncmp(tail->history, place->system_id, id) != 0 || tail->history[id] != '-')
+    if (!is_of_system(tail->history, place))
         return "this is another database system";
     if (p->reset)
         return "the slot or the server's history is another";
@@ -191,13 +201,14 @@ static void new_history(struct publisher *p, const struct wal_place *place)
 
 /* Where the topic stands: as it was found, or as far as the same producer has brought it, since all
  * is delivered. */
-static bool find_tail(struct publisher *p, struct stream_tail *tail)
+static bool find_tail(struct publisher *p, const struct wal_place *place, struct stream_tail *tail)
 {
     pthread_mutex_lock(&p->mutex);
     bool same = p->producer == p->producers;
 
     p->producer = p->producers;
     *tail = p->tail;
+    snprintf(p->system_id, sizeof(p->system_id), "%s", place->system_id);
     pthread_mutex_unlock(&p->mutex);
     if (!same)
         return false;
@@ -207,8 +218,9 @@ static bool find_tail(struct publisher *p, struct stream_tail *tail)
     return true;
 }
 
-/* The tables' topics do not say where they stand. Without Kafka transactions they may lack what the
- * stream's topic has: they go on where everything is known to be delivered. */
+/* The tables' topics do not say where they stand; with Kafka transactions the place's topic does.
+ * Without them they may lack what the stream's topic has: they go on where everything is known to
+ * be delivered. */
 static void place_topics(struct publisher *p, const struct stream_tail *tail,
                          const struct wal_place *place, bool whole)
 {
@@ -217,7 +229,8 @@ static void place_topics(struct publisher *p, const struct stream_tail *tail,
     p->topics_from = place->confirmed;
     if (!p->reset && acked != LSN_NONE && acked > p->topics_from)
         p->topics_from = acked;
-    if (!p->reset && whole && tail->position > p->topics_from)
+    if (!p->reset && whole && is_of_system(tail->history, place) &&
+        place->server_lsn >= tail->position && tail->position > p->topics_from)
         p->topics_from = tail->position;
 }
 
@@ -226,7 +239,7 @@ static void begin_taking(struct publisher *p, const struct wal_place *place)
 {
     struct stream_tail tail;
 
-    bool whole = find_tail(p, &tail) || p->config.outlet.transactional_id;
+    bool whole = find_tail(p, place, &tail) || p->config.outlet.transactional_id;
     const char *ends = p->config.stream ? history_ends(p, &tail, place) : NULL;
 
     p->taking = true;
@@ -239,7 +252,10 @@ static void begin_taking(struct publisher *p, const struct wal_place *place)
                  LOG_STR("reason", ends), LOG_STR("history", p->history));
         put_heartbeat(p, place->confirmed);
     } else {
-        snprintf(p->history, sizeof(p->history), "%s", tail.history);
+        if (p->config.stream)
+            snprintf(p->history, sizeof(p->history), "%s", tail.history);
+        else
+            snprintf(p->history, sizeof(p->history), "%s-", place->system_id);
         mark(p, p->topics ? p->topics_from : tail.position);
     }
     if (!takes(p))
@@ -251,11 +267,8 @@ static void begin_taking(struct publisher *p, const struct wal_place *place)
 /* Whether the new connection goes on where the last one ended. */
 static bool goes_on(struct publisher *p, const struct wal_place *place)
 {
-    size_t id = strlen(place->system_id);
-
     return takes(p) && !p->reset && place->confirmed <= p->position &&
-           place->server_lsn >= p->position &&
-           (!p->config.stream || strncmp(p->history, place->system_id, id) == 0);
+           place->server_lsn >= p->position && is_of_system(p->history, place);
 }
 
 /* ---- the sink -------------------------------------------------------------------------------- */
@@ -406,7 +419,9 @@ static bool settle(struct wal_sink *sink, lsn_t position, lsn_t end_lsn, struct 
 
 static lsn_t confirmable(struct wal_sink *sink)
 {
-    return outlet_acked(publisher_of(sink)->outlet);
+    const struct publisher *p = publisher_of(sink);
+
+    return p->reset ? LSN_NONE : outlet_acked(p->outlet);
 }
 
 static const struct wal_sink_ops ops = {
@@ -436,14 +451,15 @@ static bool is_stopping(void *owner)
     return outlet_is_stopping(((struct publisher *)owner)->outlet);
 }
 
-static bool make_stream_topic(struct publisher *p, struct err *err)
+/* One that is read back: of one partition. */
+static bool make_place_topic(struct publisher *p, struct err *err)
 {
     rd_kafka_t *rk = outlet_producer(p->outlet);
     const struct admin_topic topic = {
-        .name = p->stream_topic,
+        .name = p->place_topic,
         .partitions = 1,
         .replication_factor = p->config.outlet.replication_factor,
-        .cleanup_policy = "delete",
+        .cleanup_policy = p->config.stream ? "delete" : "compact",
     };
     int32_t n;
 
@@ -457,39 +473,64 @@ static bool make_stream_topic(struct publisher *p, struct err *err)
     return err_hint(err, "delete it, or choose another [kafka] prefix");
 }
 
-/* From here on nothing of an earlier producer counts, whatever is still under way to the broker. */
-static bool fence(struct publisher *p, const struct stream_tail *tail, struct err *err)
+/* A record that says how far all is; the offsets' topic is compacted, so there it has a key, and
+ * a value for people. */
+static bool produce_place(struct publisher *p, const struct stream_tail *tail, struct err *err)
 {
-    const struct frames_record frame = {.epoch = tail->epoch,
-                                        .commit_lsn = tail->position,
-                                        .end_lsn = tail->position,
-                                        .last = true};
+    struct frames_record frame = {.epoch = tail->epoch,
+                                  .commit_lsn = tail->position,
+                                  .end_lsn = tail->position,
+                                  .last = true};
     struct outlet_header headers[FRAMES_NHEADERS + 1];
     struct outlet_record record;
     struct buf texts;
+    char lsn[LSN_TEXT_SIZE], value[64];
 
     buf_init(&texts, BUF_NO_LIMIT);
     make_record(p, &frame, tail->history, &texts, headers, &record);
-    bool ok = outlet_produce(p->outlet, &record, err) && outlet_flush(p->outlet, err);
+    record.topic = slice_of(p->place_topic);
+    if (!p->config.stream) {
+        snprintf(value, sizeof(value), "{\"lsn\":\"%s\"}", lsn_format(tail->position, lsn));
+        record.has_key = record.has_value = true;
+        record.key = slice_of(p->config.slot);
+        record.value = slice_of(value);
+    }
+    bool ok = outlet_produce(p->outlet, &record, err);
 
     buf_release(&texts);
     return ok;
 }
 
+static bool read_place(struct publisher *p, struct stream_tail *tail, struct err *err)
+{
+    const struct tail_source source = {
+        .client = &p->config.outlet.client,
+        .topic = p->place_topic,
+        .key = p->config.stream ? NULL : p->config.slot,
+        .stop = is_stopping,
+        .owner = p,
+    };
+
+    if (!make_place_topic(p, err) || !tail_read(&source, tail, err))
+        return false;
+    /* An empty topic may have had records: of its readers none may take ours for older. */
+    tail->epoch = tail->found ? tail->epoch + 1 : (uint64_t)clock_unix_us() / 1000000;
+    return true;
+}
+
+/* A producer is there. With the first record that it writes to the stream's topic nothing of an
+ * earlier one counts, whatever is still under way to the broker. */
 static bool started(void *owner, struct err *err)
 {
     struct publisher *p = owner;
     struct stream_tail tail = {.found = outlet_acked(p->outlet) != LSN_NONE,
                                .position = outlet_acked(p->outlet)};
 
+    if (p->place_topic[0] && !read_place(p, &tail, err))
+        return false;
     if (p->config.stream) {
-        if (!make_stream_topic(p, err) ||
-            !tail_read(&p->config.outlet.client, p->stream_topic, is_stopping, p, &tail, err))
-            return false;
         outlet_expect(p->outlet, tail.end);
-        /* An empty topic may have had records: of its readers none may take ours for older. */
-        tail.epoch = tail.found ? tail.epoch + 1 : (uint64_t)clock_unix_us() / 1000000;
-        if (tail.found && !fence(p, &tail, err))
+        if (tail.found && !(produce_place(p, &tail, err) && outlet_flush(p->outlet, err)))
             return false;
     }
     pthread_mutex_lock(&p->mutex);
@@ -497,6 +538,21 @@ static bool started(void *owner, struct err *err)
     p->producers++;
     pthread_mutex_unlock(&p->mutex);
     return true;
+}
+
+/* The stream's records say it themselves. */
+static bool committing(void *owner, lsn_t lsn, struct err *err)
+{
+    struct publisher *p = owner;
+    struct stream_tail tail = {.position = lsn};
+
+    if (p->config.stream)
+        return true;
+    pthread_mutex_lock(&p->mutex);
+    tail.epoch = p->tail.epoch;
+    snprintf(tail.history, sizeof(tail.history), "%s-", p->system_id);
+    pthread_mutex_unlock(&p->mutex);
+    return produce_place(p, &tail, err);
 }
 
 static void ready(void *owner)
@@ -532,10 +588,14 @@ struct publisher *publisher_new(const struct publisher_config *config, struct er
              config->slot);
     if (outlet->transactional_id)
         outlet->transactional_id = p->transactional_id;
+    if (config->stream || outlet->transactional_id)
+        snprintf(p->place_topic, sizeof(p->place_topic), "%s.%s", config->prefix,
+                 config->stream ? "stream" : "offsets");
     outlet->ordered_topic = config->stream ? p->stream_topic : NULL;
     outlet->owner = p;
     outlet->may_start = may_start;
     outlet->started = started;
+    outlet->committing = committing;
     outlet->ready = ready;
     pthread_mutex_init(&p->mutex, NULL);
     frames_writer_init(&p->writer, 0, outlet->message_max - RECORD_OVERHEAD, put_frame, p);

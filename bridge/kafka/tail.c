@@ -18,8 +18,7 @@ struct reading {
     rd_kafka_t *rk;
     rd_kafka_queue_t *queue;
     rd_kafka_topic_t *topic;
-    bool (*stop)(void *owner);
-    void *owner;
+    const struct tail_source *source;
     struct stream_tail *tail;
 };
 
@@ -66,6 +65,11 @@ static bool take_record(struct stream_tail *tail, const rd_kafka_message_t *msg,
     return true;
 }
 
+static bool has_key(const rd_kafka_message_t *msg, const char *key)
+{
+    return !key || slice_is((struct slice){msg->key, msg->key_len}, key);
+}
+
 /* ---- reading --------------------------------------------------------------------------------- */
 
 /* From `offset` to the end. */
@@ -80,7 +84,7 @@ static bool read_from(struct reading *r, int64_t offset, struct err *err)
     while (ok && !done) {
         rd_kafka_message_t *msg = rd_kafka_consume_queue(r->queue, POLL_MS);
 
-        if (r->stop(r->owner))
+        if (r->source->stop(r->source->owner))
             ok = err_set(err, ERR_STOPPED, "stopping");
         else if (!msg && clock_ms() > until)
             ok = err_set(err, ERR_TIMEOUT, "no answer from the brokers");
@@ -89,7 +93,7 @@ static bool read_from(struct reading *r, int64_t offset, struct err *err)
         else if (msg && msg->err)
             ok = admin_err(err, msg->err, "could not read");
         else if (msg)
-            ok = take_record(r->tail, msg, err);
+            ok = !has_key(msg, r->source->key) || take_record(r->tail, msg, err);
         if (msg && !msg->err)
             until = clock_ms() + TIMEOUT_MS;
         if (msg)
@@ -136,21 +140,20 @@ static rd_kafka_t *make_consumer(const struct client_config *client, struct err 
     return conf ? admin_new(RD_KAFKA_CONSUMER, conf, err) : NULL;
 }
 
-bool tail_read(const struct client_config *client, const char *topic, bool (*stop)(void *owner),
-               void *owner, struct stream_tail *tail, struct err *err)
+bool tail_read(const struct tail_source *source, struct stream_tail *tail, struct err *err)
 {
-    struct reading r = {.stop = stop, .owner = owner, .tail = tail};
-    bool ok = false;
+    struct reading r = {.source = source, .tail = tail};
 
     *tail = (struct stream_tail){0};
-    r.rk = make_consumer(client, err);
+    r.rk = make_consumer(source->client, err);
     if (!r.rk)
         return false;
-    r.topic = rd_kafka_topic_new(r.rk, topic, NULL);
+    r.topic = rd_kafka_topic_new(r.rk, source->topic, NULL);
     r.queue = rd_kafka_queue_new(r.rk);
-    ok = read_tail(&r, err);
+    bool ok = read_tail(&r, err);
+
     rd_kafka_queue_destroy(r.queue);
     rd_kafka_topic_destroy(r.topic);
     rd_kafka_destroy(r.rk);
-    return ok || err_wrap(err, "topic \"%s\"", topic);
+    return ok || err_wrap(err, "topic \"%s\"", source->topic);
 }

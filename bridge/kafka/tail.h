@@ -1,5 +1,6 @@
 /*
- * The end of `<prefix>.stream`: from what is there a publisher learns where it goes on.
+ * The end of `<prefix>.stream`, or of `<prefix>.offsets`, whose records have the same headers: from
+ * what is there a publisher learns where it goes on.
  */
 #ifndef KAFKA_TAIL_H
 #define KAFKA_TAIL_H
@@ -22,9 +23,17 @@ struct stream_tail {
     char history[STREAM_HISTORY_SIZE];
 };
 
-/* Reads the last records of the topic, which has one partition. `stop` is looked at while it waits.
- */
-bool tail_read(const struct client_config *client, const char *topic, bool (*stop)(void *owner),
-               void *owner, struct stream_tail *tail, struct err *err) MUST_CHECK;
+/* Which records count. */
+struct tail_source {
+    const struct client_config *client;
+    const char *topic;         /* has one partition */
+    const char *key;           /* those with this key; NULL: all */
+    bool (*stop)(void *owner); /* looked at while it waits */
+    void *owner;
+};
+
+/* Reads the last records of the topic. */
+bool tail_read(const struct tail_source *source, struct stream_tail *tail,
+               struct err *err) MUST_CHECK;
 
 #endif

@@ -2,6 +2,7 @@
 once."""
 
 import itertools
+import json
 import random
 import shutil
 import threading
@@ -371,3 +372,44 @@ def test_postgres_gone_and_back_goes_on(own_postgres, kafka, prefix, topic, tmp_
     wait_until_confirmed(database, publisher)
     assert ids(topic) == [*range(1, 31)]
     assert len(topic.histories) == 1
+
+
+# ---- Kafka transactions --------------------------------------------------------------------------
+
+
+def test_with_transactions_killed_at_random_nothing_is_twice(make_publisher, orders, topic, seed):
+    chance = random.Random(seed)
+    publisher = start(make_publisher(kafka_transactions="true"), orders)
+    with Writer(orders) as writer:
+        for _ in range(4):
+            time.sleep(chance.uniform(0.0, 1.0))
+            publisher.kill9()
+            publisher.start()
+        wait_until_publishing(publisher)
+    wait_until_confirmed(orders, publisher)
+    assert ids(topic) == [*range(writer.count)], f"seed {seed}"
+    assert len(topic.histories) == 1
+    publisher.stop()
+
+
+def test_with_transactions_table_topics_have_each_change_once(make_publisher, orders, kafka,
+                                                              prefix, seed):
+    """Read-committed; the position is in `<prefix>.offsets`, since there is no stream."""
+    chance = random.Random(seed)
+    publisher = make_publisher(kafka_stream="false", kafka_topics="true",
+                               kafka_tables="public.orders", kafka_transactions="true").start()
+    orders.sql("INSERT INTO orders VALUES (-1, 'the first')")
+    wait_for(lambda: kafka.has_topic(f"{prefix}.public.orders"), 60, "the table's topic")
+    with Writer(orders) as writer:
+        for _ in range(4):
+            time.sleep(chance.uniform(0.0, 1.0))
+            publisher.kill9()
+            publisher.start()
+        wait_until_publishing(publisher)
+    wait_until_confirmed(orders, publisher)
+    events = [json.loads(record.value) for record in kafka.consume(f"{prefix}.public.orders")]
+    published = [event["after"]["id"] for event in events]
+    assert published == [-1, *range(writer.count)], f"seed {seed}"
+    offsets = kafka.consume(f"{prefix}.offsets")
+    assert {record.key for record in offsets} == {b"tombolo_default"}
+    publisher.stop()
