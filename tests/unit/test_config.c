@@ -714,6 +714,53 @@ static void test_electrics_names_without_a_counterpart_are_told(void **state)
 
 #define IN_A_PLACE(test) cmocka_unit_test_setup_teardown(test, enter, leave)
 
+static const char *property(const struct config *c, const char *name)
+{
+    for (size_t i = 0; i < c->kafka_properties.n; i++) {
+        if (strcmp(c->kafka_properties.list[i].name, name) == 0)
+            return c->kafka_properties.list[i].value;
+    }
+    return NULL;
+}
+
+static void test_properties_of_librdkafka_come_from_file_and_environment(void **state)
+{
+    struct config c;
+
+    (void)state;
+    write_file("tombolo.ini", "[kafka]\nbrokers = b:9092\nstream = true\n"
+                              "property.security.protocol = SASL_SSL\n"
+                              "property.sasl.password = s3same\nproperty.linger.ms = 7\n");
+    setenv("TOMBOLO_KAFKA_PROPERTY_LINGER_MS", "9", 1);
+    setenv("TOMBOLO_KAFKA_PROPERTY_SASL_USERNAME", "ali", 1);
+    load_or_fail(&c, NULL);
+    assert_string_equal(property(&c, "security.protocol"), "SASL_SSL");
+    assert_string_equal(property(&c, "linger.ms"), "9");
+    assert_string_equal(property(&c, "sasl.username"), "ali");
+    assert_int_equal(c.kafka_properties.n, 4);
+    assert_true(config_property_is_secret("sasl.password"));
+    assert_true(config_property_is_secret("ssl.key.pem"));
+    assert_false(config_property_is_secret("sasl.username"));
+    config_free(&c);
+    write_file("tombolo.ini", "[kafka]\nproperty. = x\n");
+    assert_refused(NULL, "tombolo.ini:2: this is no name of a property");
+}
+
+static void test_what_is_published_where_is_said_in_full(void **state)
+{
+    (void)state;
+    assert_refused(ARGS("--kafka-brokers", "b:9092"),
+                   "[kafka] brokers are named, but nothing is to be published");
+    assert_refused(ARGS("--kafka-stream"),
+                   "[kafka] stream is to be published, but no brokers are named");
+    assert_refused(ARGS("--source", "kafka://b/p", "--kafka-brokers", "b:9092", "--kafka-stream"),
+                   "a fan-out node (source) does not publish: take [kafka] brokers away");
+    assert_refused(ARGS("--source", "b:9092"),
+                   "[database] source must be kafka://broker[:port][,...]/prefix, or empty");
+    assert_refused(ARGS("--kafka-prefix", "a b"),
+                   "[kafka] prefix must be 1 to 100 letters, digits, dots, dashes and underscores");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -749,6 +796,8 @@ int main(void)
         IN_A_PLACE(test_our_name_beats_electrics),
         IN_A_PLACE(test_value_of_electrics_that_cannot_be_read_names_its_variable),
         IN_A_PLACE(test_electrics_names_without_a_counterpart_are_told),
+        IN_A_PLACE(test_properties_of_librdkafka_come_from_file_and_environment),
+        IN_A_PLACE(test_what_is_published_where_is_said_in_full),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
