@@ -20,8 +20,12 @@
  * topic. It is sent when nothing else has told a position for 50 ms, so a reader hears of an idle
  * database's progress, and the slot, which is told of delivered records alone, moves too.
  *
- * The epoch is that of the topic's last record + 1 whenever the producer is made anew; its first
- * record is a heartbeat where the topic stands, behind which nothing of lower epochs counts.
+ * The epoch is that of the topic's last record + 1 whenever the producer is made anew (in an empty
+ * topic the time in seconds: no reader shall take it for an older one); its first record is a
+ * heartbeat where the topic stands, behind which nothing of lower epochs counts.
+ *
+ * With Kafka transactions the topics go forward together, and the stream's topic says how far; a
+ * publisher without it has `<prefix>.offsets` for that: the same headers, the slot's name as key.
  */
 #ifndef KAFKA_PUBLISHER_H
 #define KAFKA_PUBLISHER_H
