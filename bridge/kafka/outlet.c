@@ -79,7 +79,7 @@ struct outlet {
     int64_t next_offset; /* of the ordered topic; -1: not known */
     bool failed;
     struct err failure;
-    bool in_txn, in_call;
+    bool in_txn, in_commit, in_call;
     size_t txn_records;
     int64_t txn_until;
 };
@@ -332,7 +332,7 @@ static void pop_delivered(struct outlet *o)
         free(b);
     }
     /* In a Kafka transaction nothing counts before the commit. */
-    if (!o->config.transactional_id)
+    if (!o->in_txn)
         atomic_store(&o->acked, o->delivered);
 }
 
@@ -463,10 +463,11 @@ static bool commit_txn(struct outlet *o, struct err *err)
 {
     if (!o->in_txn)
         return true;
-    if (o->config.committing && o->marked != LSN_NONE &&
-        !o->config.committing(o->config.owner, o->marked, err))
-        return false;
-    if (!drain(o, err) ||
+    o->in_commit = true;
+    bool ok = !o->config.committing || o->marked == LSN_NONE ||
+              o->config.committing(o->config.owner, o->marked, err);
+    o->in_commit = false;
+    if (!ok || !drain(o, err) ||
         !insist(o, rd_kafka_commit_transaction, "could not commit a Kafka transaction", err))
         return false;
     o->in_txn = false;
@@ -566,8 +567,10 @@ bool outlet_produce(struct outlet *o, const struct outlet_record *r, struct err 
     const struct topic *t = topic_of(o, r->topic, err);
     rd_kafka_resp_err_t code;
 
-    if (!t || (o->in_call && o->txn_records >= TXN_RECORDS && !commit_txn(o, err)) ||
-        !begin_txn(o, err))
+    /* First rows may be many, and need not be in one. */
+    bool full = o->in_call && !o->in_commit && o->txn_records >= TXN_RECORDS;
+
+    if (!t || (full && !commit_txn(o, err)) || !begin_txn(o, err))
         return false;
     while ((code = give(o, t, r)) == RD_KAFKA_RESP_ERR__QUEUE_FULL) {
         if (!serve(o, LOOK_EVERY_MS, err))
@@ -604,8 +607,6 @@ static void take_mark(struct outlet *o, lsn_t lsn)
         last->lsn = lsn;
     } else {
         o->delivered = lsn;
-        if (!o->in_txn)
-            atomic_store(&o->acked, lsn);
     }
     pop_delivered(o);
 }
@@ -851,7 +852,7 @@ static void end_session(struct outlet *o)
 /* From a producer's making to its end. */
 static void run_session(struct outlet *o, struct err *err)
 {
-    o->failed = o->in_txn = o->in_call = false;
+    o->failed = o->in_txn = o->in_commit = o->in_call = false;
     o->next_offset = -1;
     o->marked = o->delivered = LSN_NONE;
     o->delivered = outlet_acked(o);
