@@ -115,8 +115,9 @@ bool memory_ask(struct pg_conn *conn, const struct write_request *request, struc
     return ok || err_wrap(err, "could not look up what was decided");
 }
 
-/* `forgotten` is a tenth of the time behind what was forgotten: a transaction is not committed when
- * it was `seen_at`, and clocks are not all alike. */
+/* A transaction is not committed yet when it was `at`, an acknowledgement takes its time, and
+ * clocks are not all alike: a tenth of the time lies between what is forgotten and what is said to
+ * be. */
 static bool forget_replicas(struct pg_conn *conn, int64_t ms, struct err *err)
 {
     return pg_runf(
@@ -138,8 +139,9 @@ bool memory_prune(struct pg_conn *conn, int64_t ms, int64_t replica_ms, struct e
     bool ok = pg_runf(conn, err,
                       "UPDATE tombolo.memory SET since = now() - interval '%" PRId64 " ms'"
                       " WHERE since < now() - interval '%" PRId64 " ms';"
-                      "DELETE FROM tombolo.decided WHERE at < (SELECT since FROM tombolo.memory)",
-                      ms, ms) &&
+                      "DELETE FROM tombolo.decided"
+                      " WHERE at < (SELECT since FROM tombolo.memory) - interval '%" PRId64 " ms'",
+                      ms, ms, ms / 10) &&
               (replica_ms == 0 || forget_replicas(conn, replica_ms, err));
 
     return ok || err_wrap(err, "could not forget old writes");
