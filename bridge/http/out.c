@@ -10,6 +10,7 @@
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #define OWN_LIMIT ((size_t)256 * 1024) /* a round, and the head before it */
 #define KEEP_OWN ((size_t)16 * 1024)
@@ -153,6 +154,17 @@ void http_out_put_shared(struct http_out *out, struct slice bytes, void (*releas
                                        .len = bytes.len,
                                        .release = release,
                                        .arg = arg});
+}
+
+bool http_out_copy_file(struct http_out *out, int fd, uint64_t offset, size_t len)
+{
+    char bytes[HTTP_OUT_COPY_MOST];
+
+    assert(len <= sizeof(bytes));
+    if (pread(fd, bytes, len, (off_t)offset) != (ssize_t)len)
+        return false;
+    http_out_put(out, (struct slice){bytes, len});
+    return true;
 }
 
 void http_out_put_file(struct http_out *out, int fd, off_t offset, size_t len,

@@ -232,8 +232,6 @@ void shape_send_plan(struct shape_request_state *get, const struct shape_plan *p
 void shape_send_events(struct shape_request_state *get, const struct shape_plan *plan);
 /* The client has gone while its body was being encoded. */
 void shape_forget_encoding(struct shape_request_state *get);
-/* Reads a small stretch of a file into the output. */
-bool shape_put_file_bytes(struct http_out *out, int fd, uint64_t offset, size_t len);
 
 /* ---- shape_subset.c -------------------------------------------------------------------------- */
 

@@ -10,21 +10,9 @@
 
 #include <assert.h>
 #include <stdlib.h>
-#include <unistd.h>
 
-#define COPIED ((uint32_t)16 * 1024) /* longer stretches go from the file by sendfile */
-#define FRAME 256                    /* what may stand around one */
+#define FRAME 256 /* what may stand around one */
 #define PIECES 16
-
-bool shape_put_file_bytes(struct http_out *out, int fd, uint64_t offset, size_t len)
-{
-    char bytes[COPIED];
-
-    if (pread(fd, bytes, len, (off_t)offset) != (ssize_t)len)
-        return false;
-    http_out_put(out, (struct slice){bytes, len});
-    return true;
-}
 
 static void put_text(struct http_out *out, struct buf *text)
 {
@@ -44,7 +32,8 @@ static void put_up_to_date(struct http_out *out, lsn_t seen)
 /* Whether a stretch of the file fits, with what stands around it. */
 static bool fits(const struct http_out *out, size_t len)
 {
-    return http_out_has_run(out) && http_out_room(out) >= (len > COPIED ? 0 : len) + FRAME;
+    return http_out_has_run(out) &&
+           http_out_room(out) >= (len > HTTP_OUT_COPY_MOST ? 0 : len) + FRAME;
 }
 
 /* ---- a chunk of the snapshot ----------------------------------------------------------------- */
@@ -61,11 +50,11 @@ static bool put_block(struct http_out *out, const struct snapshot_block *block)
 {
     bool ok = true;
 
-    if (block->len > COPIED) {
+    if (block->len > HTTP_OUT_COPY_MOST) {
         http_out_put_file(out, block->fd, (off_t)block->offset, block->len, snapshot_block_drop,
                           snapshot_block_keep(block));
     } else {
-        ok = shape_put_file_bytes(out, block->fd, block->offset, block->len);
+        ok = http_out_copy_file(out, block->fd, block->offset, block->len);
         snapshot_block_release(block);
     }
     return ok;
@@ -97,7 +86,7 @@ static enum http_pull pull_chunk(struct http_source *source, struct http_conn *c
     struct snapshot_block block;
 
     (void)conn;
-    while (fits(out, COPIED)) {
+    while (fits(out, HTTP_OUT_COPY_MOST)) {
         switch (log_snapshot_block(s->get->loop->store, s->get->log, s->block, &block)) {
         case SNAPSHOT_WAIT:
             return HTTP_WAIT;
@@ -161,13 +150,13 @@ static bool put_piece(struct http_out *out, struct log_piece *piece)
     uint32_t len = piece->last ? piece->len - 2 : piece->len;
     bool last = piece->last, ok = true;
 
-    if (len > COPIED) {
+    if (len > HTTP_OUT_COPY_MOST) {
         struct log_piece *copy = xmalloc(sizeof(*copy));
 
         *copy = *piece;
         http_out_put_file(out, piece->fd, (off_t)piece->offset, len, release_piece, copy);
     } else {
-        ok = shape_put_file_bytes(out, piece->fd, piece->offset, len);
+        ok = http_out_copy_file(out, piece->fd, piece->offset, len);
         log_pieces_release(piece, 1);
     }
     if (last)
@@ -196,7 +185,7 @@ static enum http_pull pull_range(struct http_source *source, struct http_conn *c
     struct range_source *s = (struct range_source *)source;
 
     (void)conn;
-    while (fits(out, COPIED)) {
+    while (fits(out, HTTP_OUT_COPY_MOST)) {
         if (!fill_pieces(s))
             return HTTP_ABORT;
         if (s->first == s->n) {

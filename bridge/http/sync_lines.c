@@ -4,7 +4,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 bool sync_room_for_line(const struct http_out *out)
 {
@@ -31,21 +30,10 @@ static void release_run(void *arg)
     free(arg);
 }
 
-/* Small ranges are read here and now; false when the file does not have them. */
-static bool put_small(struct http_out *out, int fd, uint64_t offset, uint32_t len)
-{
-    char bytes[SYNC_SMALL_RUN];
-
-    if (pread(fd, bytes, len, (off_t)offset) != (ssize_t)len)
-        return false;
-    http_out_put(out, (struct slice){bytes, len});
-    return true;
-}
-
 bool sync_fits(const struct http_out *out, uint32_t len)
 {
-    return len > SYNC_SMALL_RUN ? sync_room_for_line(out)
-                                : http_out_room(out) >= len + SYNC_LINE_ROOM;
+    return len > HTTP_OUT_COPY_MOST ? sync_room_for_line(out)
+                                    : http_out_room(out) >= len + SYNC_LINE_ROOM;
 }
 
 static bool put_run(struct http_out *out, size_t shape, const struct log_run *run)
@@ -53,7 +41,7 @@ static bool put_run(struct http_out *out, size_t shape, const struct log_run *ru
     bool ok = true;
 
     put_text(out, "{\"shape\":%zu,\"messages\":[", shape);
-    if (run->len > SYNC_SMALL_RUN) {
+    if (run->len > HTTP_OUT_COPY_MOST) {
         struct log_run *copy = xmalloc(sizeof(*copy));
 
         *copy = *run;
@@ -61,7 +49,7 @@ static bool put_run(struct http_out *out, size_t shape, const struct log_run *ru
     } else {
         struct log_run copy = *run;
 
-        ok = put_small(out, run->fd, run->offset, run->len);
+        ok = http_out_copy_file(out, run->fd, run->offset, run->len);
         log_runs_release(&copy, 1);
     }
     put_text(out, "]}\n");
@@ -90,11 +78,11 @@ static bool put_block(struct http_out *out, size_t shape, const struct snapshot_
     bool ok = true;
 
     put_text(out, "{\"shape\":%zu,\"messages\":[", shape);
-    if (block->len > SYNC_SMALL_RUN) {
+    if (block->len > HTTP_OUT_COPY_MOST) {
         http_out_put_file(out, block->fd, (off_t)block->offset, block->len, snapshot_block_drop,
                           snapshot_block_keep(block));
     } else {
-        ok = put_small(out, block->fd, block->offset, block->len);
+        ok = http_out_copy_file(out, block->fd, block->offset, block->len);
         snapshot_block_release(block);
     }
     put_text(out, "]}\n");

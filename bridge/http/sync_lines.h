@@ -7,9 +7,6 @@
 
 #include "http/sync_session.h"
 
-#define SYNC_SMALL_RUN                                                                             \
-    ((uint32_t)16 * 1024)  /* copied; larger ones go from the file by sendfile                     \
-                            */
 #define SYNC_LINE_ROOM 512 /* for a line without rows */
 
 static inline size_t sync_index(const struct sync_shape *s)

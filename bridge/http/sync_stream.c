@@ -121,7 +121,7 @@ static enum step send_snapshot(struct sync_session *session, struct sync_shape *
 {
     struct snapshot_block block;
 
-    if (!sync_room_for_line(out) || http_out_room(out) < SYNC_SMALL_RUN + SYNC_LINE_ROOM)
+    if (!sync_room_for_line(out) || http_out_room(out) < HTTP_OUT_COPY_MOST + SYNC_LINE_ROOM)
         return STEP_FULL;
     switch (log_snapshot_block(session->service->store, s->log, s->block, &block)) {
     case SNAPSHOT_BLOCK:
