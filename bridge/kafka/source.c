@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #define MARGIN 1000 /* records further back, where a publisher was replaced */
+#define PASSED_BY "the topic's retention has passed this node by"
 
 struct source {
     struct feed feed; /* first */
@@ -23,7 +24,7 @@ struct source {
     bool in_history; /* a record of it has come */
     lsn_t began;     /* where this process began in it; LSN_NONE: it has not */
     int64_t margin;
-    char gap[sizeof(((struct err *)0)->msg)]; /* the last one ended at this gap; "" */
+    char gap[512]; /* why the last one cannot be gone on with; "" */
     atomic_int_fast64_t offset, end;
 };
 
@@ -197,7 +198,7 @@ static bool find_beginning(struct source *s, const struct start_search *search,
     if (!start_find(search, last, begin->position, s->margin, &begin->offset, &covered, err))
         return false;
     if (!covered && begin->position < confirmed) {
-        begin->reset = "the topic's retention has passed this node by";
+        begin->reset = PASSED_BY;
         begin->position = confirmed;
         if (!start_find(search, last, confirmed, s->margin, &begin->offset, &covered, err))
             return false;
@@ -215,14 +216,15 @@ static bool settle_history(struct source *s, const struct feed_history *ours,
         log_warn("everything must be fetched again", LOG_STR("reason", begin->reset));
         unseen_clear(s->config.unseen);
     }
+    snprintf(now.system_id, sizeof(now.system_id), "%s", last->history);
+    snprintf(now.slot, sizeof(now.slot), "%s", s->config.slot);
+    if ((begin->reset || !ours->system_id[0]) &&
+        !s->config.keep.set(s->config.keep.owner, &now, begin->reset, err))
+        return false;
     s->gap[0] = '\0';
     s->began = begin->position;
     snprintf(s->history, sizeof(s->history), "%s", last->history);
-    if (!begin->reset && ours->system_id[0])
-        return true;
-    snprintf(now.system_id, sizeof(now.system_id), "%s", last->history);
-    snprintf(now.slot, sizeof(now.slot), "%s", s->config.slot);
-    return s->config.keep.set(s->config.keep.owner, &now, begin->reset, err);
+    return true;
 }
 
 static bool start_reading(struct source *s, const struct beginning *begin, struct err *err)
@@ -261,13 +263,25 @@ static bool open_topic(struct feed *feed, const atomic_bool *stop, struct wal_pl
     return true;
 }
 
+/* What was read does not lead to what follows: the next time it begins further back; if it has been
+ * at the topic's beginning, what would have led there is gone. */
+static void note_unlinked(struct source *s)
+{
+    if (s->margin > s->end)
+        snprintf(s->gap, sizeof(s->gap), PASSED_BY);
+    s->margin = s->gap[0] ? MARGIN : s->margin * 10;
+}
+
 static void close_topic(struct feed *feed, const struct err *why)
 {
     struct source *s = source_of(feed);
 
     if (why->code == ERR_CORRUPT)
         snprintf(s->gap, sizeof(s->gap), "%s", why->msg);
-    s->margin = s->unframe.unlinked ? s->margin * 10 : MARGIN;
+    if (s->unframe.unlinked)
+        note_unlinked(s);
+    else
+        s->margin = MARGIN;
     topic_reader_unseek(s->reader);
 }
 

@@ -49,7 +49,7 @@ def make_node(kafka, items, prefix, tmp_path):
 @pytest.fixture
 def publisher(kafka, items, prefix, tmp_path):
     bridge = Bridge(items, data_dir=tmp_path / "publisher", kafka_brokers=kafka.brokers,
-                    kafka_prefix=prefix, kafka_stream="true").start()
+                    kafka_prefix=prefix, kafka_stream="true").start(deadline=60)
     yield bridge
     bridge.stop()
 
@@ -88,10 +88,11 @@ def says(node, text, status="waiting"):
 # ---- what it takes from the topic ----------------------------------------------------------------
 
 
+@pytest.mark.sanitized
 def test_node_serves_what_postgres_holds_and_what_the_topic_brings(items, feeder, make_node,
                                                                    make_replica):
     with feeder.running():
-        node = make_node().start()
+        node = make_node().start(deadline=60)
         replica = make_replica(node)
         caught_up(replica, items)
         items.sql("UPDATE items SET what = 'changed' WHERE id < 3")
@@ -106,7 +107,7 @@ def test_node_serves_what_postgres_holds_and_what_the_topic_brings(items, feeder
 def test_transaction_in_many_fragments_that_was_begun_anew_is_there_once(items, feeder, make_node,
                                                                          make_replica):
     with feeder.running():
-        replica = make_replica(make_node().start())
+        replica = make_replica(make_node().start(deadline=60))
         caught_up(replica, items)
     feeder.feed()
     before = feeder.confirmed()
@@ -125,9 +126,10 @@ def test_transaction_in_many_fragments_that_was_begun_anew_is_there_once(items, 
     caught_up(replica, items)
 
 
+@pytest.mark.sanitized
 def test_node_goes_on_where_its_folder_ends(items, feeder, make_node, make_replica):
     with feeder.running():
-        node = make_node().start()
+        node = make_node().start(deadline=60)
         replica = make_replica(node)
         caught_up(replica, items)
         for end in (node.stop, node.kill9):
@@ -135,8 +137,38 @@ def test_node_goes_on_where_its_folder_ends(items, feeder, make_node, make_repli
             items.sql("INSERT INTO items SELECT max(id) + 1, 'meanwhile' FROM items")
             fed = feeder.fed
             wait_for(lambda fed=fed: feeder.fed > fed, 60)
-            node.start()
+            node.start(deadline=60)
             caught_up(replica, items)
+    assert not node.log_contains("everything must be fetched again")
+
+
+def test_late_records_of_a_replaced_publisher_mislead_nobody(items, feeder, make_node, make_replica):
+    with feeder.running():
+        node = make_node().start(deadline=60)
+        replica = make_replica(node)
+        caught_up(replica, items)
+    feeder.feed()
+    items.sql("INSERT INTO items VALUES (20, 'had')")
+    late = feeder.transactions()[0][-1]
+    feeder.feed()
+    caught_up(replica, items)
+    node.stop()
+    feeder.epoch += 1
+    feeder.heartbeat(feeder.confirmed())
+    items.sql("INSERT INTO items VALUES (21, 'before they come')")
+    feeder.send(feeder.transactions()[0][-1])
+    feeder.epoch -= 1
+    for _ in range(20):
+        feeder.send(late)
+    feeder.epoch += 1
+    items.sql("INSERT INTO items VALUES (22, 'behind them')")
+    transactions, position = feeder.transactions()
+    feeder.send(transactions[-1])
+    feeder.heartbeat(position)
+    feeder.confirm(position)
+    with feeder.running():
+        node.start(deadline=60)
+        caught_up(replica, items)
     assert not node.log_contains("everything must be fetched again")
 
 
@@ -175,6 +207,17 @@ def test_topic_of_another_database_system_is_refused(feeder, make_node):
          "is of the database system 1234567890, DATABASE_URL leads to", status="starting")
 
 
+def test_database_that_is_not_the_slots_is_refused(items, feeder, make_node):
+    other = items.server.create_database(f"{items.name}_other")
+    node = make_node()
+    node.postgres = other
+    says(node.start(wait=False), f"is of database \"{items.name}\", not of this one",
+         status="starting")
+    assert feeder.confirmed()
+    node.stop()
+    other.drop()
+
+
 def test_topic_of_two_partitions_is_refused(kafka, items, prefix, make_node):
     feeder = Feeder(kafka, items, prefix)
     items.sql("CREATE PUBLICATION tombolo_default")
@@ -208,7 +251,7 @@ def refetched(node, reason):
 def test_retention_that_has_passed_a_node_by_costs_a_refetch(kafka, items, feeder, make_node,
                                                              make_replica):
     with feeder.running():
-        node = make_node().start()
+        node = make_node().start(deadline=60)
         replica = make_replica(node)
         caught_up(replica, items)
         node.stop()
@@ -220,14 +263,14 @@ def test_retention_that_has_passed_a_node_by_costs_a_refetch(kafka, items, feede
     records = kafka.consume(feeder.topic)
     kafka.delete_records(feeder.topic, records[-1].offset)
     with feeder.running():
-        node.start()
+        node.start(deadline=60)
         refetched(node, "the topic's retention has passed this node by")
         caught_up(replica, items)
 
 
 def test_topic_deleted_and_made_anew_costs_a_refetch(kafka, items, feeder, make_node, make_replica):
     with feeder.running():
-        node = make_node().start()
+        node = make_node().start(deadline=60)
         replica = make_replica(node)
         caught_up(replica, items)
     kafka.delete_topic(feeder.topic)
@@ -243,7 +286,7 @@ def test_topic_deleted_and_made_anew_costs_a_refetch(kafka, items, feeder, make_
 
 def test_another_history_in_the_same_topic_costs_a_refetch(items, feeder, make_node, make_replica):
     with feeder.running():
-        node = make_node().start()
+        node = make_node().start(deadline=60)
         replica = make_replica(node)
         caught_up(replica, items)
     items.sql("DELETE FROM items WHERE id = 1")  # and this the new one does not have
@@ -256,9 +299,10 @@ def test_another_history_in_the_same_topic_costs_a_refetch(items, feeder, make_n
         caught_up(replica, items)
 
 
+@pytest.mark.sanitized
 def test_record_that_is_missing_costs_a_refetch(items, feeder, make_node, make_replica):
     with feeder.running():
-        node = make_node().start()
+        node = make_node().start(deadline=60)
         replica = make_replica(node)
         caught_up(replica, items)
     feeder.feed()
@@ -285,7 +329,7 @@ def test_live_clients_go_on_while_postgres_is_away_and_first_rows_wait(kafka, pr
         node = Bridge(database, data_dir=tmp_path / "node", keepalive="200ms",
                       source=f"kafka://{kafka.brokers}/{prefix}")
         with feeder.running():
-            node.start()
+            node.start(deadline=60)
             stream = Stream(node, {"table": "items"}, live=True).open()
             database.sql("INSERT INTO items VALUES (1, 'before')")
             stream.read(lambda s: len(s.shapes[0].rows) == 1)
@@ -309,7 +353,7 @@ def test_live_clients_go_on_while_postgres_is_away_and_first_rows_wait(kafka, pr
 
 
 def test_node_goes_on_when_the_broker_is_back(kafka, items, publisher, make_node, make_replica):
-    replica = make_replica(make_node().start())
+    replica = make_replica(make_node().start(deadline=60))
     caught_up(replica, items)
     kafka.kill9()
     items.sql("INSERT INTO items VALUES (7, 'while it is away')")
@@ -324,7 +368,7 @@ def test_node_goes_on_when_the_broker_is_back(kafka, items, publisher, make_node
 @pytest.fixture
 def two_nodes(publisher, make_node, tmp_path):
     (tmp_path / "rules.ini").write_text(RULES)
-    nodes = [make_node(f"node{n}", config=str(tmp_path / "rules.ini")).start() for n in range(2)]
+    nodes = [make_node(f"node{n}", config=str(tmp_path / "rules.ini")).start(deadline=60) for n in range(2)]
     assert publisher.alive
     return nodes
 

@@ -202,13 +202,14 @@ static void test_a_transaction_begun_anew_voids_what_was_given_of_it(void **stat
     buf_init(&out, BUF_NO_LIMIT);
     unframe_init(&u, 100);
     feed(&u, fragment(1, 99, 0, true), "BIC", &out); /* had already */
+    feed(&u, fragment(1, 105, 0, true), "BC", &out);
     feed(&u, fragment(1, 110, 0, false), "BI", &out);
     feed(&u, fragment(1, 110, 1, false), "I", &out);
-    feed(&u, heartbeat(2, 104), "", &out); /* the next publisher; 99 ended there */
+    feed(&u, heartbeat(2, 110), "", &out); /* the next publisher; 105 ended there */
     feed(&u, fragment(2, 110, 0, false), "BI", &out);
     feed(&u, fragment(1, 110, 2, true), "IC", &out); /* the one before, late */
     feed(&u, fragment(2, 110, 1, true), "IC", &out);
-    assert_came(&out, "pBIIpvBIIC");
+    assert_came(&out, "pBCBIIpvBIIC");
     assert_int_equal(u.position, 115);
 }
 

@@ -3,7 +3,8 @@
     with FanoutWorld(server, kafka, folder, seed) as world:
         ...
 
-The bridge reads the slot and publishes; replicas and streams are given the nodes in turn.
+The bridge reads the slot and publishes, with an odd seed in Kafka transactions; replicas and
+streams are given the nodes in turn.
 """
 
 import itertools
@@ -18,7 +19,8 @@ class FanoutWorld(World):
     def __init__(self, server, kafka, folder, seed, nnodes=2, **settings):
         prefix = f"oracle_{seed}"
         super().__init__(server, folder, seed, kafka_brokers=kafka.brokers, kafka_prefix=prefix,
-                         kafka_stream="true", **settings)
+                         kafka_stream="true",
+                         kafka_transactions="true" if seed % 2 else "false", **settings)
         self.kafka = kafka
         self.nodes = [Bridge(self.bridge.postgres, data_dir=folder / f"node{n}", keepalive="200ms",
                              source=f"kafka://{kafka.brokers}/{prefix}") for n in range(nnodes)]
