@@ -142,7 +142,8 @@ def test_node_goes_on_where_its_folder_ends(items, feeder, make_node, make_repli
     assert not node.log_contains("everything must be fetched again")
 
 
-def test_late_records_of_a_replaced_publisher_mislead_nobody(items, feeder, make_node, make_replica):
+def test_late_records_of_a_replaced_publisher_mislead_nobody(items, feeder, make_node,
+                                                             make_replica):
     with feeder.running():
         node = make_node().start(deadline=60)
         replica = make_replica(node)
@@ -368,7 +369,8 @@ def test_node_goes_on_when_the_broker_is_back(kafka, items, publisher, make_node
 @pytest.fixture
 def two_nodes(publisher, make_node, tmp_path):
     (tmp_path / "rules.ini").write_text(RULES)
-    nodes = [make_node(f"node{n}", config=str(tmp_path / "rules.ini")).start(deadline=60) for n in range(2)]
+    nodes = [make_node(f"node{n}", config=str(tmp_path / "rules.ini")).start(deadline=60)
+             for n in range(2)]
     assert publisher.alive
     return nodes
 
