@@ -1,7 +1,7 @@
 #include "kafka/topic_reader.h"
 #include "base/clock.h"
+#include "kafka/admin.h"
 
-#include <librdkafka/rdkafka.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -55,17 +55,14 @@ static bool make_client(struct topic_reader *r, const struct client_config *conf
         {"reconnect.backoff.max.ms", "2000"},
     };
     rd_kafka_conf_t *conf = client_conf(config, ours, sizeof(ours) / sizeof(*ours), err);
-    char why[256];
 
     if (!conf)
         return false;
     rd_kafka_conf_set_opaque(conf, r);
     rd_kafka_conf_set_error_cb(conf, take_error);
-    r->rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof(why));
-    if (!r->rk) {
-        rd_kafka_conf_destroy(conf);
-        return err_set(err, ERR_CONFIG, "could not make a Kafka consumer: %s", why);
-    }
+    r->rk = admin_new(RD_KAFKA_CONSUMER, conf, err);
+    if (!r->rk)
+        return false;
     r->topic = rd_kafka_topic_new(r->rk, topic, NULL);
     return r->topic || err_set(err, ERR_CONFIG, "topic \"%s\": %s", topic,
                                rd_kafka_err2str(rd_kafka_last_error()));
@@ -223,7 +220,9 @@ static bool fill_batch(struct topic_reader *r)
     }
     ssize_t n = rd_kafka_consume_batch_queue(r->queue, 0, r->batch, BATCH);
     r->nbatch = n > 0 ? (size_t)n : 0;
-    if (!r->nbatch)
+    if (r->nbatch)
+        note_trouble(r, "");
+    else
         rd_kafka_poll(r->rk, 0);
     return r->nbatch > 0;
 }
