@@ -273,9 +273,7 @@ def demo(folder, seconds, pause, version):
         server = ends.enter_context(Postgres(version))
         database = server.create_database("shop")
         database.sql(SCHEMA, CITIES, GOODS)
-        rules = folder / "tombolo.ini"
-        rules.write_text(RULES)
-        bridge = Bridge(database, data_dir=folder / "bridge", config=rules).start()
+        bridge = Bridge(database, data_dir=folder / "bridge", rules=RULES).start()
         ends.callback(bridge.stop)
         replicas = []
         for name in ("replica.db", "replica2.db"):

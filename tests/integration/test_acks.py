@@ -34,9 +34,7 @@ def make_bridge(items, tmp_path):
     made = []
 
     def make(rules=RULES, **settings):
-        config = tmp_path / "tombolo.ini"
-        config.write_text(rules)
-        made.append(Bridge(items, data_dir=tmp_path / "bridge", config=config, **settings))
+        made.append(Bridge(items, data_dir=tmp_path / "bridge", rules=rules, **settings))
         return made[-1].start()
 
     yield make
@@ -220,10 +218,10 @@ def test_a_bridge_that_takes_no_writes_acknowledges_none(make_bridge):
     assert stream.acks == [] and stream.shapes[0].writes is None
 
 
-def test_a_stream_from_before_the_rules_ends_and_comes_again(make_bridge, tmp_path):
+def test_a_stream_from_before_the_rules_ends_and_comes_again(make_bridge):
     bridge = make_bridge("[shape all]\ntable = items\n", keepalive="50ms")
     stream = follow(bridge, live=True).read(until=lambda s: s.consistent)
-    (tmp_path / "tombolo.ini").write_text(RULES)
+    bridge.rules.write_text(RULES)
     bridge.process.send_signal(signal.SIGHUP)
     assert stream.read().error == {"message": "the rules have changed", "retry": True}
     wait_for(lambda: follow(bridge).read().acks == [{"last": 0, "rejected": []}], 60, "an ack")

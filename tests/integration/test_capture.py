@@ -134,9 +134,7 @@ def as_floats(tables):
 def test_statements_of_every_form_end_in_postgres_as_they_are_in_the_file(database, tmp_path, seed):
     print(f"--seed {seed}")
     database.sql(TABLES)
-    (tmp_path / "rules.ini").write_text(RULES)
-    bridge = Bridge(database, data_dir=tmp_path / "bridge", config=str(tmp_path / "rules.ini"),
-                    secret="s").start()
+    bridge = Bridge(database, data_dir=tmp_path / "bridge", rules=RULES, secret="s").start()
     replica = Replica(bridge, tmp_path / "a.db", ["people", "pairs"], secret="s").once()
     with contextlib.closing(sqlite3.connect(replica.db_path)) as db:
         db.execute("CREATE UNIQUE INDEX mails ON people(mail)")  # as in Postgres

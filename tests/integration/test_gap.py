@@ -37,9 +37,7 @@ EXPECTED = """SELECT id, name, CASE WHEN id % 100 = 0 THEN qty + 1000 ELSE qty E
 @pytest.fixture
 def bridge(database, tmp_path):
     database.sql(TABLES)
-    (tmp_path / "rules.ini").write_text(RULES)
-    bridge = Bridge(database, data_dir=tmp_path / "bridge", config=str(tmp_path / "rules.ini"),
-                    secret="s").start()
+    bridge = Bridge(database, data_dir=tmp_path / "bridge", rules=RULES, secret="s").start()
     yield bridge
     bridge.stop()
 

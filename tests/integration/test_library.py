@@ -51,9 +51,7 @@ def items(database):
 
 @pytest.fixture
 def bridge(items, tmp_path):
-    config = tmp_path / "tombolo.ini"
-    config.write_text(RULES)
-    with_rules = Bridge(items, data_dir=tmp_path / "bridge", config=config).start()
+    with_rules = Bridge(items, data_dir=tmp_path / "bridge", rules=RULES).start()
     yield with_rules
     with_rules.stop()
 

@@ -23,10 +23,8 @@ def items(database):
 def nodes(items, tmp_path):
     """Two bridges beside one database: their shapes have handles of their own, by which it shows
     who answers."""
-    rules = tmp_path / "tombolo.ini"
-    rules.write_text("[write items]\noperations = insert\n")
-    pair = [Bridge(items, data_dir=tmp_path / name, stream_id=name, config=rules).start()
-            for name in ("one", "two")]
+    pair = [Bridge(items, data_dir=tmp_path / name, stream_id=name,
+                   rules="[write items]\noperations = insert\n").start() for name in ("one", "two")]
     yield pair
     for node in pair:
         node.stop()

@@ -50,8 +50,7 @@ SHAPES = ["stock", '"Odd Names"', "readings"]
 @pytest.fixture
 def bridge(database, tmp_path):
     database.sql(TABLES)
-    (tmp_path / "rules.ini").write_text(RULES)
-    bridge = Bridge(database, data_dir=tmp_path / "bridge", config=str(tmp_path / "rules.ini"),
+    bridge = Bridge(database, data_dir=tmp_path / "bridge", rules=RULES,
                     secret="the operator's", token_secret=SECRET).start()
     yield bridge
     bridge.stop()

@@ -53,13 +53,10 @@ def make_bridge(db, tmp_path_factory):
     started = []
 
     def make(rules=RULES, start=True, postgres=db, **settings):
-        folder = tmp_path_factory.mktemp("rules")
-        (folder / "rules.ini").write_text(rules)
         settings = {"secret": SHARED, "token_secret": SECRET, "token_audience": "notes",
-                    "token_leeway": "0s", "config": str(folder / "rules.ini"),
-                    "stream_id": f"rules{len(started)}", **settings}
-        bridge = Bridge(postgres, data_dir=folder / "bridge", **settings)
-        bridge.rules = folder / "rules.ini"
+                    "token_leeway": "0s", "stream_id": f"rules{len(started)}", **settings}
+        folder = tmp_path_factory.mktemp("rules") / "bridge"
+        bridge = Bridge(postgres, data_dir=folder, rules=rules, **settings)
         started.append(bridge)
         return bridge.start() if start else bridge
 

@@ -82,9 +82,7 @@ def make_bridge(db, tmp_path_factory):
     started = []
 
     def make(rules=RULES, **settings):
-        folder = tmp_path_factory.mktemp("writes")
-        (folder / "rules.ini").write_text(rules)
-        bridge = Bridge(db, data_dir=folder / "bridge", config=str(folder / "rules.ini"),
+        bridge = Bridge(db, data_dir=tmp_path_factory.mktemp("writes") / "bridge", rules=rules,
                         secret="the operator's", token_secret=SECRET,
                         stream_id=f"writes{len(started)}", **settings).start()
         started.append(bridge)
@@ -101,6 +99,7 @@ def bridge(make_bridge):
     return make_bridge()
 
 
+DRAFT = "[write draft]\noperations = insert\nset.owner = auth.sub\n"
 REPLICAS = (f"replica{n}" for n in itertools.count())
 ANN = {"sub": "ann", "app": {"team": "t1"}, "tenants": [1, 2], "tenant": 1}
 
@@ -393,9 +392,7 @@ def test_table_that_was_altered_takes_writes_again_when_it_fits(db, make_bridge)
 def test_rules_count_as_soon_as_postgres_is_there(own_postgres, tmp_path):
     own_postgres.sql("CREATE TABLE draft (id int PRIMARY KEY, owner text)")
     own_postgres.stop()
-    rules = tmp_path / "rules.ini"
-    rules.write_text("[write draft]\noperations = insert\nset.owner = auth.sub\n")
-    bridge = Bridge(own_postgres, data_dir=tmp_path / "bridge", config=str(rules),
+    bridge = Bridge(own_postgres, data_dir=tmp_path / "bridge", rules=DRAFT,
                     secret="the operator's", token_secret=SECRET).start(wait=False)
     bridge.wait_until("starting")
     mutation = op("insert", "draft", values={"id": "1"})
@@ -412,9 +409,7 @@ def test_rules_that_turn_out_wrong_say_why_and_count_once_they_fit(own_postgres,
     """Postgres was away at the start, which would have refused them."""
     own_postgres.sql("CREATE TABLE draft (id int PRIMARY KEY)")
     own_postgres.stop()
-    rules = tmp_path / "rules.ini"
-    rules.write_text("[write draft]\noperations = insert\nset.owner = auth.sub\n")
-    bridge = Bridge(own_postgres, data_dir=tmp_path / "bridge", config=str(rules),
+    bridge = Bridge(own_postgres, data_dir=tmp_path / "bridge", rules=DRAFT,
                     secret="the operator's", token_secret=SECRET,
                     catalog_interval="200ms").start(wait=False)
     bridge.wait_until("starting")

@@ -179,10 +179,9 @@ def test_query_ends_when_the_bridge_does(database, tmp_path, end):
 
 def test_one_subject_leaves_workers_for_others(database, tmp_path):
     database.sql(SLOW_TABLE)
-    config = tmp_path / "tombolo.ini"
-    config.write_text("[shape slow]\ntable = slow\n")
-    bridge = Bridge(database, data_dir=tmp_path / "bridge", stream_id="fair", config=config,
-                    token_secret=SECRET, secret="s3cret", snapshot_workers="2").start()
+    bridge = Bridge(database, data_dir=tmp_path / "bridge", stream_id="fair",
+                    rules="[shape slow]\ntable = slow\n", token_secret=SECRET,
+                    secret="s3cret", snapshot_workers="2").start()
     api = ShapeApi(bridge, shape="slow", offset="now", log="changes_only")
     ann, bob = (("authorization", f"Bearer {token(sub=sub)}") for sub in ("ann", "bob"))
     with contextlib.ExitStack() as stack:

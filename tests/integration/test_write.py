@@ -40,9 +40,7 @@ def make_bridge(tmp_path):
     made = []
 
     def make(postgres, rules=RULES, **settings):
-        config = tmp_path / "tombolo.ini"
-        config.write_text(rules)
-        made.append(Bridge(postgres, data_dir=tmp_path / "bridge", config=config, **settings))
+        made.append(Bridge(postgres, data_dir=tmp_path / "bridge", rules=rules, **settings))
         return made[-1].start()
 
     yield make
@@ -536,11 +534,11 @@ def test_stopping_does_not_wait_for_a_write_that_waits(items, bridge):
     assert rows(items) == []
 
 
-def test_writes_may_begin_at_a_reload(items, make_bridge, tmp_path):
+def test_writes_may_begin_at_a_reload(items, make_bridge):
     bridge = make_bridge(items, "[shape all]\ntable = items\n")
     same = txn(1, insert(1))
     assert post(bridge, same).status == 403
-    (tmp_path / "tombolo.ini").write_text(RULES)
+    bridge.rules.write_text(RULES)
     bridge.process.send_signal(signal.SIGHUP)
     wait_for(lambda: post(bridge, same).status == 200, 60, "the rules")
     assert rows(items, "id") == [(1,)]

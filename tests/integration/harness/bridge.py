@@ -30,15 +30,20 @@ class Bridge:
 
     `settings` are given as environment: stream_id="b" is TOMBOLO_STREAM_ID=b. Without a
     `secret` it is told to be insecure. /metrics has a listener of its own. `url`: how the
-    replicas reach it.
+    replicas reach it. `rules` are the text of its tombolo.ini: [shape ...] and [write ...];
+    afterwards that file, beside the folder.
     """
 
-    def __init__(self, postgres, binary=None, data_dir=None, **settings):
+    def __init__(self, postgres, binary=None, data_dir=None, rules=None, **settings):
         self.postgres = postgres
         self.binary = Path(binary or program()).resolve()
         self.data_dir = Path(data_dir).resolve()
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        if rules is not None:
+            self.rules = self.data_dir.with_name("rules.ini")
+            self.rules.write_text(rules)
+            settings["config"] = self.rules
         if "secret" not in settings:
             settings.setdefault("insecure", "true")
         self.metrics_port = free_port()
