@@ -331,6 +331,14 @@ static bool put_simple(const struct envelope *e, const struct event *event,
     return true;
 }
 
+/* Without its schema: Connect's headers have none. */
+static struct slice bare_key(const struct envelope *e, const struct buf *out, struct span key)
+{
+    size_t head = e->key_schema.len, tail = head ? 1 : 0;
+
+    return (struct slice){out->ptr + key.at + head, key.len - head - tail};
+}
+
 /* A row that moves to another key: it goes, and comes. */
 static bool put_move(const struct envelope *e, const struct change *change,
                      const struct envelope_place *place, struct buf *out,
@@ -347,12 +355,11 @@ static bool put_move(const struct envelope *e, const struct change *change,
         return false;
     add(records, out, old_key, gone_value);
     records->records[0].header = ENVELOPE_NEWKEY;
-    records->records[0].header_value = (struct slice){out->ptr + new_key.at, new_key.len};
+    records->records[0].header_value = bare_key(e, out, new_key);
     add_tombstone(e, records, out, old_key);
     add(records, out, new_key, come_value);
     records->records[records->n - 1].header = ENVELOPE_OLDKEY;
-    records->records[records->n - 1].header_value =
-        (struct slice){out->ptr + old_key.at, old_key.len};
+    records->records[records->n - 1].header_value = bare_key(e, out, old_key);
     records->nevents = 2;
     return true;
 }

@@ -392,6 +392,9 @@ static void test_schemas_stand_before_keys_and_values(void **state)
     assert_true(value.len > sizeof(start) + sizeof(end));
     assert_slice((struct slice){value.ptr, sizeof(start) - 1}, start);
     assert_slice((struct slice){value.ptr + value.len - (sizeof(end) - 1), sizeof(end) - 1}, end);
+    publish(&s, CHANGE_UPDATE, true, &ROW(TEXT("1"), NONE, NONE), &ROW(TEXT("2"), NONE, NONE));
+    assert_header(&s, 0, "__debezium.newkey", "{\"id\":2}");
+    assert_header(&s, 2, "__debezium.oldkey", "{\"id\":1}");
     close_site(&s);
 }
 

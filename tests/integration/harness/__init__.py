@@ -11,7 +11,7 @@ waits for. Nothing sleeps for a time and hopes.
 """
 
 from .bridge import Bridge
-from .connect import JdbcSink
+from .connect import ConnectWorker
 from .http_raw import Connection, Reply, request, target
 from .feeder import Feeder
 from .kafka import Kafka
@@ -26,7 +26,7 @@ from .stream_topic import StreamTopic
 from .topics import Event, Upserted, decimal_of, read_events, topic_events
 from .waiting import free_port, wait_for
 
-__all__ = ["Bridge", "Connection", "Database", "Event", "Feeder", "JdbcSink", "Kafka",
+__all__ = ["Bridge", "ConnectWorker", "Connection", "Database", "Event", "Feeder", "Kafka",
            "NodeClient", "Postgres", "Process", "Proxy", "Refused", "Replica", "Reply",
            "ShapeApi", "ShapeReader", "Stream", "StreamTopic", "Upserted", "decimal_of",
            "free_port", "program", "read_events", "request", "target", "topic_events", "wait_for"]

@@ -1,10 +1,12 @@
 """Kafka Connect with Debezium's JDBC sink: topics that others wrote, into tables of a database.
 
-    sink = JdbcSink(kafka, database, tmp_path, topics="shop[.]public[.].*").start()
+    worker = ConnectWorker(kafka, tmp_path)
+    worker.jdbc_sink("items", database, "shop[.]public[.]items")
+    worker.start()
     wait_for(lambda: database.sql("SELECT id FROM items") == [(1,)], 60, "the row to arrive")
 
-One standalone worker with one connector, of code that no one here wrote: Connect's JSON converter
-with schemas, Debezium's JDBC sink. Its jars come from Maven Central by connect_jars/pom.xml.
+One standalone worker, all of whose code no one here wrote: Connect's JSON converter with schemas,
+Debezium's transforms and sink. Its jars come from Maven Central by connect_jars/pom.xml.
 """
 
 from pathlib import Path
@@ -14,17 +16,39 @@ from .process import Process, environment
 from .waiting import free_port
 
 JARS = Path(__file__).resolve().parent / "connect_jars"
+UNWRAP = {
+    "transforms": "unwrap",
+    "transforms.unwrap.type": "io.debezium.transforms.ExtractNewRecordState",
+    "transforms.unwrap.delete.tombstone.handling.mode": "tombstone",
+}
 
 
-class JdbcSink:
-    """`topics` is a regular expression of Java's; `options` are the connector's own, _ for dots."""
+class ConnectWorker:
+    """It is ended with the other processes of a test."""
 
-    def __init__(self, kafka, database, folder, topics, **options):
-        self.kafka, self.database = kafka, database
-        self.folder = Path(folder) / "connect"
+    def __init__(self, kafka, folder):
+        self.kafka, self.folder = kafka, Path(folder) / "connect"
+        self.folder.mkdir()
         self.process = Process("connect", self.folder / "log")
-        self.settings = {
-            "name": "sink",
+        self.files = [self._write("worker", {
+            "bootstrap.servers": self.kafka.brokers,
+            "key.converter": "org.apache.kafka.connect.json.JsonConverter",
+            "value.converter": "org.apache.kafka.connect.json.JsonConverter",
+            "offset.storage.file.filename": self.folder / "offsets",
+            "plugin.discovery": "service_load",
+            "listeners": f"http://127.0.0.1:{free_port()}",
+            "consumer.isolation.level": "read_committed",
+            "consumer.auto.offset.reset": "earliest",
+            "consumer.metadata.max.age.ms": "500",
+        })]
+
+    def jdbc_sink(self, name, database, topics, unwrap=False, **options):
+        """`topics`: a regular expression of Java's; `options`: the connector's, _ for dots.
+
+        Envelopes go to the table of source.table; unwrapped, rows go to that of the topic's name.
+        """
+        self.files.append(self._write(name, {
+            "name": f"{self.folder.parent.name}-{name}",
             "connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector",
             "tasks.max": "1",
             "topics.regex": topics,
@@ -35,38 +59,23 @@ class JdbcSink:
             "delete.enabled": "true",
             "primary.key.mode": "record_key",
             "schema.evolution": "none",
-            "collection.name.format": "${source.table}",
-            **{name.replace("_", "."): value for name, value in options.items()},
-        }
+            "collection.name.format": "${topic}" if unwrap else "${source.table}",
+            **(UNWRAP if unwrap else {}),
+            **{key.replace("_", "."): value for key, value in options.items()},
+        }))
 
-    def _worker(self):
-        return {
-            "bootstrap.servers": self.kafka.brokers,
-            "key.converter": "org.apache.kafka.connect.json.JsonConverter",
-            "value.converter": "org.apache.kafka.connect.json.JsonConverter",
-            "offset.storage.file.filename": self.folder / "offsets",
-            "plugin.discovery": "service_load",
-            "listeners": f"http://127.0.0.1:{free_port()}",
-            "consumer.isolation.level": "read_committed",
-            "consumer.auto.offset.reset": "earliest",
-            "consumer.metadata.max.age.ms": "500",
-        }
+    def _write(self, name, settings):
+        file = self.folder / f"{name}.properties"
+        lines = (f"{key}={value}\n" for key, value in settings.items())
+        file.write_text("".join(lines).replace("\\", "\\\\"))
+        return file
 
     def start(self):
-        self.folder.mkdir(parents=True, exist_ok=True)
-        files = []
-        for name, settings in (("worker", self._worker()), ("sink", self.settings)):
-            files.append(self.folder / f"{name}.properties")
-            lines = (f"{key}={value}\n" for key, value in settings.items())
-            files[-1].write_text("".join(lines).replace("\\", "\\\\"))
-        self.process.start(java("org.apache.kafka.connect.cli.ConnectStandalone", *files,
+        self.process.start(java("org.apache.kafka.connect.cli.ConnectStandalone", *self.files,
                                 wanted=JARS), environment())
         return self
 
     def assert_running(self):
         """A task that failed goes on doing nothing: its log says why."""
-        log = self.process.log_tail()
-        assert self.process.alive and "Task is being killed" not in log, log
-
-    def stop(self):
-        self.process.kill9()
+        failed = "Task is being killed" in self.process.log()
+        assert self.process.alive and not failed, self.process.log_tail()
