@@ -21,6 +21,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -227,6 +228,12 @@ class Kafka:
 
     # ---- records -----------------------------------------------------------------------------
 
+    def end_offset(self, topic, partition=0):
+        """How many records it has had; 0 of one that is not there."""
+        if not self.has_topic(topic):
+            return 0
+        return int(self._kcat("-Q", "-t", f"{topic}:{partition}:-1").stdout.split()[-1])
+
     def produce(self, topic, value, key=None, headers=None, partition=None):
         """Writes one record of text and returns when it is acknowledged.
 
@@ -267,8 +274,13 @@ class Kafka:
         return list(_records(done.stdout))
 
     def _kcat(self, *arguments, stdin=b"", check=True):
+        """A topic that was made this moment may have no leader yet."""
         assert shutil.which("kcat"), "the tests read Kafka with kcat: install the package kcat"
-        done = subprocess.run(["kcat", "-b", self.brokers, *arguments], input=stdin, check=False,
-                              capture_output=True, timeout=60)
+        for _ in range(100):
+            done = subprocess.run(["kcat", "-b", self.brokers, *arguments], input=stdin,
+                                  check=False, capture_output=True, timeout=60)
+            if not re.search(b"Not leader|[Ll]eader not available", done.stderr):
+                break
+            time.sleep(0.1)
         assert not check or done.returncode == 0, f"kcat {arguments}: {done.stderr.decode()}"
         return done
