@@ -1,7 +1,7 @@
 /*
- * The file: a line that names the format, then one a table, which is DONE:
+ * The file: a line that names the format, then one a table:
  *
- *     relid limit snapshot published
+ *     relid begun|done limit snapshot published
  */
 #include "kafka/progress.h"
 
@@ -20,16 +20,23 @@
 #define FORMAT "tombolo kafka tables 1\n"
 #define FILE_MAX (64 * 1024 * 1024)
 
-enum standing { WANTED, QUEUED, SENT, DONE };
+enum standing { WANTED, QUEUED, BEGUN, SENT, DONE };
 
-struct entry {
-    uint32_t relid;
-    enum standing standing;
+/* What first rows have. */
+struct extent {
+    bool there;
     struct arena arena; /* of what follows */
     struct snapshot snapshot;
     lsn_t limit;
     struct slice published;
-    lsn_t position; /* where the stream stood when the rows were queued */
+};
+
+struct entry {
+    uint32_t relid;
+    enum standing standing;
+    struct extent now;  /* the first: rows of it are in the topic, or some */
+    struct extent next; /* of those that are QUEUED */
+    lsn_t position;     /* where the stream stood when they were */
 };
 
 struct progress {
@@ -49,7 +56,8 @@ static char *path_in(const char *data_dir, const char *suffix)
 
 static void free_entry(struct entry *e)
 {
-    arena_release(&e->arena);
+    arena_release(&e->now.arena);
+    arena_release(&e->next.arena);
     free(e);
 }
 
@@ -86,12 +94,14 @@ static bool read_line(struct progress *p, struct slice line, struct err *err)
     for (size_t i = 0; i < word.len && relid <= UINT32_MAX; i++)
         relid = relid * 10 + (uint64_t)(word.ptr[i] - '0');
     struct entry *e = entry_of(p, (uint32_t)relid);
-    if (!lsn_parse(next_word(&line), &e->limit))
+    word = next_word(&line);
+    if (!lsn_parse(next_word(&line), &e->now.limit))
         return err_set(err, ERR_CORRUPT, "no position");
-    if (!snapshot_parse(next_word(&line), &e->arena, &e->snapshot, err))
+    if (!snapshot_parse(next_word(&line), &e->now.arena, &e->now.snapshot, err))
         return false;
-    e->published = arena_copy(&e->arena, line);
-    e->standing = DONE;
+    e->now.published = arena_copy(&e->now.arena, line);
+    e->now.there = true;
+    e->standing = slice_is(word, "done") ? DONE : WANTED;
     return true;
 }
 
@@ -140,10 +150,11 @@ static void put_entry(const struct entry *e, struct buf *out)
 {
     char limit[LSN_TEXT_SIZE];
 
-    buf_printf(out, "%" PRIu32 " %s ", e->relid, lsn_format(e->limit, limit));
-    snapshot_format(&e->snapshot, out);
+    buf_printf(out, "%" PRIu32 " %s %s ", e->relid, e->standing == DONE ? "done" : "begun",
+               lsn_format(e->now.limit, limit));
+    snapshot_format(&e->now.snapshot, out);
     buf_put_u8(out, ' ');
-    buf_put_slice(out, e->published);
+    buf_put_slice(out, e->now.published);
     buf_put_u8(out, '\n');
 }
 
@@ -190,7 +201,7 @@ static bool save(const struct progress *p, struct err *err)
 
         if (!slot)
             break;
-        if (((const struct entry *)slot->value)->standing == DONE)
+        if (((const struct entry *)slot->value)->now.there)
             put_entry(slot->value, &text);
     }
     bool ok = replace_file(p, buf_slice(&text), err);
@@ -253,7 +264,7 @@ bool progress_wants(struct progress *p, const struct table *table)
     pthread_mutex_lock(&p->mutex);
     const struct entry *e = u64map_get(&p->entries, table->relid);
     bool wants = !e || e->standing == WANTED ||
-                 (e->standing == DONE && !published_since(e->published, table->published));
+                 (e->standing == DONE && !published_since(e->now.published, table->published));
     pthread_mutex_unlock(&p->mutex);
     return wants;
 }
@@ -262,8 +273,12 @@ bool progress_takes(struct progress *p, uint32_t relid, const struct txn *txn)
 {
     pthread_mutex_lock(&p->mutex);
     const struct entry *e = u64map_get(&p->entries, relid);
-    bool takes = e && e->standing != WANTED &&
-                 (txn->commit_lsn >= e->limit || !snapshot_sees(&e->snapshot, txn->xid));
+    const struct extent *extent = NULL;
+
+    if (e)
+        extent = e->now.there ? &e->now : e->standing == QUEUED ? &e->next : NULL;
+    bool takes =
+        extent && (txn->commit_lsn >= extent->limit || !snapshot_sees(&extent->snapshot, txn->xid));
     pthread_mutex_unlock(&p->mutex);
     return takes;
 }
@@ -281,14 +296,37 @@ void progress_queued(struct progress *p, const struct table *table, const struct
 {
     pthread_mutex_lock(&p->mutex);
     struct entry *e = entry_of(p, table->relid);
+    struct extent *next = &e->next;
 
-    arena_reset(&e->arena);
-    copy_snapshot(snapshot, &e->arena, &e->snapshot);
-    e->limit = limit;
-    e->published = arena_copy(&e->arena, table->published);
+    arena_reset(&next->arena);
+    copy_snapshot(snapshot, &next->arena, &next->snapshot);
+    next->limit = limit;
+    next->published = arena_copy(&next->arena, table->published);
+    next->there = true;
     e->position = position;
     e->standing = QUEUED;
     pthread_mutex_unlock(&p->mutex);
+}
+
+bool progress_begun(struct progress *p, uint32_t relid, struct err *err)
+{
+    bool ok = true;
+
+    pthread_mutex_lock(&p->mutex);
+    struct entry *e = u64map_get(&p->entries, relid);
+
+    if (e && e->standing == QUEUED) {
+        if (e->now.there) {
+            e->now.published = arena_copy(&e->now.arena, e->next.published);
+        } else {
+            e->now = e->next;
+            e->next = (struct extent){0};
+        }
+        e->standing = BEGUN;
+        ok = save(p, err);
+    }
+    pthread_mutex_unlock(&p->mutex);
+    return ok;
 }
 
 void progress_sent(struct progress *p, uint32_t relid, bool ok)
@@ -296,7 +334,7 @@ void progress_sent(struct progress *p, uint32_t relid, bool ok)
     pthread_mutex_lock(&p->mutex);
     struct entry *e = u64map_get(&p->entries, relid);
 
-    if (e && e->standing == QUEUED)
+    if (e && (e->standing == QUEUED || e->standing == BEGUN))
         e->standing = ok ? SENT : WANTED;
     pthread_mutex_unlock(&p->mutex);
 }

@@ -418,7 +418,8 @@ static bool run_barrier(void *arg, bool run, struct err *err)
 {
     struct barrier *b = arg;
     struct topics *t = b->topics;
-    bool ok = run && first_rows_publish(&b->rows, err);
+    bool ok =
+        run && progress_begun(t->progress, b->rows.relid, err) && first_rows_publish(&b->rows, err);
     bool broker = run && !ok && b->rows.broker && err->code != ERR_STOPPED;
 
     progress_sent(t->progress, b->rows.relid, ok);
@@ -452,30 +453,38 @@ static struct barrier *make_barrier(struct topics *t, const struct survey_offer 
     return b;
 }
 
-static bool queue_rows(struct topics *t, const struct survey_offer *offer, lsn_t end_lsn)
+/* True: the barrier will answer. */
+static bool begin_rows(struct topics *t, const struct survey_offer *offer, lsn_t end_lsn,
+                       struct arena *arena, enum survey_answer *answer, struct err *err)
+{
+    struct snapshot snapshot;
+    lsn_t limit;
+
+    *answer = SURVEY_LATER;
+    if (!first_rows_snapshot(offer->conn, arena, &snapshot, &limit, err))
+        return false;
+    if (unseen_misses(t->config.unseen, &snapshot, UINT64_MAX)) {
+        *answer = SURVEY_AGAIN;
+        return err_set(err, ERR_BUSY, "a committed transaction is not seen yet");
+    }
+    progress_queued(t->progress, offer->table, &snapshot, limit, end_lsn);
+    /* Where it is not taken the barrier is run all the same. */
+    outlet_call(t->outlet, run_barrier, make_barrier(t, offer, limit));
+    return true;
+}
+
+static void queue_rows(struct topics *t, const struct survey_offer *offer, lsn_t end_lsn)
 {
     struct arena arena = {0};
-    struct snapshot snapshot;
-    enum survey_answer answer = SURVEY_LATER;
-    lsn_t limit;
+    enum survey_answer answer;
     struct err err;
 
-    bool ok = first_rows_snapshot(offer->conn, &arena, &snapshot, &limit, &err);
-    if (ok && unseen_misses(t->config.unseen, &snapshot, UINT64_MAX))
-        answer = SURVEY_AGAIN;
-    if (ok && answer != SURVEY_AGAIN) {
-        struct barrier *b = make_barrier(t, offer, limit);
-
-        progress_queued(t->progress, offer->table, &snapshot, limit, end_lsn);
-        arena_release(&arena);
-        /* Where it is not taken the barrier is run all the same, and answers. */
-        return outlet_call(t->outlet, run_barrier, b);
+    if (!begin_rows(t, offer, end_lsn, &arena, &answer, &err)) {
+        if (answer == SURVEY_LATER)
+            log_warn("no snapshot for the first rows of a table", LOG_ERR(&err));
+        survey_answer(t->survey, answer);
     }
-    if (!ok)
-        log_warn("no snapshot for the first rows of a table", LOG_ERR(&err));
     arena_release(&arena);
-    survey_answer(t->survey, answer);
-    return true;
 }
 
 /* While much is queued a snapshot would be held for long, and it would hold back VACUUM. */

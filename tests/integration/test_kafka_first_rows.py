@@ -93,7 +93,15 @@ def wait_for_equal(database, kafka, tables, seed):
         return all(Upserted(events[table]).values("id", "v") == rows_of(database, table)
                    for table in tables)
 
-    wait_for(are_equal, 90, f"the topics to have what the tables have (seed {seed})", 0.3)
+    def differences():
+        found = {}
+        for table in tables:
+            ours = set(Upserted(events[table]).values("id", "v"))
+            theirs = set(rows_of(database, table))
+            found[table] = (sorted(ours - theirs)[:5], sorted(theirs - ours)[:5])
+        return f"the topics to have what the tables have, seed {seed}: {found}"
+
+    wait_for(are_equal, 60, differences, 0.5)
     return events
 
 
@@ -187,7 +195,7 @@ def test_a_bridge_killed_among_first_rows_publishes_them_again(database, kafka, 
                                                                seed):
     topic = f"{database.name}.public.one"
     with Writers(database, ["one"], seed) as writers:
-        database.sql("INSERT INTO one SELECT i, nextval('versions') FROM generate_series(1000, 21000) i")
+        database.sql("INSERT INTO one SELECT i, nextval('versions') FROM generate_series(1000, 16000) i")
         bridge = make_publisher()
         for _ in range(5):
             before = kafka.end_offset(topic)
@@ -204,6 +212,8 @@ def test_a_bridge_killed_among_first_rows_publishes_them_again(database, kafka, 
         wait_for(lambda: sum(writers.committed.values()) > before + 100, 60, "more writes")
     wait_for_equal(database, kafka, ["one"], seed)
     # What is noted is not published again.
+    noted = bridge.data_dir / "kafka_tables"
+    wait_for(lambda: " done " in noted.read_text(), 60, "it to be noted")
     bridge.restart()
     database.sql("INSERT INTO one VALUES (-1, 0)")
     events = wait_for_equal(database, kafka, ["one"], seed)["one"]
@@ -272,7 +282,8 @@ def test_topics_that_were_off_meanwhile_begin_with_first_rows(database, kafka, m
     topic = f"{database.name}.public.one"
     bridge = make_publisher().start()
     wait_for(lambda: kafka.end_offset(topic) == 1, 60, "the first row")
-    wait_for(lambda: (bridge.data_dir / "kafka_tables").exists(), 60, "it to be noted")
+    noted = bridge.data_dir / "kafka_tables"
+    wait_for(lambda: " done " in noted.read_text(), 60, "it to be noted")
     bridge.stop()
     without = Bridge(database, data_dir=tmp_path / "bridge").start()
     database.sql("UPDATE one SET v = 2")

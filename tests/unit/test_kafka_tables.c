@@ -115,6 +115,12 @@ static void queue(struct site *s, lsn_t position)
     arena_release(&arena);
 }
 
+static void send(struct site *s)
+{
+    assert_true(progress_begun(s->progress, 7, &s->err));
+    progress_sent(s->progress, 7, true);
+}
+
 static bool takes(const struct site *s, uint32_t xid, lsn_t commit_lsn)
 {
     const struct txn txn = {.xid = xid, .commit_lsn = commit_lsn};
@@ -152,11 +158,47 @@ static void test_rows_that_did_not_go_out_are_wanted_again(void **state)
     queue(s, 0x400);
     progress_sent(s->progress, 7, false);
     assert_true(progress_wants(s->progress, s->table));
-    assert_false(takes(s, 105, 0x600));
     queue(s, 0x400);
-    progress_sent(s->progress, 7, true);
+    send(s);
     progress_connected(s->progress);
     assert_true(progress_wants(s->progress, s->table));
+}
+
+/* A part of the rows may be in the topic: one that is deleted before they come again must be seen
+ * to go. */
+static void test_changes_behind_rows_that_were_begun_are_published_for_good(void **state)
+{
+    struct site *s = *state;
+
+    queue(s, 0x400);
+    assert_true(progress_begun(s->progress, 7, &s->err));
+    progress_sent(s->progress, 7, false);
+    assert_true(takes(s, 105, 0x600));
+    assert_false(takes(s, 100, 0x410));
+    reopen(s);
+    assert_true(progress_wants(s->progress, s->table));
+    assert_true(takes(s, 101, 0x420));
+    assert_false(takes(s, 100, 0x410));
+}
+
+/* A row of the first ones may be gone in them: its deletion must come. */
+static void test_a_second_snapshot_hides_nothing(void **state)
+{
+    struct arena arena = {0};
+    struct snapshot later;
+    struct site *s = *state;
+
+    queue(s, 0x400);
+    assert_true(progress_begun(s->progress, 7, &s->err));
+    progress_sent(s->progress, 7, false);
+    assert_true(snapshot_parse(SLICE("110:110:"), &arena, &later, &s->err));
+    progress_queued(s->progress, s->table, &later, 0x700, 0x600);
+    arena_release(&arena);
+    assert_true(takes(s, 105, 0x600));
+    assert_true(progress_begun(s->progress, 7, &s->err));
+    reopen(s);
+    assert_true(takes(s, 105, 0x600));
+    assert_false(takes(s, 100, 0x410));
 }
 
 static void test_rows_are_done_when_something_behind_them_is_delivered(void **state)
@@ -165,12 +207,12 @@ static void test_rows_are_done_when_something_behind_them_is_delivered(void **st
 
     queue(s, 0x400);
     assert_true(progress_acked(s->progress, 0x600, &s->err)); /* not even sent */
-    progress_sent(s->progress, 7, true);
+    send(s);
     assert_true(progress_acked(s->progress, 0x400, &s->err)); /* what was there before */
     reopen(s);
     assert_true(progress_wants(s->progress, s->table));
     queue(s, 0x400);
-    progress_sent(s->progress, 7, true);
+    send(s);
     assert_true(progress_acked(s->progress, 0x401, &s->err));
     progress_connected(s->progress);
     assert_false(progress_wants(s->progress, s->table));
@@ -181,7 +223,7 @@ static void test_a_restart_knows_what_the_first_rows_had(void **state)
     struct site *s = *state;
 
     queue(s, 0x400);
-    progress_sent(s->progress, 7, true);
+    send(s);
     assert_true(progress_acked(s->progress, 0x600, &s->err));
     reopen(s);
     assert_false(progress_wants(s->progress, s->table));
@@ -195,7 +237,7 @@ static void test_a_table_that_was_taken_out_of_the_publication_begins_anew(void 
     struct site *s = *state;
 
     queue(s, 0x400);
-    progress_sent(s->progress, 7, true);
+    send(s);
     assert_true(progress_acked(s->progress, 0x600, &s->err));
     table_unref(s->table);
     s->table = make_table("1:10;r21/");
@@ -208,7 +250,7 @@ static void test_a_table_that_is_not_chosen_any_more_is_forgotten(void **state)
     struct u64map relids = {0};
 
     queue(s, 0x400);
-    progress_sent(s->progress, 7, true);
+    send(s);
     assert_true(progress_acked(s->progress, 0x600, &s->err));
     u64map_set(&relids, 7, s);
     assert_true(progress_keep(s->progress, &relids, &s->err));
@@ -227,8 +269,9 @@ static void test_a_damaged_file_is_as_none(void **state)
 
     snprintf(path, sizeof(path), "%s/kafka_tables", s->dir);
     for (int i = 0; i < 3; i++) {
-        static const char *const texts[] = {"", "tombolo kafka tables 2\n",
-                                            "tombolo kafka tables 1\n7 0/500 x:y: 1:10;r20/\n"};
+        static const char *const texts[] = {
+            "", "tombolo kafka tables 2\n",
+            "tombolo kafka tables 1\n7 done 0/500 x:y: 1:10;r20/\n"};
         FILE *f = fopen(path, "w");
 
         assert_true(f && fputs(texts[i], f) >= 0 && fclose(f) == 0);
@@ -248,6 +291,8 @@ int main(void)
         TEST(test_nothing_of_a_table_is_published_before_its_first_rows_are_queued),
         TEST(test_what_the_first_rows_have_is_not_published_again),
         TEST(test_rows_that_did_not_go_out_are_wanted_again),
+        TEST(test_changes_behind_rows_that_were_begun_are_published_for_good),
+        TEST(test_a_second_snapshot_hides_nothing),
         TEST(test_rows_are_done_when_something_behind_them_is_delivered),
         TEST(test_a_restart_knows_what_the_first_rows_had),
         TEST(test_a_table_that_was_taken_out_of_the_publication_begins_anew),
