@@ -117,6 +117,9 @@ class Writers:
         self._add(copy.db_path.stem, copy, shared)
         original.start()
 
+    def processes(self):
+        return [holder.process for holder in [self.bridge, *self.replicas]]
+
     def storm(self, times):
         trouble = Trouble(self, self.rng.random(), times)
         trouble.start()
