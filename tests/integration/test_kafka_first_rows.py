@@ -195,7 +195,8 @@ def test_a_bridge_killed_among_first_rows_publishes_them_again(database, kafka, 
                                                                seed):
     topic = f"{database.name}.public.one"
     with Writers(database, ["one"], seed) as writers:
-        database.sql("INSERT INTO one SELECT i, nextval('versions') FROM generate_series(1000, 16000) i")
+        database.sql("INSERT INTO one SELECT i, nextval('versions')"
+                     " FROM generate_series(1000, 16000) i")
         bridge = make_publisher()
         for _ in range(5):
             before = kafka.end_offset(topic)

@@ -60,8 +60,9 @@ def test_a_jdbc_sink_s_table_becomes_the_source_s(database, kafka, tmp_path, see
 
     def are_equal():
         worker.assert_running()
-        return all(database.sql(f"TABLE {ours} ORDER BY id") == sink.sql(f"TABLE {theirs} ORDER BY id")
-                   for ours, theirs in (("items", "items"), ("flat", f"{prefix}_public_flat")))
+        pairs = (("items", "items"), ("flat", f"{prefix}_public_flat"))
+        return all(database.sql(f"TABLE {ours} ORDER BY id")
+                   == sink.sql(f"TABLE {theirs} ORDER BY id") for ours, theirs in pairs)
 
     try:
         wait_for(are_equal, 120, f"the sink's tables to be as the source's (seed {seed})", 0.5)
