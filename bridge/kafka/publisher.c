@@ -18,7 +18,7 @@
 #define RECORD_OVERHEAD 1024 /* headers, and what Kafka puts around a record */
 #define RETRY_FIRST_MS 1000  /* after a failure that is ours, ... */
 #define RETRY_MOST_MS 60000  /* ... at most */
-#define TOPIC_TIMEOUT_MS 10000
+#define TOPIC_TIMEOUT_MS 5000
 #define TOPIC_NAME_MAX 249
 
 struct publisher {

@@ -41,7 +41,6 @@ struct publisher_config {
     const char *prefix;
     bool stream;
     const struct topics_config *topics; /* NULL: none. Copied; its texts are not */
-    bool without_before;                /* too_large=without_before */
     struct outlet_config outlet; /* owner and functions are filled in; transactional_id "" for one
                                     that is made of prefix and slot; partitions and
                                     replication_factor -1 for the broker's */

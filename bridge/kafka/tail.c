@@ -10,7 +10,7 @@
 
 #define FIRST_RECORDS 16 /* looked at; more when there is no whole transaction among them */
 #define MORE_RECORDS 8   /* times */
-#define TIMEOUT_MS 10000 /* without any answer */
+#define TIMEOUT_MS 5000  /* without any answer */
 #define POLL_MS 100
 #define MAX_HEADERS 16
 
