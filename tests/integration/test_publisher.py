@@ -249,17 +249,19 @@ def test_lost_slot_begins_a_new_history(make_publisher, orders, topic):
 def test_deleted_topic_is_made_anew(publisher, orders, topic, kafka):
     insert(orders, 1, 10)
     wait_until_confirmed(orders, publisher)
-    kafka.delete_topic(topic.name)
-    insert(orders, 11, 20)
-    wait_until_confirmed(orders, publisher)
-    topic.read()
-    missing = {*range(11, 21)} - {int(row[0]) for row in topic.rows("orders")}
-    # What was acknowledged in the topic that is gone is gone; then a reader of the old one must
-    # see that it cannot go on.
-    assert not missing
-    insert(orders, 21, 30)
-    wait_until_confirmed(orders, publisher)
-    assert ids(topic)[-10:] == [*range(21, 31)]
+    kafka.delete_topic(topic.name, wait=False)
+    number = itertools.count(11)
+
+    def is_there_again():
+        last = next(number)
+        insert(orders, last, last)
+        wait_until_confirmed(orders, publisher)
+        return kafka.has_topic(topic.name) and ids(topic)[-1:] == [last]
+
+    wait_for(is_there_again, 60, "rows in the new topic", interval=0.2)
+    # What the topic that is gone had acknowledged is gone with it; from there on nothing is missing.
+    there = ids(topic)
+    assert there == [*range(there[0], next(number))]
 
 
 def test_row_over_the_limit_stops_publishing_and_nothing_else(make_publisher, orders, topic):

@@ -195,9 +195,11 @@ class Kafka:
                      "--replication-factor", "1",
                      *(word for option in options for word in ("--config", option)))
 
-    def delete_topic(self, name):
+    def delete_topic(self, name, wait=True):
+        """`wait` until it is gone, unless somebody may make it anew."""
         self._topics("--delete", "--topic", name)
-        wait_for(lambda: name not in self.topics(), 60, f"{name} to be gone")
+        if wait:
+            wait_for(lambda: name not in self.topics(), 60, f"{name} to be gone")
 
     def delete_records(self, topic, before):
         """As retention does it: what is before this offset of partition 0 is gone."""
