@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-#define SERIES_MAX 128
+#define SERIES_MAX 512
 #define LINE_MAX_LEN 512
 #define NAME_CHARS "abcdefghijklmnopqrstuvwxyz0123456789_"
 
