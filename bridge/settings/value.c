@@ -359,7 +359,7 @@ void setting_allowed(const struct setting *setting, struct buf *out)
 const char *setting_placeholder(const struct setting *setting)
 {
     static const char *const words[] = {
-        [SETTING_TEXT] = "PATH",   [SETTING_NAME] = "NAME",       [SETTING_URL] = "URL",
+        [SETTING_TEXT] = "TEXT",   [SETTING_NAME] = "NAME",       [SETTING_URL] = "URL",
         [SETTING_SECRET] = "TEXT", [SETTING_BOOL] = "true|false", [SETTING_INT] = "N",
         [SETTING_SIZE] = "SIZE",   [SETTING_DURATION] = "TIME",   [SETTING_ADDRESS] = "HOST:PORT",
         [SETTING_CHOICE] = "WORD",
