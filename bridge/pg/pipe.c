@@ -46,7 +46,7 @@ void pg_pipe_put(struct pg_pipe *pipe, const char *sql, const uint32_t *types,
     struct pg_conn *conn = pipe->conn;
     char name[24];
     bool known;
-    int number = prepared_find(conn, sql, types, nparams, &known);
+    int number = prepared_find(conn, pipe->role, sql, types, nparams, &known);
 
     if (number == PREPARED_NONE) {
         add(pipe, PQsendQueryParams(conn, sql, nparams, types, params, NULL, NULL, 0), PIPE_RUN, 0);

@@ -22,6 +22,7 @@ struct pipe_item;
 
 struct pg_pipe {
     struct pg_conn *conn;
+    const char *role;        /* that runs what is put next, borrowed; NULL: the connection's own */
     struct pipe_item *items; /* that were sent; those before `at` have been taken */
     size_t n, at, cap;
     struct err why; /* what the statements up to the next mark are skipped for */
@@ -30,7 +31,8 @@ struct pg_pipe {
 
 /* The connection is idle, or in a transaction, and the pipe's until it is closed. */
 bool pg_pipe_open(struct pg_pipe *pipe, struct pg_conn *conn, struct err *err) MUST_CHECK;
-/* Prepared once a connection. The parameters are copied. `types` NULL: Postgres infers them. */
+/* Prepared once a connection and role. The parameters are copied. `types` NULL: Postgres infers
+ * them. */
 void pg_pipe_put(struct pg_pipe *pipe, const char *sql, const uint32_t *types,
                  const char *const *params, int nparams);
 /* For what will hardly come again: not prepared, without parameters. */

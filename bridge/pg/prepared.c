@@ -13,7 +13,8 @@
 
 struct statement {
     uint64_t hash;
-    char *sql; /* NULL: the place is free */
+    char *sql;  /* NULL: the place is free */
+    char *role; /* NULL: the connection's own */
     uint32_t *types;
     int nparams;
 };
@@ -26,6 +27,7 @@ struct prepared {
 static void statement_free(struct statement *statement)
 {
     free(statement->sql);
+    free(statement->role);
     free(statement->types);
     *statement = (struct statement){0};
 }
@@ -76,27 +78,33 @@ static uint64_t hash_of(const char *sql, const uint32_t *types, int nparams)
     return hash + (uint64_t)nparams;
 }
 
-static bool is_it(const struct statement *s, uint64_t hash, const char *sql, const uint32_t *types,
-                  int nparams)
+static bool is_it(const struct statement *s, uint64_t hash, const char *role, const char *sql,
+                  const uint32_t *types, int nparams)
 {
     return s->sql && s->hash == hash && s->nparams == nparams && !s->types == !types &&
-           strcmp(s->sql, sql) == 0 &&
+           !s->role == !role && (!role || strcmp(s->role, role) == 0) && strcmp(s->sql, sql) == 0 &&
            (!types || memcmp(s->types, types, (size_t)nparams * sizeof(*types)) == 0);
 }
 
-static void keep(struct statement *s, uint64_t hash, const char *sql, const uint32_t *types,
-                 int nparams)
+static char *copy(const char *text)
+{
+    return strcpy(xmalloc(strlen(text) + 1), text);
+}
+
+static void keep(struct statement *s, uint64_t hash, const char *role, const char *sql,
+                 const uint32_t *types, int nparams)
 {
     size_t size = (size_t)nparams * sizeof(*types);
 
     *s = (struct statement){.hash = hash, .nparams = nparams};
-    s->sql = strcpy(xmalloc(strlen(sql) + 1), sql);
+    s->sql = copy(sql);
+    s->role = role ? copy(role) : NULL;
     if (types)
         s->types = memcpy(xmalloc(size + 1), types, size);
 }
 
-int prepared_find(struct pg_conn *conn, const char *sql, const uint32_t *types, int nparams,
-                  bool *known)
+int prepared_find(struct pg_conn *conn, const char *role, const char *sql, const uint32_t *types,
+                  int nparams, bool *known)
 {
     struct prepared *prepared = prepared_of(conn);
     uint64_t hash = hash_of(sql, types, nparams);
@@ -104,7 +112,7 @@ int prepared_find(struct pg_conn *conn, const char *sql, const uint32_t *types, 
 
     *known = false;
     for (int i = 0; i < prepared->n; i++) {
-        *known = is_it(&prepared->list[i], hash, sql, types, nparams);
+        *known = is_it(&prepared->list[i], hash, role, sql, types, nparams);
         if (*known)
             return i;
         if (!prepared->list[i].sql)
@@ -115,7 +123,7 @@ int prepared_find(struct pg_conn *conn, const char *sql, const uint32_t *types, 
     if (free_place == PREPARED_NONE && prepared->n < PREPARED_MAX)
         free_place = prepared->n++;
     if (free_place != PREPARED_NONE)
-        keep(&prepared->list[free_place], hash, sql, types, nparams);
+        keep(&prepared->list[free_place], hash, role, sql, types, nparams);
     return free_place;
 }
 
@@ -140,7 +148,7 @@ struct pg_result *pg_query_prepared(struct pg_conn *conn, const char *sql,
 {
     char name[24];
     bool known;
-    const int number = prepared_find(conn, sql, NULL, nparams, &known);
+    const int number = prepared_find(conn, NULL, sql, NULL, nparams, &known);
 
     if (number == PREPARED_NONE)
         return pg_query_params(conn, sql, params, nparams, err);

@@ -232,6 +232,15 @@ static size_t count_all(const struct worker *w)
     return n;
 }
 
+static size_t count_bytes(const struct worker *w)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < w->njobs; i++)
+        n += w->jobs[i]->size;
+    return n;
+}
+
 static bool take_companion(struct worker *w)
 {
     struct write_pool *pool = w->pool;
@@ -247,14 +256,16 @@ static bool take_companion(struct worker *w)
     return job != NULL;
 }
 
-/* Takes what waits of the same bearer to the job at hand. */
+/* Takes what waits of the same bearer to the job at hand. What a worker has no longer counts as
+ * waiting: it is less than two of the largest requests. */
 static void gather(struct worker *w)
 {
-    size_t most = most_mutations(w->pool);
+    size_t most = most_mutations(w->pool), most_bytes = w->pool->config.body.bytes;
 
     if (w->jobs[0]->alone || w->jobs[0]->request.decided)
         return;
-    while (w->njobs < TOGETHER_MOST && count_all(w) < most && take_companion(w))
+    while (w->njobs < TOGETHER_MOST && count_all(w) < most && count_bytes(w) < most_bytes &&
+           take_companion(w))
         ;
 }
 

@@ -198,12 +198,14 @@ static void send_part(struct together *t, size_t i)
 
     if (t->n > 1)
         put_savepoint(t, "SAVEPOINT", i);
+    t->pipe.role = part->share->rules->role.ptr;
     for (size_t txn = part->share->from; txn < part->to; txn++) {
         for (size_t m = part->share->request->txns[txn].nmutations; m > 0; m--)
             mutation_send(&t->pipe, plan++);
         put(t, immediate_sql);
         put(t, deferred_sql);
     }
+    t->pipe.role = NULL;
 }
 
 /* ---- what came of it --------------------------------------------------- */

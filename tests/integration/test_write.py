@@ -185,6 +185,34 @@ def test_each_subject_writes_its_own_rows_under_its_own_replicas(items, owned):
     assert rows(items, "id, qty, owner") == [(1, 1, "alice")]
 
 
+ROLES = """
+[write app.items]
+operations = insert
+role = auth.role
+"""
+
+
+@pytest.fixture
+def two_roles(database):
+    """Both may write to the table, but only the first may use its schema."""
+    roles = [f"{kind}_{database.name}" for kind in ("inside", "outside")]
+    database.sql(f"""CREATE ROLE {roles[0]} NOLOGIN; CREATE ROLE {roles[1]} NOLOGIN;
+        CREATE SCHEMA app; CREATE TABLE app.items (id int PRIMARY KEY);
+        GRANT ALL ON app.items TO PUBLIC; GRANT USAGE ON SCHEMA app TO {roles[0]}""")
+    yield roles
+    for role in roles:
+        database.sql(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_what_one_role_has_prepared_is_not_anothers(database, two_roles, make_bridge):
+    bridge = make_bridge(database, ROLES, token_secret=SECRET, secret="s3cret",
+                         write_connections=1)
+    said = [[results(bridge, txn(n, insert(10 * n + i, "app.items")), replica=role,
+                     headers=bearer(token(sub=role, role=role)))[0]["status"] for n in (1, 2, 3)]
+            for i, role in enumerate(two_roles)]
+    assert said == [["applied"] * 3, ["rejected"] * 3]
+
+
 def test_who_is_nobody_cannot_write(items, owned):
     assert post(owned, txn(1, insert(1))).status == 401
     assert post(owned, txn(1, insert(1)), headers=bearer("nonsense")).status == 401
@@ -293,6 +321,28 @@ def test_replicas_that_write_at_once_share_commits_and_not_what_is_refused(items
                 break
     assert len(set(xids)) < len(xids)
     assert {key for key, in rows(items, "id")} == expected
+
+
+def test_what_shares_a_commit_is_not_much_more_than_the_largest_request(items, make_bridge):
+    """A trigger keeps the only worker while the others come."""
+    items.sql("""CREATE FUNCTION waits() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF NEW.id = 0 THEN PERFORM pg_advisory_xact_lock(1); END IF; RETURN NEW; END $$;
+        CREATE TRIGGER waits BEFORE INSERT ON items FOR EACH ROW EXECUTE FUNCTION waits()""")
+    bridge = make_bridge(items, write_connections=1, write_max_body="10KB")
+    for n in range(8):
+        results(bridge, txn(1, insert(100 + n)), replica=f"r{n}")
+    with contextlib.closing(items.connect(autocommit=False)) as holder, \
+            concurrent.futures.ThreadPoolExecutor(8) as threads:
+        holder.cursor().execute("SELECT pg_advisory_xact_lock(1)")
+        held = threads.submit(post, bridge, txn(2, insert(0)), replica="r0")
+        others = [threads.submit(results, bridge, txn(2, insert(n, note="x" * 9000)),
+                                 replica=f"r{n}") for n in range(1, 8)]
+        wait_for(lambda: held.done() or bridge.metrics()["tombolo_writes_waiting"] == 7, 60,
+                 "the others to wait")
+        holder.rollback()
+        xids = [other.result()[0]["xid"] for other in others]
+        held.result()
+    assert max(xids.count(xid) for xid in xids) <= 2
 
 
 def test_a_row_that_somebody_holds_holds_up_nobody_who_would_share_the_commit(items, bridge):
