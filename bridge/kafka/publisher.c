@@ -48,7 +48,8 @@ struct publisher {
     lsn_t position;                 /* marked last, ... */
     uint64_t producer;              /* ... with this producer */
     int64_t position_ms;
-    int64_t retry_at, retry_ms; /* 0: no failure */
+    int64_t retry_ms;             /* 0: no failure */
+    atomic_int_fast64_t retry_at; /* 0: nothing is waited for; read by the publishing thread */
     atomic_bool taking;
 };
 
@@ -86,7 +87,8 @@ static void clear_failure(struct publisher *p)
 {
     if (p->retry_ms == 0)
         return;
-    p->retry_ms = p->retry_at = 0;
+    p->retry_ms = 0;
+    p->retry_at = 0;
     pthread_mutex_lock(&p->mutex);
     p->failure = (struct err){0};
     pthread_mutex_unlock(&p->mutex);
@@ -382,8 +384,9 @@ static bool commit(struct wal_sink *sink, const struct txn *txn, struct err *err
         check_failure(p, err);
     if (takes_rows(p) && !topics_commit(p->topics, txn, err))
         check_failure(p, err);
-    if (takes(p))
-        mark(p, txn->end_lsn);
+    if (!takes(p))
+        return true;
+    mark(p, txn->end_lsn);
     clear_failure(p);
     return true;
 }
@@ -501,20 +504,29 @@ static bool produce_place(struct publisher *p, const struct stream_tail *tail, s
     return ok;
 }
 
+/* Higher than those that the end of the topic does not show: it may have been empty meanwhile, or
+ * be full of what a publisher had still under way when it was replaced. */
+static uint64_t next_epoch(const struct stream_tail *tail)
+{
+    uint64_t now = (uint64_t)clock_unix_us() / 1000000;
+
+    return tail->epoch < now ? now : tail->epoch + 1;
+}
+
 static bool read_place(struct publisher *p, struct stream_tail *tail, struct err *err)
 {
     const struct tail_source source = {
         .client = &p->config.outlet.client,
         .topic = p->place_topic,
         .key = p->config.stream ? NULL : p->config.slot,
+        .epoch = p->config.stream ? p->tail.epoch : 0,
         .stop = is_stopping,
         .owner = p,
     };
 
     if (!make_place_topic(p, err) || !tail_read(&source, tail, err))
         return false;
-    /* An empty topic may have had records: of its readers none may take ours for older. */
-    tail->epoch = tail->found ? tail->epoch + 1 : (uint64_t)clock_unix_us() / 1000000;
+    tail->epoch = next_epoch(tail);
     return true;
 }
 
@@ -555,14 +567,13 @@ static bool committing(void *owner, lsn_t lsn, struct err *err)
     return produce_place(p, &tail, err);
 }
 
+/* After a failure of ours the pause's end connects anew. Once it has, and found the brokers away,
+ * that is for us again. */
 static void ready(void *owner)
 {
     struct publisher *p = owner;
 
-    pthread_mutex_lock(&p->mutex);
-    bool failed = p->failure.code != ERR_NONE;
-    pthread_mutex_unlock(&p->mutex);
-    if (!failed)
+    if (!p->retry_at)
         p->config.reconnect(p->config.owner);
 }
 

@@ -78,7 +78,7 @@ static bool read_from(struct reading *r, int64_t offset, struct err *err)
     int64_t until = clock_ms() + TIMEOUT_MS;
     bool ok = true, done = false;
 
-    *r->tail = (struct stream_tail){.end = r->tail->end};
+    *r->tail = (struct stream_tail){.end = r->tail->end, .epoch = r->source->epoch};
     if (rd_kafka_consume_start_queue(r->topic, 0, offset, r->queue))
         return admin_err(err, rd_kafka_last_error(), "could not read");
     while (ok && !done) {

@@ -28,6 +28,7 @@ struct tail_source {
     const struct client_config *client;
     const char *topic;         /* has one partition */
     const char *key;           /* those with this key; NULL: all */
+    uint64_t epoch;            /* of this epoch or a higher one: others are void */
     bool (*stop)(void *owner); /* looked at while it waits */
     void *owner;
 };

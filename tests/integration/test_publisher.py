@@ -5,6 +5,7 @@ import itertools
 import json
 import random
 import shutil
+import signal
 import threading
 import time
 
@@ -283,6 +284,29 @@ def test_row_over_the_limit_stops_publishing_and_nothing_else(make_publisher, or
     assert ids(topic) == [1, 2, 3]
 
 
+def test_records_of_a_replaced_publisher_at_the_end_of_the_topic_are_void(make_publisher, orders,
+                                                                          topic, kafka):
+    """It had them still under way, more than are looked at. Who goes on begins a higher epoch than
+    that of the one before, which readers know: they must see that they lack something."""
+    publisher = make_publisher()
+    for first in (1, 11):
+        start(publisher, orders)
+        wait_until_publishing(publisher)
+        insert(orders, first, first + 9)
+        wait_until_confirmed(orders, publisher)
+        publisher.stop()
+    ours = topic.read().records
+    old, new = (int(record.headers["epoch"]) for record in (ours[0], ours[-1]))
+    assert old < new
+    position = str(wal_end(orders))
+    headers = {**ours[0].headers, "epoch": str(old), "commit_lsn": position, "end_lsn": position}
+    for _ in range(20):
+        kafka.produce(topic.name, None, key="late", headers=headers, partition=0)
+    start(publisher, orders)
+    wait_until_publishing(publisher)
+    assert int(kafka.consume(topic.name)[-1].headers["epoch"]) > new
+
+
 def test_topic_with_several_partitions_is_refused(make_publisher, orders, topic, kafka):
     kafka.create_topic(topic.name, partitions=3)
     publisher = start(make_publisher(), orders)
@@ -346,6 +370,30 @@ def test_broker_that_is_away_for_long_costs_a_bounded_spool(make_publisher, orde
     assert ids(frail_topic) == [*range(30002)]
     assert len(frail_topic.histories) == 1
     assert publisher.metrics()["tombolo_kafka_spool_bytes"] == 0
+
+
+def test_failure_is_tried_again_though_the_broker_was_away_meanwhile(make_publisher, orders,
+                                                                     frail_kafka, frail_topic):
+    publisher = start(make_publisher(brokers=frail_kafka.brokers, kafka_message_max="20kB",
+                                     kafka_transactions="true"), orders)
+    insert(orders, 1, 1)
+    wait_until_confirmed(orders, publisher)
+    with orders.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("INSERT INTO orders SELECT n, 'x' FROM generate_series(100, 2000) n")
+        cursor.execute("INSERT INTO orders SELECT 2, string_agg(md5(n::text), '') FROM "
+                       "generate_series(1, 1000) n")
+        frail_kafka.process.send_signal(signal.SIGSTOP)
+        cursor.execute("COMMIT")
+    try:
+        wait_for(lambda: kafka_health(publisher)["state"] == "failed", 60, "the failure")
+        streams = publisher.process.log().count("msg=streaming")
+        wait_for(lambda: publisher.process.log().count("msg=streaming") > streams, 60, "a try")
+    finally:
+        frail_kafka.process.send_signal(signal.SIGCONT)
+    wait_for(lambda: publisher.process.log().count("publishing stops") > 1, 60,
+             lambda: f"one more try\n{publisher.process.log_tail()}")
+    publisher.stop()
 
 
 def test_broker_killed_under_writes(make_publisher, orders, frail_kafka,
