@@ -163,13 +163,18 @@ static bool remember(struct replica *r, int64_t last, struct err *err)
            lite_state_save_writes(&r->db, &r->state, err);
 }
 
-/* By a clock that may be wrong. Under a name that has written nothing it does not go back, for the
- * bridge's own clock may have been at it when the name was taken (fork.c). */
+/* By a clock that may be wrong. Where the bridge knows of no write it has heard of none, or has
+ * forgotten what it decided: then what is pending may have been, and the time stands. Nor does it
+ * go back then, for the bridge's own clock may have been at it when the name was taken (fork.c). */
 static bool note_contact(struct replica *r, int64_t last, struct err *err)
 {
-    int64_t now = clock_unix_us();
+    int64_t now = clock_unix_us(), pending = 0;
 
-    if (last > 0 || now > r->state.contact)
+    if (last == 0 && !lite_db_int(&r->db, 0, &pending, err,
+                                  "SELECT EXISTS (SELECT 1 FROM _tombolo_pending"
+                                  " WHERE due IS NULL)"))
+        return false;
+    if (last > 0 || (!pending && now > r->state.contact))
         r->state.contact = now;
     return lite_state_save_writes(&r->db, &r->state, err);
 }

@@ -146,6 +146,37 @@ static void test_a_request_is_the_same_after_a_crash_until_it_is_decided(void **
     done(&k, r);
 }
 
+/* The bridge may have decided it, and forgotten that. */
+static void test_a_bridge_that_knows_of_no_write_does_not_vouch_for_one_that_waits(void **state)
+{
+    static const char contact[] = "SELECT contact FROM _tombolo_state";
+    struct kit k;
+    struct replica *r = writing(&k);
+
+    (void)state;
+    tell(&k, "UPDATE _tombolo_state SET contact = 5");
+    r = reopened(&k, r);
+    tell(&k, "UPDATE items SET qty = 1 WHERE id = 1");
+    request(&k, r);
+    say_ack(&k, 0, "", "");
+    say_commit(&k, 102);
+    kit_feed(&k, r);
+    assert_answer(&k, contact, "5");
+    request(&k, r);
+    assert_non_null(strstr(buf_cstr(&k.body), "\"contact\":\"5\""));
+    say_ack(&k, 1, nonce_of(&k, 1), "");
+    say_commit(&k, 103);
+    kit_feed(&k, r);
+    assert_answer(&k, "SELECT contact > 5 FROM _tombolo_state", "1");
+    tell(&k, "UPDATE _tombolo_state SET contact = 5");
+    r = reopened(&k, r);
+    say_ack(&k, 0, "", "");
+    say_commit(&k, 104);
+    kit_feed(&k, r);
+    assert_answer(&k, "SELECT contact > 5 FROM _tombolo_state", "1");
+    done(&k, r);
+}
+
 static void test_marked_transactions_stay_whole_and_others_are_cut(void **state)
 {
     struct kit k;
@@ -843,6 +874,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mutations_say_what_changed_and_inserts_leave_nulls_to_postgres),
         cmocka_unit_test(test_a_request_is_the_same_after_a_crash_until_it_is_decided),
+        cmocka_unit_test(test_a_bridge_that_knows_of_no_write_does_not_vouch_for_one_that_waits),
         cmocka_unit_test(test_marked_transactions_stay_whole_and_others_are_cut),
         cmocka_unit_test(test_a_write_stays_to_be_seen_until_its_own_acknowledgement),
         cmocka_unit_test(test_an_acknowledgement_said_again_changes_nothing),
