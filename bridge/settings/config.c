@@ -312,6 +312,8 @@ static bool check_kafka(const struct config *c, struct err *err)
                 c->kafka_stream ? "stream" : "topics");
         return err_hint(err, "set brokers = host:port,... (TOMBOLO_KAFKA_BROKERS)");
     }
+    if (!properties_check(&c->kafka_properties, err))
+        return false;
     return is_topic_prefix(c->kafka_prefix) ||
            err_set(err, ERR_CONFIG,
                    "[kafka] prefix must be 1 to %zu letters, digits, dots, dashes and underscores",

@@ -79,6 +79,35 @@ bool properties_equal(const struct config_properties *a, const struct config_pro
     return a->n == b->n;
 }
 
+bool properties_check(const struct config_properties *p, struct err *err)
+{
+    static const struct {
+        const char *name, *instead;
+    } ours[] = {
+        {"bootstrap.servers", "set [kafka] brokers"},
+        {"metadata.broker.list", "set [kafka] brokers"},
+        {"message.max.bytes", "set [kafka] message_max"},
+        {"transactional.id", "set [kafka] transactions"},
+        {"acks", "it is all"},
+        {"request.required.acks", "it is all"},
+        {"message.timeout.ms", "it is 0: a record is never given up"},
+        {"delivery.timeout.ms", "it is 0: a record is never given up"},
+        {"enable.idempotence", "it is true"},
+        {"enable.gapless.guarantee", "it is true"},
+        {"isolation.level", "it is read_committed"},
+        {"enable.partition.eof", "it is true"},
+        {"auto.offset.reset", "it is error"},
+    };
+
+    for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
+        if (!find(p, ours[i].name))
+            continue;
+        err_set(err, ERR_CONFIG, "[kafka] property.%s is not to be chosen", ours[i].name);
+        return err_hint(err, "take it away: %s", ours[i].instead);
+    }
+    return true;
+}
+
 bool config_property_is_secret(const char *name)
 {
     static const char *const words[] = {"password", "secret", ".key", "jaas", "oauthbearer.config"};

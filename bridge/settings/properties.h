@@ -16,6 +16,8 @@ bool properties_set(struct config_properties *properties, const char *name,
                     const char *value) MUST_CHECK;
 void properties_read_env(struct config_properties *properties);
 bool properties_equal(const struct config_properties *a, const struct config_properties *b);
+/* False for one on which rests that nothing is lost and nothing twice. */
+bool properties_check(const struct config_properties *properties, struct err *err) MUST_CHECK;
 /* "[kafka] property.NAME = VALUE" a line, secrets masked. */
 void properties_print(const struct config_properties *properties, FILE *out);
 void properties_free(struct config_properties *properties);

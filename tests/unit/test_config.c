@@ -746,6 +746,17 @@ static void test_properties_of_librdkafka_come_from_file_and_environment(void **
     assert_refused(NULL, "tombolo.ini:2: this is no name of a property");
 }
 
+/* With a timeout a record could be given up, and the one behind it be there. */
+static void test_a_property_that_could_lose_records_is_refused(void **state)
+{
+    (void)state;
+    write_file("tombolo.ini", "[kafka]\nproperty.message.timeout.ms = 30000\n");
+    assert_refused(NULL, "[kafka] property.message.timeout.ms is not to be chosen");
+    write_file("tombolo.ini", "");
+    setenv("TOMBOLO_KAFKA_PROPERTY_ACKS", "1", 1);
+    assert_refused(NULL, "[kafka] property.acks is not to be chosen");
+}
+
 static void test_what_is_published_where_is_said_in_full(void **state)
 {
     (void)state;
@@ -797,6 +808,7 @@ int main(void)
         IN_A_PLACE(test_value_of_electrics_that_cannot_be_read_names_its_variable),
         IN_A_PLACE(test_electrics_names_without_a_counterpart_are_told),
         IN_A_PLACE(test_properties_of_librdkafka_come_from_file_and_environment),
+        IN_A_PLACE(test_a_property_that_could_lose_records_is_refused),
         IN_A_PLACE(test_what_is_published_where_is_said_in_full),
     };
 
