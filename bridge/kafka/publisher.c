@@ -15,6 +15,7 @@
 
 #define FIRST_WAIT_MS 1000   /* for the brokers, when the first connection starts */
 #define HEARTBEAT_MS 50      /* without any other record */
+#define IDLE_MS 5000         /* and so often where nothing moves: retention must leave one record */
 #define RECORD_OVERHEAD 1024 /* headers, and what Kafka puts around a record */
 #define RETRY_FIRST_MS 1000  /* after a failure that is ours, ... */
 #define RETRY_MOST_MS 60000  /* ... at most */
@@ -159,7 +160,8 @@ static void put_heartbeat(struct publisher *p, lsn_t lsn)
 {
     struct err err;
 
-    if (p->config.stream && lsn > p->stream_from && !frames_writer_heartbeat(&p->writer, lsn, &err))
+    if (p->config.stream && lsn >= p->stream_from &&
+        !frames_writer_heartbeat(&p->writer, lsn, &err))
         check_failure(p, &err);
     if (takes(p))
         mark(p, lsn);
@@ -406,14 +408,24 @@ static void rollback(struct wal_sink *sink)
     outlet_close(p->outlet);
 }
 
+static void beat(struct publisher *p, lsn_t end_lsn)
+{
+    int64_t silent = clock_ms() - p->position_ms;
+
+    if (end_lsn > p->position && silent >= HEARTBEAT_MS)
+        put_heartbeat(p, end_lsn);
+    else if (end_lsn <= p->position && silent >= IDLE_MS)
+        put_heartbeat(p, p->position);
+}
+
 static bool settle(struct wal_sink *sink, lsn_t position, lsn_t end_lsn, struct err *err)
 {
     struct publisher *p = publisher_of(sink);
 
     (void)position;
     retry_if_due(p);
-    if (takes(p) && end_lsn > p->position && clock_ms() - p->position_ms >= HEARTBEAT_MS)
-        put_heartbeat(p, end_lsn);
+    if (takes(p))
+        beat(p, end_lsn);
     if (p->topics && takes(p) && end_lsn >= p->topics_from &&
         !topics_settle(p->topics, end_lsn, err))
         check_failure(p, err);

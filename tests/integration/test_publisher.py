@@ -142,6 +142,18 @@ def test_idle_database_moves_the_topic_and_the_slot(publisher, orders, topic):
     assert topic.read().position >= position and topic.heartbeats
 
 
+def test_topic_of_a_silent_database_does_not_run_dry(publisher, orders, topic, kafka):
+    """Retention deletes what is old; where the publisher stands is in the topic alone."""
+    insert(orders, 1, 10)
+    wait_until_confirmed(orders, publisher)
+    wait_until_publishing(publisher)
+    for _ in range(2):
+        end = kafka.end_offset(topic.name)
+        kafka.delete_records(topic.name, end)
+        wait_for(lambda: kafka.end_offset(topic.name) > end, 60, "one more record")
+    assert topic.read().heartbeats
+
+
 def test_killed_before_the_slot_is_confirmed_repeats_nothing(make_publisher, orders, topic):
     publisher = start(make_publisher(sync_interval="60s"), orders)
     before = confirmed(orders)
