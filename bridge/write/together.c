@@ -138,9 +138,13 @@ static const char *const begin_sql[] = {
     " pg_catalog.set_config('synchronous_commit', 'on', true),"
     " pg_catalog.set_config('enable_seqscan', 'off', true)",
 };
+/* A plan that is kept has in it what a function gave that says it is immutable, and reads the
+ * claims all the same: under a role, whose policies may call one, each is made anew. */
 static const char *const writer_sql[] = {
     "SELECT pg_catalog.set_config('row_security', 'on', true),"
     " pg_catalog.set_config('request.jwt.claims', $2, true),"
+    " pg_catalog.set_config('plan_cache_mode',"
+    "   coalesce($3, pg_catalog.current_setting('plan_cache_mode')), true),"
     " pg_catalog.set_config('role', $1, true)",
     "SET LOCAL enable_seqscan TO DEFAULT",
     "SET LOCAL search_path TO DEFAULT",
@@ -149,6 +153,7 @@ static const char *const bridge_sql[] = {
     "SET LOCAL ROLE NONE",
     "SET LOCAL search_path = pg_catalog",
     "SET LOCAL enable_seqscan = off",
+    "SET LOCAL plan_cache_mode TO DEFAULT",
 };
 #define COUNT(list) (sizeof(list) / sizeof(*(list)))
 static const char immediate_sql[] = "SET CONSTRAINTS ALL IMMEDIATE";
@@ -174,9 +179,10 @@ static void send_writer(struct together *t)
 {
     const struct write_rules *rules = t->parts[0].share->rules;
     const char *params[] = {rules->role.len ? rules->role.ptr : "none",
-                            rules->claims.len ? rules->claims.ptr : ""};
+                            rules->claims.len ? rules->claims.ptr : "",
+                            rules->role.len ? "force_custom_plan" : NULL};
 
-    pg_pipe_put(&t->pipe, writer_sql[0], NULL, params, 2);
+    pg_pipe_put(&t->pipe, writer_sql[0], NULL, params, 3);
     for (size_t i = 1; i < COUNT(writer_sql); i++)
         put(t, writer_sql[i]);
     put(t, deferred_sql);

@@ -213,6 +213,31 @@ def test_what_one_role_has_prepared_is_not_anothers(database, two_roles, make_br
     assert said == [["applied"] * 3, ["rejected"] * 3]
 
 
+@pytest.mark.parametrize("kind", ["STABLE", "IMMUTABLE"])
+def test_whom_a_policy_takes_a_bearer_for_is_not_kept(items, make_bridge, kind):
+    """Also where its function says by mistake that it gives the same to everybody."""
+    role = f"app_{items.name}"
+    items.sql(f"""CREATE ROLE {role} NOLOGIN; GRANT ALL ON items TO {role};
+        CREATE FUNCTION me() RETURNS text LANGUAGE sql {kind} AS
+        $$ SELECT current_setting('request.jwt.claims')::json->>'sub' $$;
+        ALTER TABLE items ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY mine ON items TO {role} USING (owner = me())""")
+    bridge = make_bridge(items, f"[write items]\noperations = insert\nrole = {role}\n",
+                         token_secret=SECRET, secret="s3cret", write_connections=1)
+
+    def write(who, number, owner):
+        [result] = results(bridge, txn(number, insert(1000 * len(who) + number, owner=owner)),
+                           replica=who, headers=bearer(token(sub=who)))
+        return result["status"]
+
+    try:
+        assert {write("ann", n, "ann") for n in range(1, 20)} == {"applied"}
+        said = [write("robert", n, owner) for n, owner in enumerate(["robert", "ann", "robert"], 1)]
+        assert said == ["applied", "rejected", "applied"]
+    finally:
+        items.sql(f"DROP POLICY mine ON items; DROP OWNED BY {role}; DROP ROLE {role}")
+
+
 def test_who_is_nobody_cannot_write(items, owned):
     assert post(owned, txn(1, insert(1))).status == 401
     assert post(owned, txn(1, insert(1)), headers=bearer("nonsense")).status == 401
