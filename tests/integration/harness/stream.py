@@ -10,6 +10,7 @@ line after the error line. What a replica's upserts would forgive shows here.
 
 import http.client
 import json
+import time
 
 
 class Refused(AssertionError):
@@ -91,16 +92,22 @@ class Stream:
                           ({"writes": True} if self.writes else {}))
 
     def open(self):
-        """Sends the request and waits for the answer's head; Refused unless that is 200."""
-        self._connection = http.client.HTTPConnection("127.0.0.1", self.bridge.port,
-                                                      timeout=self.timeout)
-        self._connection.request("POST", f"/v1/sync?replica={self.replica}", self._request(),
-                                 {"content-type": "application/json", **self.headers})
-        self._response = self._connection.getresponse()
-        if self._response.status != 200:
-            body = self._response.read()
-            raise Refused(self._response.status, self._response.headers, body.decode())
-        return self
+        """Sends the request and waits for the answer's head; Refused unless that is 200. A bridge
+        that has just connected to Postgres may have to catch up with it first: asked again."""
+        until = time.monotonic() + self.timeout
+        while True:
+            self._connection = http.client.HTTPConnection("127.0.0.1", self.bridge.port,
+                                                          timeout=self.timeout)
+            self._connection.request("POST", f"/v1/sync?replica={self.replica}", self._request(),
+                                     {"content-type": "application/json", **self.headers})
+            self._response = self._connection.getresponse()
+            if self._response.status == 200:
+                return self
+            body = self._response.read().decode()
+            if "catching up" not in body or time.monotonic() > until:
+                raise Refused(self._response.status, self._response.headers, body)
+            self.close()
+            time.sleep(0.02)
 
     def close(self):
         if self._connection:
