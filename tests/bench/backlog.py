@@ -11,7 +11,7 @@ def stream(bench):
     with database(bench.postgres, "stream") as db:
         one = BridgeConsumer(db, bench.folder, "stream", "bridge, one shape", [{"table": "items"}])
         peer = Recvlogical(bench.postgres, db, "tombolo_stream")
-        bridge, ceiling = _turns(bench, db, [one, peer], rows, 1000)
+        bridge, ceiling = turns(bench, db, [one, peer], rows, 1000)
     return Row("stream", f"{rows} rows in 1000-row transactions, read as a backlog",
                [bridge, ceiling], [Ratio.of(bridge, ceiling, ">= 0.9")])
 
@@ -22,7 +22,7 @@ def small(bench):
     with database(bench.postgres, "small") as db:
         one = BridgeConsumer(db, bench.folder, "small", "bridge, one shape", [{"table": "items"}])
         peer = Recvlogical(bench.postgres, db, "tombolo_small")
-        bridge, ceiling = _turns(bench, db, [one, peer], rows, 1)
+        bridge, ceiling = turns(bench, db, [one, peer], rows, 1)
     return Row("small", f"{rows} single-row transactions, read as a backlog",
                [bridge, ceiling], [Ratio.of(bridge, ceiling)])
 
@@ -35,7 +35,7 @@ def shapes(bench):
         one = BridgeConsumer(db, bench.folder, "one", "bridge, one shape", [{"table": "items"}])
         all_ = BridgeConsumer(db, bench.folder, "many", f"bridge, {count} shapes", many)
         peer = Recvlogical(bench.postgres, db, "tombolo_one")
-        figures = _turns(bench, db, [one, all_, peer], rows, 1000, owners=count)
+        figures = turns(bench, db, [one, all_, peer], rows, 1000, owners=count)
         seconds = all_.seconds_to_make_shapes
     return Row("shapes", f"{rows} rows in 1000-row transactions, each in one of {count} shapes",
                figures, [Ratio.of(figures[1], figures[0], ">= 0.8"),
@@ -43,7 +43,7 @@ def shapes(bench):
                [f"the shapes were made in {seconds:.1f} s, {count / seconds:.0f} a second"])
 
 
-def _turns(bench, db, consumers, rows, a_transaction, owners=50_000):
+def turns(bench, db, consumers, rows, a_transaction, owners=50_000):
     """Each turn: all are held, the WAL is written once, each reads it alone; who is first changes.
 
     One turn more than asked for, which does not count: it warms everything up.

@@ -32,15 +32,20 @@ def make_shapes(bridge, shapes):
         assert answer.status == 200 and lines and b'"error"' not in lines[-1], answer.body[-2000:]
 
 
+def sync_request(replica, shapes):
+    """The bytes of a live request to /v1/sync."""
+    body = json.dumps({"shapes": shapes, "live": True}).encode()
+    return (b"POST /v1/sync?replica=%s HTTP/1.1\r\nHost: bench\r\n"
+            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+            % (replica.encode(), len(body), body))
+
+
 class Follower:
     """A live client of one shape on a socket of its own."""
 
     def __init__(self, bridge, table):
-        body = json.dumps({"shapes": [{"table": table}], "live": True}).encode()
         self.socket = socket.create_connection(("127.0.0.1", bridge.port))
-        self.socket.sendall(b"POST /v1/sync?replica=follower HTTP/1.1\r\nHost: bench\r\n"
-                            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
-                            % (len(body), body))
+        self.socket.sendall(sync_request("follower", [{"table": table}]))
         self._seen = b""
         self.wait(b'"snapshot_end"')
 

@@ -1,12 +1,11 @@
 """What the bridge takes while nothing happens: idle, a shape, a parked client."""
 
 import contextlib
-import json
 import resource
 import socket
 import time
 
-from consumers import SHAPES_A_REQUEST, make_shapes
+from consumers import SHAPES_A_REQUEST, make_shapes, sync_request
 from harness import Bridge
 from measure import Figure, Ratio, Row, cpu_seconds, memory, wait_until_quiet
 from workload import database, load
@@ -26,7 +25,7 @@ def idle(bench):
         make_shapes(bridge, [{"table": "marker"}])
         figures = _idle(pid)
         figures.append(_grown_by(pid, "a parked client", clients,
-                                 lambda: _park(bridge, clients)))
+                                 lambda: park(bridge, clients)))
         figures.append(_grown_by(
             pid, "a shape", shapes,
             lambda: make_shapes(bridge, [{"table": "items", "where": f"owner_id = {n}"}
@@ -67,14 +66,11 @@ def _grown_by(pid, who, count, grow):
     return figure
 
 
-def _park(bridge, count):
+def park(bridge, count):
     """Live clients that have all there is; the caller closes them."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, count + 200)), hard))
-    body = json.dumps({"shapes": [{"table": "marker"}], "live": True}).encode()
-    request = (b"POST /v1/sync?replica=parked HTTP/1.1\r\nHost: bench\r\n"
-               b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
-               % (len(body), body))
+    request = sync_request("parked", [{"table": "marker"}])
     clients = []
     for first in range(0, count, GROUP):
         group = [socket.create_connection(("127.0.0.1", bridge.port), 30.0)

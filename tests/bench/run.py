@@ -22,6 +22,7 @@ import first_sync
 import footprint
 import latency
 import micro
+import through_kafka
 import triggers
 import writes
 from harness import Process
@@ -37,6 +38,9 @@ ROWS = {
     "writes": writes.writes,
     "triggers": triggers.triggers,
     "idle": footprint.idle,
+    "publishing": through_kafka.publishing,
+    "kafka_latency": through_kafka.kafka_latency,
+    "nodes": through_kafka.nodes,
     "shapelog": micro.shapelog,
 }
 
