@@ -1,6 +1,5 @@
 """What the bridge takes while nothing happens: idle, a shape, a parked client."""
 
-import contextlib
 import resource
 import socket
 import time
