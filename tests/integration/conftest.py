@@ -4,6 +4,7 @@
     module_database   the same, one for all tests of a file
     shape_bridge, api   a bridge beside `module_database` and its /v1/shape, likewise
     kafka         a running broker, one for all tests
+    prefix        of the test's topics there
     own_postgres  a server of the test's own, to be stopped and killed, once for each version
     bridge        a running bridge beside `database`
     make_replica  make_replica(shapes, name="replica"): a Replica of that bridge, not started
@@ -14,6 +15,7 @@ of those logs fails the test.
 
 import itertools
 import random
+import uuid
 
 import pytest
 from harness import Bridge, Kafka, Postgres, Process, Replica, ShapeApi
@@ -21,7 +23,9 @@ from harness.postgres_builds import default_version
 
 SERVERS = {}  # version: the running Postgres that the tests share
 SHARED = []  # what else outlives a test, even one that has restarted it
-NAMES = (f"test_{n}" for n in itertools.count(1))
+RUN = uuid.uuid4().hex[:8]  # so that the topics of an earlier run in the same brokers are others
+NAMES = (f"test_{RUN}_{n}" for n in itertools.count(1))
+PREFIXES = (f"shop_{RUN}_{n}" for n in itertools.count(1))
 
 
 def pytest_addoption(parser):
@@ -100,6 +104,12 @@ def kafka():
     with Kafka() as broker:
         SHARED.append(broker.process)
         yield broker
+
+
+@pytest.fixture
+def prefix():
+    """What the names of the test's topics begin with; of no other test, nor of another run."""
+    return next(PREFIXES)
 
 
 @pytest.fixture(scope="module")

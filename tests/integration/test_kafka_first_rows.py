@@ -158,8 +158,7 @@ def commit_unseen(server, sql):
     return let_go
 
 
-def test_first_rows_wait_for_a_commit_that_went_by_unseen(away, kafka, tmp_path):
-    prefix = tmp_path.name.replace("_", "-")
+def test_first_rows_wait_for_a_commit_that_went_by_unseen(away, kafka, prefix, tmp_path):
     away.sql("CREATE TABLE a_seen (id int PRIMARY KEY); CREATE TABLE b_late (id int PRIMARY KEY)")
     settings = {"kafka_brokers": kafka.brokers, "kafka_topics": "true", "kafka_prefix": prefix,
                 "lock_timeout": "60s"}

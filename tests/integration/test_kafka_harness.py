@@ -11,29 +11,31 @@ def own_kafka():
         yield broker
 
 
-def test_records_are_read_as_they_were_written(kafka):
-    kafka.create_topic("written", partitions=2)
-    kafka.produce("written", "two\nlines", key="k", partition=1,
+def test_records_are_read_as_they_were_written(kafka, prefix):
+    topic = f"{prefix}.written"
+    kafka.create_topic(topic, partitions=2)
+    kafka.produce(topic, "two\nlines", key="k", partition=1,
                   headers={"epoch": "1", "__debezium.newkey": '{"a":1,"b":"x=y"}'})
-    kafka.produce("written", None, key="k", partition=1)
-    kafka.produce("written", "", key="k", partition=1)
-    kafka.produce("written", "last", partition=1)
-    first, tombstone, empty, keyless = kafka.consume("written")
+    kafka.produce(topic, None, key="k", partition=1)
+    kafka.produce(topic, "", key="k", partition=1)
+    kafka.produce(topic, "last", partition=1)
+    first, tombstone, empty, keyless = kafka.consume(topic)
     assert (first.partition, first.offset, first.key, first.value) == (1, 0, b"k", b"two\nlines")
     assert first.headers == {"epoch": "1", "__debezium.newkey": '{"a":1,"b":"x=y"}'}
     assert (tombstone.key, tombstone.value, tombstone.headers) == (b"k", None, {})
     assert (empty.key, empty.value) == (b"k", b"")
     assert (keyless.key, keyless.value) == (None, b"last")
-    assert kafka.consume("written", offset=-1, partition=1) == [keyless]
-    assert kafka.consume("written", partition=0) == []
+    assert kafka.consume(topic, offset=-1, partition=1) == [keyless]
+    assert kafka.consume(topic, partition=0) == []
 
 
-def test_topics_are_made_and_deleted(kafka):
-    kafka.create_topic("short", max_message_bytes=1000)
+def test_topics_are_made_and_deleted(kafka, prefix):
+    topic = f"{prefix}.short"
+    kafka.create_topic(topic, max_message_bytes=1000)
     with pytest.raises(AssertionError, match="Message size too large"):
-        kafka.produce("short", "x" * 2000)
-    kafka.delete_topic("short")
-    assert "short" not in kafka.topics()
+        kafka.produce(topic, "x" * 2000)
+    kafka.delete_topic(topic)
+    assert topic not in kafka.topics()
 
 
 def test_acknowledged_records_outlive_kill_9(own_kafka):

@@ -2,20 +2,13 @@
 
 import base64
 import datetime
-import itertools
 import json
 from decimal import Decimal
 
 import pytest
 from harness import Bridge, Upserted, decimal_of, read_events, topic_events, wait_for
 
-PREFIXES = (f"shop{n}" for n in itertools.count(1))
 PLACEHOLDER = "__debezium_unavailable_value"
-
-
-@pytest.fixture
-def prefix():
-    return next(PREFIXES)
 
 
 @pytest.fixture
@@ -71,6 +64,19 @@ def test_rows_are_there_first_as_they_were_and_then_each_change(database, kafka,
         "postgresql", prefix, database.name, "public", "items", "false")
     assert Upserted(first + events).values("id", "name") == database.sql(
         "SELECT * FROM items ORDER BY 1")
+
+
+def test_records_lie_where_java_s_producer_puts_their_keys(database, kafka, prefix,
+                                                           make_publisher):
+    database.sql("CREATE TABLE items (id int PRIMARY KEY);"
+                 "INSERT INTO items SELECT generate_series(1, 40)")
+    make_publisher(partitions="5")
+    topic_events(kafka, f"{prefix}.public.items", 40)
+    ours = {record.key: record.partition for record in kafka.consume(f"{prefix}.public.items")}
+    kafka.create_topic(f"{prefix}.java", partitions=5)
+    kafka.produce_by_java(f"{prefix}.java", [key.decode() for key in ours])
+    theirs = {record.key: record.partition for record in kafka.consume(f"{prefix}.java")}
+    assert ours == theirs and set(ours.values()) == {0, 1, 2, 3, 4}
 
 
 def test_without_a_snapshot_changes_alone_are_published(database, kafka, prefix, make_publisher):

@@ -5,17 +5,11 @@ import contextlib
 import re
 import sqlite3
 import threading
-import uuid
 
 import pytest
 from harness import Bridge, Feeder, Replica, ShapeApi, ShapeReader, Stream, wait_for
 
 RULES = "[write items]\noperations = insert, update, delete\n"
-
-
-@pytest.fixture
-def prefix():
-    return f"node-{uuid.uuid4().hex[:8]}"
 
 
 @pytest.fixture

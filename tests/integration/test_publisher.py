@@ -12,13 +12,6 @@ import time
 import pytest
 from harness import Bridge, Kafka, Process, Refused, Stream, StreamTopic, wait_for
 
-PREFIXES = (f"published_{n}" for n in itertools.count(1))
-
-
-@pytest.fixture
-def prefix():
-    return next(PREFIXES)
-
 
 @pytest.fixture
 def orders(database):

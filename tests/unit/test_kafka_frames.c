@@ -1,6 +1,5 @@
 #include "base/arena.h"
 #include "kafka/frames.h"
-#include "kafka/partition.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,42 +10,6 @@
 #include <cmocka.h>
 
 #define MAX_RECORDS 64
-
-/* ---- partitions ------------------------------------------------------------------------------ */
-
-static void test_keys_hash_as_kafka_s_java_producer_has_them(void **state)
-{
-    static const struct {
-        const char *key;
-        int32_t hash;
-    } known[] = {{"21", -973932308},
-                 {"foobar", -790332482},
-                 {"a-little-bit-long-string", -985981536},
-                 {"a-little-bit-longer-string", -1486304829},
-                 {"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58897971},
-                 {"abc", 479470107}};
-
-    (void)state;
-    for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {
-        struct slice key = slice_of(known[i].key);
-
-        assert_int_equal((int32_t)partition_hash(key), known[i].hash);
-        assert_int_equal(partition_of(key, 10), (known[i].hash & 0x7fffffff) % 10);
-    }
-}
-
-static void test_every_key_has_a_partition(void **state)
-{
-    char key[16];
-
-    (void)state;
-    for (int i = 0; i < 1000; i++) {
-        snprintf(key, sizeof(key), "{\"id\":%d}", i);
-        int32_t partition = partition_of(slice_of(key), 7);
-
-        assert_true(partition >= 0 && partition < 7);
-    }
-}
 
 /* ---- a topic in memory ----------------------------------------------------------------------- */
 
@@ -411,8 +374,6 @@ static void test_a_value_that_is_cut_is_not_done(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_keys_hash_as_kafka_s_java_producer_has_them),
-        cmocka_unit_test(test_every_key_has_a_partition),
         cmocka_unit_test(test_each_record_has_the_relations_that_it_needs_once),
         cmocka_unit_test(test_a_relation_announced_anew_is_written_anew),
         cmocka_unit_test(test_a_large_transaction_is_split_below_the_limit),

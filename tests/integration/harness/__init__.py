@@ -14,7 +14,7 @@ from .bridge import Bridge
 from .connect import ConnectWorker
 from .http_raw import Connection, Reply, request, target
 from .feeder import Feeder
-from .kafka import Kafka
+from .kafka import Kafka, SecureKafka
 from .node import NodeClient
 from .postgres import Database, Postgres
 from .process import Process, program
@@ -28,5 +28,5 @@ from .waiting import free_port, wait_for
 
 __all__ = ["Bridge", "ConnectWorker", "Connection", "Database", "Event", "Feeder", "Kafka",
            "NodeClient", "Postgres", "Process", "Proxy", "Refused", "Replica", "Reply",
-           "ShapeApi", "ShapeReader", "Stream", "StreamTopic", "Upserted", "decimal_of",
+           "SecureKafka", "ShapeApi", "ShapeReader", "Stream", "StreamTopic", "Upserted", "decimal_of",
            "free_port", "program", "read_events", "request", "target", "topic_events", "wait_for"]

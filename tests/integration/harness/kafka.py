@@ -10,7 +10,7 @@ Maven Central by kafka_jars/pom.xml, once, into build/kafka, and are compared wi
 beside it. Records are written and read with kcat, a program that knows nothing of ours.
 
 Where $KAFKA_BROKERS names a cluster (host:port,...), that one is used: it is neither started nor
-ended, and a test that would end it fails.
+ended, and a test that would end it fails. A SecureKafka is always our own.
 """
 
 import fcntl
@@ -108,12 +108,15 @@ class Kafka:
         if self.brokers:
             assert not settings, "a test with settings of its own needs a broker of its own"
             return
+        self._make(settings or {})
+
+    def _make(self, settings):
         self.folder = Path(tempfile.mkdtemp(prefix="tombolo-kafka-", dir="/tmp"))
         self.process = Process("kafka", self.folder / "log")
         self.port, self.controller_port = free_port(), free_port()
         self.brokers = f"127.0.0.1:{self.port}"
         try:
-            self._configure(settings or {})
+            self._configure(settings)
             self._format()
         except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -216,10 +219,11 @@ class Kafka:
     def _topics(self, *arguments):
         return self._tool("TopicCommand", *arguments)
 
-    def _tool(self, name, *arguments):
+    def _tool(self, name, *arguments, stdin=""):
         argv = java(f"org.apache.kafka.tools.{name}", "--bootstrap-server", self.brokers,
                     *arguments)
-        done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(argv, input=stdin, check=False, capture_output=True, text=True,
+                              timeout=120)
         assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
         return done.stdout
 
@@ -255,6 +259,12 @@ class Kafka:
         self._kcat("-P", "-t", topic, "-D", END_OF_RECORD, *options,
                    stdin=f"{record}{END_OF_RECORD}".encode())
 
+    def produce_by_java(self, topic, keys):
+        """Kafka's own producer writes a record of each key."""
+        self._tool("ConsoleProducer", "--topic", topic, "--property", "parse.key=true",
+                   "--property", f"key.separator={END_OF_KEY}",
+                   stdin="".join(f"{key}{END_OF_KEY}value\n" for key in keys))
+
     def produce_bytes(self, topic, value, headers):
         """Writes one record of any bytes, without a key, to partition 0."""
         options = [f"-H{name}={text}" for name, text in headers.items()]
@@ -286,3 +296,52 @@ class Kafka:
             time.sleep(0.1)
         assert not check or done.returncode == 0, f"kcat {arguments}: {done.stderr.decode()}"
         return done
+
+
+def make_certificate(folder, name):
+    """folder/name.pem with folder/name.key beside it: of 127.0.0.1, and its own authority."""
+    assert shutil.which("openssl"), "certificates are made with openssl: install the package"
+    certificate = folder / f"{name}.pem"
+    done = subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
+         f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout",
+         certificate.with_suffix(".key"), "-out", certificate],
+        check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, f"no certificate: {done.stderr}"
+    return certificate
+
+
+class SecureKafka(Kafka):
+    """A broker with a second listener, SASL_SSL with PLAIN, for the user `user`.
+
+    What comes to `brokers` is trusted, as kcat in the tests; a program that is tested goes to
+    `secure_brokers`. Its certificate is the one of `authority`; `stranger` is another one.
+    """
+
+    user, password = "tombolo", "s3same-open-7f"
+
+    def __init__(self):
+        self._make({})
+
+    def _configure(self, settings):
+        self.secure_brokers = f"127.0.0.1:{free_port()}"
+        self.authority = make_certificate(self.folder, "broker")
+        self.stranger = make_certificate(self.folder, "stranger")
+        identity = self.folder / "identity.pem"
+        identity.write_text(self.authority.with_suffix(".key").read_text()
+                            + self.authority.read_text())
+        controller = f"CONTROLLER://127.0.0.1:{self.controller_port}"
+        secure = "listener.name.secure"
+        super()._configure({
+            "listeners": f"CLIENT://{self.brokers},SECURE://{self.secure_brokers},{controller}",
+            "advertised.listeners": f"CLIENT://{self.brokers},SECURE://{self.secure_brokers}",
+            "listener.security.protocol.map":
+                "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL",
+            f"{secure}.ssl.keystore.type": "PEM",
+            f"{secure}.ssl.keystore.location": identity,
+            f"{secure}.sasl.enabled.mechanisms": "PLAIN",
+            f"{secure}.plain.sasl.jaas.config":
+                "org.apache.kafka.common.security.plain.PlainLoginModule required "
+                f'user_{self.user}="{self.password}";',
+            **settings,
+        })
