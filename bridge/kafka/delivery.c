@@ -102,6 +102,7 @@ static void on_delivered(rd_kafka_t *rk, const rd_kafka_message_t *msg, void *op
     }
     if (o->failed)
         return;
+    o->trouble[0] = '\0';
     pthread_mutex_lock(&o->mutex);
     o->records++;
     o->bytes += msg->len + msg->key_len;
@@ -124,9 +125,21 @@ static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
         fail(o, &err);
         return;
     }
+    /* It comes behind what the brokers are down for. */
+    if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN && o->trouble[0])
+        return;
+    snprintf(o->trouble, sizeof(o->trouble), "%s", reason);
     err_set(&err, ERR_CONN, "%s", reason);
     outlet_note_error(o, &err);
     log_debug("trouble with the brokers", LOG_ERR(&err));
+}
+
+void outlet_explain(const struct outlet *o, struct err *err)
+{
+    struct err plain = *err;
+
+    if (o->trouble[0] && (plain.code == ERR_CONN || plain.code == ERR_TIMEOUT))
+        err_set(err, plain.code, "%s: %s", plain.msg, o->trouble);
 }
 
 /* What has come of the producer's doings. */

@@ -76,6 +76,7 @@ struct outlet {
     int64_t next_offset; /* of the ordered topic; -1: not known */
     bool failed;
     struct err failure;
+    char trouble[384]; /* with the connections, since something was delivered */
     bool in_txn, in_commit, in_call;
     size_t txn_records;
     int64_t txn_until;
@@ -94,6 +95,8 @@ bool outlet_insist(struct outlet *o, rd_kafka_error_t *(*fn)(rd_kafka_t *, int),
 bool outlet_commit(struct outlet *o, struct err *err) MUST_CHECK;
 /* Moves `delivered`. */
 void outlet_pop_delivered(struct outlet *o);
+/* The session has failed; where no broker answered, what is known of the connections says why. */
+void outlet_explain(const struct outlet *o, struct err *err);
 /* For the figures, and for health. */
 void outlet_note_error(struct outlet *o, const struct err *err);
 

@@ -287,6 +287,7 @@ static void run_session(struct outlet *o, struct err *err)
     o->delivered = outlet_acked(o);
     o->batch = xcalloc(1, sizeof(*o->batch));
     o->txn_records = 0;
+    o->trouble[0] = '\0';
     set_state(o, OUTLET_CONNECTING);
     if (outlet_make_producer(o, err) && begin_session(o, err)) {
         set_state(o, OUTLET_OPEN);
@@ -325,6 +326,7 @@ void *outlet_run(void *arg)
         run_session(o, &err);
         if (outlet_is_stopping(o) || err.code == ERR_STOPPED)
             continue;
+        outlet_explain(o, &err);
         outlet_note_error(o, &err);
         log_warn("publishing to Kafka failed, trying again", LOG_ERR(&err));
         set_state(o, OUTLET_FAILED);

@@ -354,7 +354,7 @@ static bool wait_for_input(struct feed *feed, int wake_fd, bool input, int ms, s
 static bool take_feedback(struct feed *feed, lsn_t received, lsn_t flush, bool ask, struct err *err)
 {
     struct source *s = source_of(feed);
-    char trouble[256];
+    char trouble[TOPIC_TROUBLE_SIZE];
 
     (void)received;
     (void)flush;

@@ -20,6 +20,7 @@
 #define KAFKA_SOURCE_H
 
 #include "kafka/client.h"
+#include "kafka/topic_reader.h"
 #include "wal/feed.h"
 
 struct unseen;
@@ -44,8 +45,8 @@ void source_free(struct feed *feed);
 struct source_status {
     char topic[256];
     int64_t offset,
-        end;           /* of the next record, and of the topic when it was opened; -1: not known */
-    char trouble[256]; /* what is wrong with the brokers; "" */
+        end; /* of the next record, and of the topic when it was opened; -1: not known */
+    char trouble[TOPIC_TROUBLE_SIZE]; /* what is wrong with the brokers; "" */
 };
 /* Any thread. */
 void source_get_status(struct feed *feed, struct source_status *status);

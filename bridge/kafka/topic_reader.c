@@ -21,7 +21,7 @@ struct topic_reader {
     size_t nbatch, at; /* batch[at] is the next; the one before is lent */
     int fd;
     pthread_mutex_t mutex; /* guards: */
-    char trouble[256];
+    char trouble[TOPIC_TROUBLE_SIZE];
 };
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -33,12 +33,15 @@ static void note_trouble(struct topic_reader *r, const char *text)
     pthread_mutex_unlock(&r->mutex);
 }
 
-/* Called from rd_kafka_poll(). What is worth a word: it goes on trying by itself. */
+/* Called from rd_kafka_poll(). What is worth a word: it goes on trying by itself. That all brokers
+ * are down comes behind what they are down for. */
 static void take_error(rd_kafka_t *rk, int code, const char *reason, void *arg)
 {
+    char before[TOPIC_TROUBLE_SIZE];
+
     (void)rk;
-    (void)code;
-    note_trouble(arg, reason);
+    if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || !topic_reader_trouble(arg, before))
+        note_trouble(arg, reason);
 }
 
 static bool make_client(struct topic_reader *r, const struct client_config *config,
@@ -119,7 +122,7 @@ void topic_reader_free(struct topic_reader *r)
 static bool failed(struct topic_reader *r, rd_kafka_resp_err_t code, const char *what,
                    struct err *err)
 {
-    char trouble[256];
+    char trouble[TOPIC_TROUBLE_SIZE];
 
     rd_kafka_poll(r->rk, 0); /* what it has learnt meanwhile says more */
     if (topic_reader_trouble(r, trouble))
@@ -266,7 +269,7 @@ int topic_reader_fd(const struct topic_reader *r)
     return r->fd;
 }
 
-bool topic_reader_trouble(struct topic_reader *r, char text[256])
+bool topic_reader_trouble(struct topic_reader *r, char text[TOPIC_TROUBLE_SIZE])
 {
     pthread_mutex_lock(&r->mutex);
     memcpy(text, r->trouble, sizeof(r->trouble));

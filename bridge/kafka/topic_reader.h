@@ -17,6 +17,7 @@
 struct topic_reader;
 
 enum { TOPIC_MAX_HEADERS = 16 }; /* further ones are passed over */
+enum { TOPIC_TROUBLE_SIZE = 384 };
 
 /* Borrowed until the next call with its reader. */
 struct topic_record {
@@ -54,6 +55,6 @@ bool topic_reader_at(struct topic_reader *reader, int64_t offset, struct topic_r
 /* Becomes readable when there may be a next one; topic_reader_next() takes what made it so. */
 int topic_reader_fd(const struct topic_reader *reader);
 /* What is wrong with the brokers, for people; false when nothing is known to be. Any thread. */
-bool topic_reader_trouble(struct topic_reader *reader, char text[256]);
+bool topic_reader_trouble(struct topic_reader *reader, char text[TOPIC_TROUBLE_SIZE]);
 
 #endif

@@ -23,7 +23,7 @@ struct feed *node_feed(struct node *node);
 
 struct node_status {
     char topic[256];
-    char trouble[256]; /* what is wrong with the brokers; "" */
+    char trouble[384]; /* what is wrong with the brokers; "" */
     int64_t offset;    /* of the record to be read next; -1: none yet */
 };
 /* Any thread. */
