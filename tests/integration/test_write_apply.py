@@ -207,7 +207,9 @@ def test_the_question_waits_for_what_is_under_way(items, make_writer):
     with contextlib.closing(items.connect(autocommit=False)) as holder:
         holder.cursor().execute("LOCK items IN EXCLUSIVE MODE")
         busy.send(busy.body([txn(2, named(6, insert(2)))]))
-        wait_for(lambda: len(items.sql(WAITING)) == 1, 60, "the writer to wait")
+        # By itself: together with others it would have waited 100 ms at most, and let go.
+        wait_for(lambda: items.sql(WAITING + " AND clock_timestamp() - query_start > '300 ms'"), 60,
+                 "the writer to wait")
         asking.send(json.dumps({"replica": "r1", "decided": ["5", "6"]}))
         wait_for(lambda: len(items.sql(WAITING)) == 2, 60, "the question to wait")
         holder.commit()
