@@ -1,6 +1,7 @@
 """`tombolo sync`, held by a handle, and the SQLite file that it keeps."""
 
 import contextlib
+import signal
 import sqlite3
 import subprocess
 from pathlib import Path
@@ -36,8 +37,18 @@ class Replica:
     def stop(self, deadline=60.0):
         """Asks it to end; anything but exit code 0 is a failure."""
         if self.process.alive:
+            wait_for(self._can_be_asked, deadline, "the sync to take signals")
             code = self.process.stop(deadline)
             assert code == 0, f"sync ended with {code}\n{self.process.log_tail()}"
+
+    def _can_be_asked(self):
+        """One that has just been started is ended by SIGTERM like any program."""
+        try:
+            status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        except FileNotFoundError:
+            return True
+        caught = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt")]
+        return not self.process.alive or int(caught[0], 16) >> (signal.SIGTERM - 1) & 1
 
     def kill9(self):
         self.process.kill9()
