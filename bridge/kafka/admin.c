@@ -59,6 +59,25 @@ bool admin_error(struct err *err, rd_kafka_error_t *error, const char *what)
     return false;
 }
 
+/* ---- records --------------------------------------------------------------------------------- */
+
+size_t admin_read_headers(const rd_kafka_message_t *message,
+                          struct frames_header headers[FRAMES_MAX_HEADERS])
+{
+    rd_kafka_headers_t *list;
+    const char *name;
+    const void *value;
+    size_t n = 0, size;
+
+    if (rd_kafka_message_headers(message, &list))
+        return 0;
+    while (n < FRAMES_MAX_HEADERS && !rd_kafka_header_get_all(list, n, &name, &value, &size)) {
+        headers[n++] =
+            (struct frames_header){slice_of(name), {value ? value : "", value ? size : 0}};
+    }
+    return n;
+}
+
 /* ---- topics ---------------------------------------------------------------------------------- */
 
 static bool take_created(rd_kafka_event_t *event, struct err *err)

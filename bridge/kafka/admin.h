@@ -1,11 +1,12 @@
 /*
- * What a client of the brokers is made of, and does beside records: its errors as ours, and topics:
- * making them, and how many partitions they have.
+ * What a client of the brokers is made of, and what all have in common: its errors and a record's
+ * headers as ours, and topics: making them, and how many partitions they have.
  */
 #ifndef KAFKA_ADMIN_H
 #define KAFKA_ADMIN_H
 
 #include "base/err.h"
+#include "kafka/frames.h"
 
 #include <librdkafka/rdkafka.h>
 #include <stdbool.h>
@@ -19,6 +20,10 @@ rd_kafka_t *admin_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, struct err *e
 bool admin_err(struct err *err, rd_kafka_resp_err_t code, const char *what);
 /* The same from an error object, which it destroys. */
 bool admin_error(struct err *err, rd_kafka_error_t *error, const char *what);
+
+/* The record's headers, borrowed from it; how many. */
+size_t admin_read_headers(const rd_kafka_message_t *message,
+                          struct frames_header headers[FRAMES_MAX_HEADERS]);
 
 struct admin_topic {
     const char *name;

@@ -82,6 +82,15 @@ bool frames_read_headers(const struct frames_header *headers, size_t n,
     return true;
 }
 
+struct slice frames_history(const struct frames_header *headers, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (slice_is(headers[i].name, FRAMES_HISTORY))
+            return headers[i].value;
+    }
+    return (struct slice){"", 0};
+}
+
 /* ---- writing --------------------------------------------------------------------------------- */
 
 struct announced {

@@ -10,9 +10,11 @@
  *               xid
  *               fragment    counts from 0
  *               last        1 in the last fragment, else 0
+ *               history     kafka/publisher.h
  *
- * All headers are decimal texts. Begin is the first message of fragment 0, Commit the last message
- * of the last one. A heartbeat has no value: xid 0, and both LSNs are where the stream stands.
+ * But for the history all headers are decimal texts. Begin is the first message of fragment 0,
+ * Commit the last message of the last one. A heartbeat has no value: xid 0, and both LSNs are where
+ * the stream stands.
  *
  * A publisher that was interrupted sends the transaction once more from fragment 0, in an epoch of
  * its own: a reader then forgets what it has of it. Records of an epoch below one that was seen
@@ -37,7 +39,10 @@ struct frames_record {
 
 /* ---- headers --------------------------------------------------------------------------------- */
 
-enum { FRAMES_NHEADERS = 6 };
+#define FRAMES_HISTORY "history"
+enum { FRAMES_HISTORY_SIZE = 32 }; /* with its NUL; kept as a system id is */
+enum { FRAMES_NHEADERS = 6 };      /* without the history */
+enum { FRAMES_MAX_HEADERS = 16 };  /* that are looked at; further ones are passed over */
 
 struct frames_header {
     struct slice name, value;
@@ -51,6 +56,8 @@ void frames_put_headers(const struct frames_record *record, struct buf *out,
  * there or not a number is ERR_PROTOCOL. */
 bool frames_read_headers(const struct frames_header *headers, size_t n,
                          struct frames_record *record, struct err *err) MUST_CHECK;
+/* The history's text, borrowed; empty where there is none. */
+struct slice frames_history(const struct frames_header *headers, size_t n);
 
 /* ---- writing --------------------------------------------------------------------------------- */
 

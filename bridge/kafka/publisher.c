@@ -42,7 +42,7 @@ struct publisher {
 
     /* the stream's thread: */
     struct frames_writer writer;
-    char history[STREAM_HISTORY_SIZE];
+    char history[FRAMES_HISTORY_SIZE];
     bool was_connected, reset;
     lsn_t stream_from, topics_from; /* what ends before is in the topics already */
     bool in_txn, skips, skips_rows; /* so is the transaction at hand */
@@ -121,7 +121,7 @@ static void make_record(const struct publisher *p, const struct frames_record *f
     frames_put_headers(frame, texts, plain);
     for (size_t i = 0; i < FRAMES_NHEADERS; i++)
         headers[i] = (struct outlet_header){plain[i].name, plain[i].value};
-    headers[FRAMES_NHEADERS] = (struct outlet_header){SLICE(STREAM_HISTORY), slice_of(history)};
+    headers[FRAMES_NHEADERS] = (struct outlet_header){SLICE(FRAMES_HISTORY), slice_of(history)};
     *r = (struct outlet_record){.topic = slice_of(p->stream_topic),
                                 .partition = 0,
                                 .has_value = frame->value.len > 0,

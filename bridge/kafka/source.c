@@ -20,7 +20,7 @@ struct source {
     char topic[256];
     struct topic_reader *reader;
     struct unframe unframe;
-    char history[HISTORY_SIZE];
+    char history[FRAMES_HISTORY_SIZE];
     bool in_history; /* a record of it has come */
     lsn_t began;     /* where this process began in it; LSN_NONE: it has not */
     int64_t margin;
@@ -287,19 +287,10 @@ static void close_topic(struct feed *feed, const struct err *why)
 
 /* ---- what it brings -------------------------------------------------------------------------- */
 
-static struct slice history_of(const struct topic_record *record)
-{
-    for (size_t i = 0; i < record->nheaders; i++) {
-        if (slice_is(record->headers[i].name, "history"))
-            return record->headers[i].value;
-    }
-    return (struct slice){"", 0};
-}
-
 /* What stands before the history's first record is of no use. */
 static bool take_record(struct source *s, const struct topic_record *record, struct err *err)
 {
-    bool ours = slice_is(history_of(record), s->history);
+    bool ours = slice_is(frames_history(record->headers, record->nheaders), s->history);
 
     atomic_store_explicit(&s->offset, record->offset + 1, memory_order_relaxed);
     if (!ours && !s->in_history)

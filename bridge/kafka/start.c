@@ -8,12 +8,9 @@ bool start_read(int64_t offset, const struct frames_header *headers, size_t nhea
     *record = (struct start_record){.offset = offset, .heartbeat = !value.len};
     if (!frames_read_headers(headers, nheaders, &record->frames, err))
         return err_wrap(err, "offset %lld", (long long)offset);
-    for (size_t i = 0; i < nheaders; i++) {
-        struct slice name = headers[i].value;
-
-        if (slice_is(headers[i].name, "history") && name.len < HISTORY_SIZE)
-            snprintf(record->history, HISTORY_SIZE, "%.*s", SLICE_ARG(name));
-    }
+    struct slice history = frames_history(headers, nheaders);
+    if (history.len < sizeof(record->history))
+        snprintf(record->history, sizeof(record->history), "%.*s", SLICE_ARG(history));
     return record->history[0] ||
            err_set(err, ERR_PROTOCOL, "offset %lld names no history", (long long)offset);
 }

@@ -10,14 +10,12 @@
 
 #include <stdint.h>
 
-enum { HISTORY_SIZE = 32 }; /* with its NUL; kept as a system id is */
-
 /* What its headers say of a record. */
 struct start_record {
     int64_t offset;
     struct frames_record frames; /* without the value's bytes */
     bool heartbeat;
-    char history[HISTORY_SIZE]; /* kafka/publisher.h */
+    char history[FRAMES_HISTORY_SIZE];
 };
 
 /* ERR_PROTOCOL: it is not one of ours. */

@@ -3,7 +3,6 @@
 #include "base/clock.h"
 #include "kafka/admin.h"
 #include "kafka/client.h"
-#include "kafka/frames.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -12,7 +11,6 @@
 #define MORE_RECORDS 8   /* times */
 #define TIMEOUT_MS 5000  /* without any answer */
 #define POLL_MS 100
-#define MAX_HEADERS 16
 
 struct reading {
     rd_kafka_t *rk;
@@ -24,27 +22,10 @@ struct reading {
 
 /* ---- one record ------------------------------------------------------------------------------ */
 
-static size_t read_all_headers(const rd_kafka_message_t *msg, struct frames_header *headers,
-                               size_t max)
-{
-    rd_kafka_headers_t *list;
-    const char *name;
-    const void *value;
-    size_t n = 0, size;
-
-    if (rd_kafka_message_headers(msg, &list))
-        return 0;
-    while (n < max && !rd_kafka_header_get_all(list, n, &name, &value, &size)) {
-        headers[n] = (struct frames_header){slice_of(name), {value ? value : "", size}};
-        n++;
-    }
-    return n;
-}
-
 static bool take_record(struct stream_tail *tail, const rd_kafka_message_t *msg, struct err *err)
 {
-    struct frames_header headers[MAX_HEADERS];
-    size_t n = read_all_headers(msg, headers, MAX_HEADERS);
+    struct frames_header headers[FRAMES_MAX_HEADERS];
+    size_t n = admin_read_headers(msg, headers);
     struct frames_record record;
 
     if (!frames_read_headers(headers, n, &record, err)) {
@@ -58,10 +39,7 @@ static bool take_record(struct stream_tail *tail, const rd_kafka_message_t *msg,
         return true;
     tail->found = true;
     tail->position = record.end_lsn;
-    for (size_t i = 0; i < n; i++) {
-        if (slice_is(headers[i].name, STREAM_HISTORY))
-            snprintf(tail->history, sizeof(tail->history), "%.*s", SLICE_ARG(headers[i].value));
-    }
+    snprintf(tail->history, sizeof(tail->history), "%.*s", SLICE_ARG(frames_history(headers, n)));
     return true;
 }
 

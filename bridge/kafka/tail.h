@@ -8,19 +8,17 @@
 #include "base/err.h"
 #include "change/lsn.h"
 #include "kafka/client.h"
+#include "kafka/frames.h"
 
 #include <stdbool.h>
 #include <stdint.h>
-
-#define STREAM_HISTORY "history" /* the header; frames.h has the others */
-enum { STREAM_HISTORY_SIZE = 64 };
 
 struct stream_tail {
     int64_t end; /* the offset that the next record gets */
     bool found;  /* there is a record, so that the following is known: */
     uint64_t epoch;
     lsn_t position; /* end of the last whole transaction, or the last heartbeat's */
-    char history[STREAM_HISTORY_SIZE];
+    char history[FRAMES_HISTORY_SIZE];
 };
 
 /* Which records count. */

@@ -177,23 +177,6 @@ bool topic_reader_seek(struct topic_reader *r, int64_t offset, struct err *err)
 
 /* ---- records --------------------------------------------------------------------------------- */
 
-static void read_headers(const rd_kafka_message_t *message, struct topic_record *record)
-{
-    rd_kafka_headers_t *headers;
-    const char *name;
-    const void *value;
-    size_t size;
-
-    record->nheaders = 0;
-    if (rd_kafka_message_headers(message, &headers))
-        return;
-    for (size_t i = 0; record->nheaders < TOPIC_MAX_HEADERS &&
-                       !rd_kafka_header_get_all(headers, i, &name, &value, &size);
-         i++)
-        record->headers[record->nheaders++] =
-            (struct frames_header){slice_of(name), {value ? value : "", value ? size : 0}};
-}
-
 static enum topic_got take_failure(struct topic_reader *r, const rd_kafka_message_t *message,
                                    struct err *err)
 {
@@ -241,7 +224,7 @@ enum topic_got topic_reader_next(struct topic_reader *r, struct topic_record *re
         return take_failure(r, message, err);
     record->offset = message->offset;
     record->value = (struct slice){message->payload ? message->payload : "", message->len};
-    read_headers(message, record);
+    record->nheaders = admin_read_headers(message, record->headers);
     return TOPIC_RECORD;
 }
 

@@ -16,7 +16,6 @@
 
 struct topic_reader;
 
-enum { TOPIC_MAX_HEADERS = 16 }; /* further ones are passed over */
 enum { TOPIC_TROUBLE_SIZE = 384 };
 
 /* Borrowed until the next call with its reader. */
@@ -24,7 +23,7 @@ struct topic_record {
     int64_t offset;
     struct slice value; /* without one as with an empty one */
     size_t nheaders;
-    struct frames_header headers[TOPIC_MAX_HEADERS];
+    struct frames_header headers[FRAMES_MAX_HEADERS];
 };
 
 struct topic_reader *topic_reader_new(const struct client_config *config, const char *topic,

@@ -43,7 +43,7 @@ static bool read_at(void *owner, int64_t offset, struct start_record *record, bo
                                             .commit_lsn = line->heartbeat ? end : line->lsn,
                                             .end_lsn = end,
                                             .last = true};
-    snprintf(record->history, HISTORY_SIZE, "%s", line->history);
+    snprintf(record->history, FRAMES_HISTORY_SIZE, "%s", line->history);
     return true;
 }
 
