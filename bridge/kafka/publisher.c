@@ -574,7 +574,7 @@ static bool committing(void *owner, lsn_t lsn, struct err *err)
         return true;
     pthread_mutex_lock(&p->mutex);
     tail.epoch = p->tail.epoch;
-    snprintf(tail.history, sizeof(tail.history), "%s-", p->system_id);
+    snprintf(tail.history, sizeof(tail.history), "%.20s-", p->system_id);
     pthread_mutex_unlock(&p->mutex);
     return produce_place(p, &tail, err);
 }

@@ -34,12 +34,13 @@ static void reconnect(void *owner)
     receiver_disconnect(((struct bridge *)owner)->receiver);
 }
 
-static void copy_properties(struct kafka *k, const struct config_properties *properties)
+struct client_property *kafka_properties(const struct config_properties *from)
 {
-    k->properties = xcalloc(properties->n + 1, sizeof(*k->properties));
-    for (size_t i = 0; i < properties->n; i++)
-        k->properties[i] =
-            (struct client_property){properties->list[i].name, properties->list[i].value};
+    struct client_property *properties = xcalloc(from->n + 1, sizeof(*properties));
+
+    for (size_t i = 0; i < from->n; i++)
+        properties[i] = (struct client_property){from->list[i].name, from->list[i].value};
+    return properties;
 }
 
 static void wake(void *owner)
@@ -121,7 +122,7 @@ bool bridge_open_kafka(struct bridge *b, struct err *err)
     if (!b->config.kafka_brokers[0])
         return true;
     b->kafka = xcalloc(1, sizeof(*b->kafka));
-    copy_properties(b->kafka, &b->config.kafka_properties);
+    b->kafka->properties = kafka_properties(&b->config.kafka_properties);
     b->kafka->spool_dir = xmalloc(size);
     snprintf(b->kafka->spool_dir, size, "%s/kafka", b->config.data_dir);
     return make_publisher(b, b->kafka, err);

@@ -9,6 +9,8 @@
 #include "wal/sink.h"
 
 struct bridge;
+struct client_property;
+struct config_properties;
 
 /* b->kafka, or NULL when nothing is to be published. Before the stream is made. */
 bool bridge_open_kafka(struct bridge *b, struct err *err) MUST_CHECK;
@@ -32,5 +34,9 @@ struct kafka_figures {
 };
 /* False when nothing is published. */
 bool bridge_kafka_figures(struct bridge *b, struct kafka_figures *figures);
+
+/* The configuration's as a client takes them, to be freed; the texts are borrowed. Only in a build
+ * with Kafka. */
+struct client_property *kafka_properties(const struct config_properties *from);
 
 #endif

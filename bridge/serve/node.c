@@ -1,5 +1,6 @@
 #include "serve/node.h"
 #include "kafka/source.h"
+#include "serve/kafka.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,13 +11,6 @@ struct node {
     struct feed *feed;
 };
 
-static void borrow_properties(struct node *node, const struct config_properties *from)
-{
-    node->properties = xcalloc(from->n + 1, sizeof(*node->properties));
-    for (size_t i = 0; i < from->n; i++)
-        node->properties[i] = (struct client_property){from->list[i].name, from->list[i].value};
-}
-
 static bool make(struct node *node, const struct config *config, struct source_config *source,
                  struct err *err)
 {
@@ -25,7 +19,7 @@ static bool make(struct node *node, const struct config *config, struct source_c
                        "a fan-out node (source) does not publish (kafka.stream, kafka.topics)");
     if (!source_parse(config->source, &node->brokers, &node->prefix, err))
         return false;
-    borrow_properties(node, &config->kafka_properties);
+    node->properties = kafka_properties(&config->kafka_properties);
     source->client =
         (struct client_config){node->brokers, node->properties, config->kafka_properties.n};
     source->prefix = node->prefix;
