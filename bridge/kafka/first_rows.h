@@ -11,7 +11,7 @@
 #include <stdatomic.h>
 
 struct first_rows {
-    struct pg_conn *conn; /* in the snapshot's transaction */
+    struct pg_conn *conn; /* in the snapshot's transaction (pg/reading.h) */
     uint32_t relid;
     lsn_t lsn; /* the snapshot's */
     const char *prefix;
@@ -23,12 +23,6 @@ struct first_rows {
     bool broker;   /* out, after a failure: it is the broker's, or the record's */
 };
 
-/* Begins a transaction in which the table stays what it is; its snapshot is not taken yet. */
-bool first_rows_begin(struct pg_conn *conn, const struct table *table, int lock_timeout_ms,
-                      struct err *err) MUST_CHECK;
-/* The snapshot; from `limit` on it sees nothing. One round trip. In the arena. */
-bool first_rows_snapshot(struct pg_conn *conn, struct arena *arena, struct snapshot *snapshot,
-                         lsn_t *limit, struct err *err) MUST_CHECK;
 /* On the publishing thread. When it returns true the broker has all of them. */
 bool first_rows_publish(struct first_rows *rows, struct err *err) MUST_CHECK;
 

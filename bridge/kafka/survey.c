@@ -3,10 +3,10 @@
 #include "base/clock.h"
 #include "base/logging.h"
 #include "change/standing.h"
-#include "kafka/first_rows.h"
 #include "kafka/selection.h"
 #include "pg/catalog.h"
 #include "pg/publication.h"
+#include "pg/reading.h"
 #include "pg/server.h"
 
 #include <pthread.h>
@@ -120,7 +120,7 @@ static bool publish_first_rows(struct survey *s, const struct table *table, stru
 
     for (int64_t pause = AGAIN_FIRST_MS; !is_stopping(s);
          pause = pause < AGAIN_MOST_MS ? pause * 2 : pause) {
-        if (!first_rows_begin(s->conn, table, s->config.lock_timeout_ms, err))
+        if (!reading_begin(s->conn, table, s->config.lock_timeout_ms, err))
             return false;
         enum survey_answer answer = make_offer(s, table);
         if (!pg_run(s->conn, "ROLLBACK", err))

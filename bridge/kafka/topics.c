@@ -10,6 +10,7 @@
 #include "kafka/selection.h"
 #include "kafka/survey.h"
 #include "pg/catalog.h"
+#include "pg/reading.h"
 
 #include <stdlib.h>
 
@@ -461,7 +462,7 @@ static bool begin_rows(struct topics *t, const struct survey_offer *offer, lsn_t
     lsn_t limit;
 
     *answer = SURVEY_LATER;
-    if (!first_rows_snapshot(offer->conn, arena, &snapshot, &limit, err))
+    if (!reading_snapshot(offer->conn, arena, &snapshot, &limit, err))
         return false;
     if (unseen_misses(t->config.unseen, &snapshot, UINT64_MAX)) {
         *answer = SURVEY_AGAIN;

@@ -8,7 +8,7 @@
 #include "change/standing.h"
 #include "pg/catalog.h"
 #include "pg/copytext.h"
-#include "pg/publication.h"
+#include "pg/reading.h"
 #include "pg/server.h"
 #include "snapshot/failure.h"
 #include "snapshot/waiting.h"
@@ -34,59 +34,21 @@ static bool rollback(const struct job_context *ctx, struct err *err)
     return pg_run(ctx->conn, "ROLLBACK", err);
 }
 
-static bool try_lock(const struct job_context *ctx, const struct table *table, int timeout_ms,
-                     struct err *err)
-{
-    struct buf name;
-
-    buf_init(&name, BUF_NO_LIMIT);
-    table_put_quoted(table, &name);
-    bool ok = pg_runf(ctx->conn, err,
-                      "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;"
-                      "SET LOCAL lock_timeout = %d; LOCK TABLE %s IN ACCESS SHARE MODE",
-                      timeout_ms, buf_cstr(&name));
-    buf_release(&name);
-    if (ok)
-        return true;
-    struct err ignored;
-    if (rollback(ctx, &ignored))
-        publication_lock_failed(ctx->conn, table, err);
-    return false;
-}
-
 /* Mostly nobody holds it; when somebody does, another worker takes our place meanwhile. */
 static bool lock_table(const struct job_context *ctx, const struct table *table, struct err *err)
 {
     int timeout_ms = ctx->config->lock_timeout_ms;
 
-    if (try_lock(ctx, table, timeout_ms < LOCK_FIRST_MS ? timeout_ms : LOCK_FIRST_MS, err))
+    if (reading_begin(ctx->conn, table, timeout_ms < LOCK_FIRST_MS ? timeout_ms : LOCK_FIRST_MS,
+                      err))
         return true;
     if (err->code != ERR_BUSY ||
         pool_wait_begin(ctx->pool, table->relid, NULL, err) == WAITING_REFUSED)
         return false;
-    bool ok = try_lock(ctx, table, timeout_ms, err);
+    bool ok = reading_begin(ctx->conn, table, timeout_ms, err);
     if (!ok && err->code == ERR_BUSY)
         err_wrap(err, "Snapshot timed out while waiting for a table lock");
     pool_wait_end(ctx->pool, table->relid, ok ? NULL : err);
-    return ok;
-}
-
-/* Locks the table against changes of its definition before the snapshot is taken, then takes it. */
-static bool begin_snapshot(const struct job_context *ctx, const struct table *table,
-                           struct arena *arena, struct snapshot *snapshot, lsn_t *limit,
-                           struct err *err)
-{
-    if (!lock_table(ctx, table, err))
-        return false;
-    /* The first query takes the snapshot; the position is read after it. */
-    struct pg_result *res =
-        pg_query(ctx->conn, "SELECT pg_current_snapshot()::text, pg_current_wal_insert_lsn()", err);
-    if (!res)
-        return false;
-    bool ok = snapshot_parse(pg_value(res, 0, 0), arena, snapshot, err) &&
-              (lsn_parse(pg_value(res, 0, 1), limit) ||
-               err_set(err, ERR_PROTOCOL, "malformed WAL position"));
-    pg_result_free(res);
     return ok;
 }
 
@@ -99,7 +61,8 @@ static bool take_snapshot(const struct job_context *ctx, const struct table *tab
 
     for (long pause = SNAPSHOT_RETRY_FIRST_MS;;
          pause = pause < SNAPSHOT_RETRY_MOST_MS ? pause * 2 : pause) {
-        if (!begin_snapshot(ctx, table, arena, snapshot, limit, err))
+        if (!lock_table(ctx, table, err) ||
+            !reading_snapshot(ctx->conn, arena, snapshot, limit, err))
             return false;
         if (!unseen_misses(ctx->config->unseen, snapshot, registered))
             return true;

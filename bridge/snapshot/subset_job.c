@@ -5,7 +5,7 @@
 #include "change/message.h"
 #include "pg/catalog.h"
 #include "pg/copytext.h"
-#include "pg/publication.h"
+#include "pg/reading.h"
 #include "pg/watch.h"
 #include "shapelog/io.h"
 #include "snapshot/failure.h"
@@ -94,45 +94,16 @@ static bool await_log(struct run *r)
 /* ---- the snapshot -----------------------------------------------------------------------------
  */
 
-static bool lock_failed(struct run *r)
-{
-    struct err *err = &r->answer->err, ignored;
-
-    if (!pg_run(r->job->conn, "ROLLBACK", &ignored))
-        return false;
-    publication_lock_failed(r->job->conn, r->shape->table, err);
-    return err->code != ERR_BUSY ||
-           err_wrap(err, "Snapshot timed out while waiting for a table lock");
-}
-
-/* The lock keeps the table's definition as it is; the first query takes the snapshot, and the
- * position is read after it. */
 static bool begin(struct run *r)
 {
     struct err *err = &r->answer->err;
     struct pg_conn *conn = r->job->conn;
-    struct buf name;
 
-    buf_init(&name, BUF_NO_LIMIT);
-    table_put_quoted(r->shape->table, &name);
-    bool ok = pg_runf(conn, err,
-                      "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;"
-                      "SET LOCAL lock_timeout = %d; LOCK TABLE %s IN ACCESS SHARE MODE",
-                      r->job->config->lock_timeout_ms, buf_cstr(&name));
-    buf_release(&name);
-    if (!ok) {
-        lock_failed(r);
-        return false;
-    }
-    struct pg_result *res =
-        pg_query(conn, "SELECT pg_current_snapshot()::text, pg_current_wal_insert_lsn()", err);
-    if (!res)
-        return false;
-    ok = snapshot_parse(pg_value(res, 0, 0), &r->arena, &r->snapshot, err) &&
-         (lsn_parse(pg_value(res, 0, 1), &r->position) ||
-          failed(r, ERR_PROTOCOL, "malformed WAL position"));
-    pg_result_free(res);
-    return ok;
+    if (reading_begin(conn, r->shape->table, r->job->config->lock_timeout_ms, err))
+        return reading_snapshot(conn, &r->arena, &r->snapshot, &r->position, err);
+    if (err->code == ERR_BUSY)
+        err_wrap(err, "Snapshot timed out while waiting for a table lock");
+    return false;
 }
 
 /* Postgres sends a commit to the stream before it is seen by others: until all is seen that clients
