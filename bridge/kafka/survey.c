@@ -144,47 +144,21 @@ static bool wants_full(const struct table *table)
     return (table->npk == 0 && table->replident != REPLIDENT_INDEX) || table_wants_full(table);
 }
 
-static bool may_join(const struct survey *s, const struct table *table, bool full, struct err *err)
-{
-    const char *publication = s->config.publication;
-    enum table_publication now = table_publication(table);
-
-    if (now == TABLE_FILTERED)
-        return err_set(err, ERR_CONFIG, "publication \"%s\" has a part of the table alone",
-                       publication);
-    if (!s->config.manual_publishing)
-        return true;
-    if (now == TABLE_UNPUBLISHED)
-        return publication_missing(publication, table,
-                                   "the TOMBOLO_MANUAL_TABLE_PUBLISHING setting prevents Tombolo "
-                                   "from adding it",
-                                   err);
-    return !full || table_is_full(table) || publication_not_full(table, err);
-}
-
 /* *altered: look it up once more. How it stands must be known before its writers are waited for. */
 static bool join(struct survey *s, const struct table *table, bool *altered, struct err *err)
 {
-    const struct patience patience = {clock_ms() + s->config.lock_timeout_ms, &s->stop};
+    const struct survey_config *config = &s->config;
+    const struct patience patience = {clock_ms() + config->lock_timeout_ms, &s->stop};
     bool full = wants_full(table);
-    bool is_published = table_publication(table) == TABLE_PUBLISHED;
 
     *altered = false;
-    if (!may_join(s, table, full, err))
+    if (!publication_may_join(s->conn, config->publication, table, full, config->manual_publishing,
+                              err))
         return false;
-    if (is_published && (!full || table_is_full(table)))
-        return (table->relkind != 'p' || publication_refresh(s->conn, err)) &&
-               publication_wait_writers(s->conn, table, &patience, err);
+    if (table_publication(table) == TABLE_PUBLISHED && (!full || table_is_full(table)))
+        return publication_wait_writers(s->conn, table, &patience, err);
     *altered = true;
-    if (full && !publication_set_full(s->conn, table, &patience, err))
-        return false;
-    if (is_published)
-        return true;
-    if (!publication_add(s->conn, s->config.publication, table, &patience, err))
-        return false;
-    log_info("table joined the publication", LOG_STR("publication", s->config.publication),
-             LOG_UINT("relid", table->relid), LOG_STR("for", "kafka"));
-    return true;
+    return publication_join(s->conn, config->publication, table, full, &patience, err);
 }
 
 /* Whether there is nothing to do for it. */

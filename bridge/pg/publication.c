@@ -1,5 +1,6 @@
 #include "pg/publication.h"
 #include "base/clock.h"
+#include "base/logging.h"
 #include "change/standing.h"
 #include "pg/catalog.h"
 
@@ -83,21 +84,6 @@ bool publication_ensure(struct pg_conn *conn, const char *name, bool *created, s
     return true;
 }
 
-/* Any change of any publication does, also a transaction's that leaves nothing behind; the name is
- * this connection's own. */
-bool publication_refresh(struct pg_conn *conn, struct err *err)
-{
-    const int pid = pg_backend_pid(conn);
-
-    if (pg_server_version(conn) >= PG15 ||
-        pg_runf(conn, err,
-                "CREATE PUBLICATION tombolo_refresh_%d; DROP PUBLICATION tombolo_refresh_%d", pid,
-                pid))
-        return true;
-    err_wrap(err, "could not have the server look up what is published");
-    return err->hint[0] ? false : err_hint(err, CREATE_HINT);
-}
-
 bool publication_exists(struct pg_conn *conn, const char *name, bool *exists, struct err *err)
 {
     const char *params[] = {name};
@@ -179,8 +165,9 @@ static bool is_refused(const struct err *err)
     return strcmp(err->sqlstate, "42501") == 0;
 }
 
-bool publication_missing(const char *name, const struct table *table, const char *why,
-                         struct err *err)
+/* Why a table cannot be followed that `why` keeps from being added. */
+static bool is_missing(const char *name, const struct table *table, const char *why,
+                       struct err *err)
 {
     char *tablename = quoted(table);
 
@@ -192,7 +179,7 @@ bool publication_missing(const char *name, const struct table *table, const char
     return false;
 }
 
-bool publication_not_full(const struct table *table, struct err *err)
+static bool is_not_full(const struct table *table, struct err *err)
 {
     char *tablename = quoted(table);
 
@@ -204,8 +191,35 @@ bool publication_not_full(const struct table *table, struct err *err)
     return false;
 }
 
-bool publication_add(struct pg_conn *conn, const char *name, const struct table *table,
-                     const struct patience *patience, struct err *err)
+static bool is_filtered(const char *name, const struct table *table, struct err *err)
+{
+    err_set(err, ERR_CONFIG,
+            "publication \"%s\" has a row filter or a column list for table \"%.*s\".\"%.*s\"",
+            name, SLICE_ARG(table->nspname), SLICE_ARG(table->relname));
+    return err_hint(err, "take the table out of the publication: the bridge adds it whole");
+}
+
+bool publication_may_join(struct pg_conn *conn, const char *name, const struct table *table,
+                          bool full, bool manual, struct err *err)
+{
+    enum table_publication now = table_publication(table);
+
+    if (now == TABLE_FILTERED)
+        return is_filtered(name, table, err);
+    if (!publication_check(conn, name, err))
+        return false;
+    if (!manual)
+        return true;
+    if (now == TABLE_UNPUBLISHED)
+        return is_missing(name, table,
+                          "the TOMBOLO_MANUAL_TABLE_PUBLISHING setting prevents Tombolo from "
+                          "adding it",
+                          err);
+    return !full || table_is_full(table) || is_not_full(table, err);
+}
+
+static bool add_table(struct pg_conn *conn, const char *name, const struct table *table,
+                      const struct patience *patience, struct err *err)
 {
     char *tablename = quoted(table);
     struct buf sql;
@@ -221,7 +235,7 @@ bool publication_add(struct pg_conn *conn, const char *name, const struct table 
     if (!ok && strcmp(err->sqlstate, "42710") == 0)
         ok = true;
     if (!ok && is_refused(err))
-        publication_missing(name, table, "Tombolo lacks privileges to add it", err);
+        is_missing(name, table, "Tombolo lacks privileges to add it", err);
     else if (!ok)
         err_wrap(err, "could not add table %s to publication \"%s\"", tablename, name);
     buf_release(&sql);
@@ -251,7 +265,7 @@ static bool set_full(struct pg_conn *conn, const struct table *table,
         sleep_ms(LOCK_PAUSE_MS);
     }
     if (!ok && is_refused(err))
-        publication_not_full(table, err);
+        is_not_full(table, err);
     else if (!ok)
         err_wrap(err, "could not set REPLICA IDENTITY FULL on table %s", tablename);
     buf_release(&sql);
@@ -284,6 +298,41 @@ bool publication_set_full(struct pg_conn *conn, const struct table *table,
     if (ok && table->relkind == 'p' && table->replident != REPLIDENT_FULL)
         ok = set_full(conn, table, patience, err);
     return ok;
+}
+
+bool publication_join(struct pg_conn *conn, const char *name, const struct table *table, bool full,
+                      const struct patience *patience, struct err *err)
+{
+    /* The identity first: Postgres refuses updates and deletes of a published table that has none,
+     * and the lock for setting it may be long in coming. */
+    if (full && !publication_set_full(conn, table, patience, err))
+        return false;
+    if (table_publication(table) != TABLE_UNPUBLISHED)
+        return true;
+    if (!add_table(conn, name, table, patience, err))
+        return false;
+    log_info("table joined the publication", LOG_STR("publication", name),
+             LOG_UINT("relid", table->relid), LOG_STR("full", full ? "yes" : "no"));
+    return true;
+}
+
+/* ---- its writers ----------------------------------------------------------------------------- */
+
+/* Before Postgres 15 a walsender that has come by rows of a table while it was not published goes
+ * on leaving them out when it is attached to a table that is. What is committed after this call it
+ * looks up anew; later versions need none of it. Any change of any publication does, also a
+ * transaction's that leaves nothing behind; the name is this connection's own. */
+static bool refresh(struct pg_conn *conn, struct err *err)
+{
+    const int pid = pg_backend_pid(conn);
+
+    if (pg_server_version(conn) >= PG15 ||
+        pg_runf(conn, err,
+                "CREATE PUBLICATION tombolo_refresh_%d; DROP PUBLICATION tombolo_refresh_%d", pid,
+                pid))
+        return true;
+    err_wrap(err, "could not have the server look up what is published");
+    return err->hint[0] ? false : err_hint(err, CREATE_HINT);
 }
 
 /* Who holds a lock that a writer takes, on the table or a partition of it. */
@@ -323,6 +372,8 @@ bool publication_wait_writers(struct pg_conn *conn, const struct table *table,
     bool ok, any = false;
     int pid;
 
+    if (table->relkind == 'p' && !refresh(conn, err))
+        return false;
     snprintf(relid, sizeof(relid), "%u", table->relid);
     struct pg_result *res = pg_query_params(conn, WRITERS_SQL, params, 1, err);
     if (!res)

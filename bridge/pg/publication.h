@@ -30,30 +30,24 @@ bool publication_check(struct pg_conn *conn, const char *name, struct err *err) 
 bool publication_exists(struct pg_conn *conn, const char *name, bool *exists,
                         struct err *err) MUST_CHECK;
 
-/* Adds the table. No error when somebody else did so meanwhile; ERR_BUSY when its lock is not to be
- * had, ERR_CONFIG when we may not. The publication itself is locked only once the table is: others
- * who wait to add theirs are not held up by a table that somebody holds. */
-bool publication_add(struct pg_conn *conn, const char *name, const struct table *table,
-                     const struct patience *patience, struct err *err) MUST_CHECK;
-/* Before Postgres 15 a walsender that has come by rows of a table while it was not published goes
- * on leaving them out when it is attached to a table that is. What is committed after this call it
- * looks up anew; later versions need none of it. */
-bool publication_refresh(struct pg_conn *conn, struct err *err) MUST_CHECK;
-/* Why a table cannot be followed that is not in the publication, and that `why` keeps from being
- * added. Returns false. */
-bool publication_missing(const char *name, const struct table *table, const char *why,
-                         struct err *err);
+/* Whether there is a way for the table to be followed, with REPLICA IDENTITY FULL if `full`.
+ * `manual`: what it lacks may not be altered. ERR_CONFIG with what to do about it. */
+bool publication_may_join(struct pg_conn *conn, const char *name, const struct table *table,
+                          bool full, bool manual, struct err *err) MUST_CHECK;
+/* Alters what the table lacks for it. No error when somebody else did so meanwhile; ERR_BUSY when
+ * its lock is not to be had, ERR_CONFIG when we may not. The publication itself is locked only once
+ * the table is: others who wait to add theirs are not held up by a table that somebody holds. */
+bool publication_join(struct pg_conn *conn, const char *name, const struct table *table, bool full,
+                      const struct patience *patience, struct err *err) MUST_CHECK;
 
 /* Sets REPLICA IDENTITY FULL on those of the table and its leaves that have it not; never touches
  * one that has. Tries for each lock a few times, so that those who queue behind us get through in
  * between: ERR_BUSY when it is not to be had, ERR_CONFIG when we may not. */
 bool publication_set_full(struct pg_conn *conn, const struct table *table,
                           const struct patience *patience, struct err *err) MUST_CHECK;
-/* Why a table cannot be followed whose replica identity is not FULL. Returns false. */
-bool publication_not_full(const struct table *table, struct err *err);
-
 /* Waits until the transactions that now hold write locks on the table or its leaves have ended:
- * ERR_BUSY, with the process id to wait for in the text, when they take too long. */
+ * ERR_BUSY, with the process id to wait for in the text, when they take too long. What is committed
+ * after this call is sent as the table is published now. */
 bool publication_wait_writers(struct pg_conn *conn, const struct table *table,
                               const struct patience *patience, struct err *err) MUST_CHECK;
 

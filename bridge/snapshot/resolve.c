@@ -4,7 +4,6 @@
  */
 #include "snapshot/job.h"
 #include "base/clock.h"
-#include "base/logging.h"
 #include "change/standing.h"
 #include "pg/catalog.h"
 #include "pg/publication.h"
@@ -94,68 +93,6 @@ static struct shape *type_shape(const struct job_context *ctx, const struct shap
 
 /* ---- the table joins the stream -------------------------------------------------------------- */
 
-static bool refuse_filtered(const struct job_context *ctx, const struct table *table,
-                            struct err *err)
-{
-    err_set(err, ERR_CONFIG,
-            "publication \"%s\" has a row filter or a column list for table \"%.*s\".\"%.*s\"",
-            ctx->config->publication, SLICE_ARG(table->nspname), SLICE_ARG(table->relname));
-    return err_hint(err, "take the table out of the publication: the bridge adds it whole");
-}
-
-/* Whether there is a way for the table to be followed. */
-static bool may_join(const struct job_context *ctx, const struct table *table, bool full,
-                     struct err *err)
-{
-    const char *publication = ctx->config->publication;
-    enum table_publication now = table_publication(table);
-
-    if (now == TABLE_FILTERED)
-        return refuse_filtered(ctx, table, err);
-    if (!publication_check(ctx->conn, publication, err))
-        return false;
-    if (!ctx->config->manual_publishing)
-        return true;
-    if (now == TABLE_UNPUBLISHED)
-        return publication_missing(publication, table,
-                                   "the TOMBOLO_MANUAL_TABLE_PUBLISHING setting prevents Tombolo "
-                                   "from adding it",
-                                   err);
-    return !full || table_is_full(table) || publication_not_full(table, err);
-}
-
-static bool alter(const struct job_context *ctx, const struct table *table, bool full,
-                  struct err *err)
-{
-    const struct snapshot_config *config = ctx->config;
-    const struct patience patience = {clock_ms() + config->lock_timeout_ms, ctx->stop};
-
-    /* The identity first: Postgres refuses updates and deletes of a published table that has none,
-     * and the lock for setting it may be long in coming. */
-    if (full && !publication_set_full(ctx->conn, table, &patience, err))
-        return false;
-    if (table_publication(table) != TABLE_UNPUBLISHED)
-        return true;
-    if (!publication_add(ctx->conn, config->publication, table, &patience, err))
-        return false;
-    log_info("table joined the publication", LOG_STR("publication", config->publication),
-             LOG_UINT("relid", table->relid), LOG_STR("full", full ? "yes" : "no"));
-    return true;
-}
-
-/* Also where the table was published before: somebody may just have done that. */
-static bool outwait_writers(const struct job_context *ctx, const struct table *table, bool full,
-                            struct err *err)
-{
-    const struct patience patience = {clock_ms() + ctx->config->lock_timeout_ms, ctx->stop};
-
-    if ((table->relkind == 'p' && !publication_refresh(ctx->conn, err)) ||
-        !publication_wait_writers(ctx->conn, table, &patience, err))
-        return false;
-    trust_set(ctx->trust, table, full);
-    return true;
-}
-
 enum join { JOINED, JOIN_AGAIN, JOIN_PARKED, JOIN_REFUSED };
 
 /* One step towards the table being followed. AGAIN: it was altered, and is to be looked up once
@@ -164,9 +101,12 @@ enum join { JOINED, JOIN_AGAIN, JOIN_PARKED, JOIN_REFUSED };
 static enum join join_stream(const struct job_context *ctx, const struct table *table, bool full,
                              bool *altered, struct err *err)
 {
+    const struct snapshot_config *config = ctx->config;
+
     if (!*altered && trust_has(ctx->trust, table, full))
         return JOINED;
-    if (!may_join(ctx, table, full, err))
+    if (!publication_may_join(ctx->conn, config->publication, table, full,
+                              config->manual_publishing, err))
         return JOIN_REFUSED;
     switch (pool_wait_begin(ctx->pool, table->relid, ctx->request, err)) {
     case WAITING:
@@ -176,10 +116,17 @@ static enum join join_stream(const struct job_context *ctx, const struct table *
     case WAITING_REFUSED:
         return JOIN_REFUSED;
     }
+    const struct patience patience = {clock_ms() + config->lock_timeout_ms, ctx->stop};
     bool is_lacking =
         table_publication(table) != TABLE_PUBLISHED || (full && !table_is_full(table));
-    bool ok = is_lacking ? alter(ctx, table, full, err) : outwait_writers(ctx, table, full, err);
+    /* Its writers are waited for also where it was published before: somebody may just have done
+     * that. */
+    bool ok = is_lacking
+                  ? publication_join(ctx->conn, config->publication, table, full, &patience, err)
+                  : publication_wait_writers(ctx->conn, table, &patience, err);
 
+    if (ok && !is_lacking)
+        trust_set(ctx->trust, table, full);
     pool_wait_end(ctx->pool, table->relid, ok ? NULL : err);
     *altered |= is_lacking;
     return !ok ? JOIN_REFUSED : is_lacking ? JOIN_AGAIN : JOINED;
