@@ -330,12 +330,13 @@ static enum step commit(struct work *w, size_t from, size_t to, uint32_t xid)
 static enum step apply_group(struct work *w, size_t from)
 {
     size_t to = group_end(w, from);
+    const struct record_group group = {w->request, from, to, 0};
     uint32_t xid = 0;
 
     if (from == w->request->ntxns)
         return commit(w, from, to, 0);
     if (!apply_effects(w, from, to) ||
-        !record_group(w->conn, w->request, w->outcome->results, from, to, w->arena, &xid, w->err)) {
+        !record_group(w->conn, &group, w->outcome->results, w->rules->subject, &xid, w->err)) {
         forget(w, from, to);
         w->singly = to; /* alone, each holds fewer locks for less long */
         return failed(w);

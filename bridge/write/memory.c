@@ -1,7 +1,6 @@
 #include "write/memory.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 
 /* "{-123,456}" */
 static void put_nonce(struct buf *b, int64_t nonce)
@@ -17,42 +16,12 @@ static void put_nonces(struct buf *b, const struct write_txn *txn)
     }
 }
 
-bool memory_nonces(const struct write_request *request, size_t from, size_t to, struct buf *b)
+void memory_nonces(const struct write_request *request, size_t from, size_t to, struct buf *b)
 {
     buf_put_u8(b, '{');
     for (size_t i = from; i < to; i++)
         put_nonces(b, &request->txns[i]);
-    bool any = b->len > 1;
     buf_put_u8(b, '}');
-    return any;
-}
-
-bool memory_put(struct pg_conn *conn, const struct write_request *request, size_t from, size_t to,
-                struct err *err)
-{
-    struct pg_result *res = NULL;
-    char id[24];
-    struct buf b;
-
-    buf_init(&b, BUF_NO_LIMIT);
-    bool any = memory_nonces(request, from, to, &b);
-    if (any) {
-        const char *params[] = {request->replica.ptr, request->family.ptr, id, buf_cstr(&b)};
-
-        snprintf(id, sizeof(id), "%" PRId64, request->txns[to - 1].id);
-        /* A replica's id may come again after its row was removed by hand. */
-        res = pg_query_prepared(conn,
-                                "INSERT INTO tombolo.decided AS d"
-                                " (family, replica, id, subject, nonces, at)"
-                                " SELECT $2, replica, $3::bigint, subject, $4::bigint[], now()"
-                                " FROM tombolo.replicas WHERE replica = $1"
-                                " ON CONFLICT (family, replica, id) DO UPDATE SET"
-                                "   nonces = d.nonces || excluded.nonces, at = excluded.at",
-                                params, 4, err);
-        pg_result_free(res);
-    }
-    buf_release(&b);
-    return !any || res;
 }
 
 /* Behind everything that the replica has under way, whose requests lock its row as well. */

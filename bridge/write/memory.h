@@ -19,12 +19,9 @@
 #include "base/buf.h"
 #include "write/apply.h"
 
-/* In the transaction of a group: the nonces of [from, to). Where none has one, nothing. */
-bool memory_put(struct pg_conn *conn, const struct write_request *request, size_t from, size_t to,
-                struct err *err) MUST_CHECK;
-
-/* The same nonces as Postgres reads an array, into an empty buffer; false: there are none. */
-bool memory_nonces(const struct write_request *request, size_t from, size_t to, struct buf *b);
+/* The nonces of the request's transactions [from, to) as Postgres reads an array, into an empty
+ * buffer. */
+void memory_nonces(const struct write_request *request, size_t from, size_t to, struct buf *b);
 
 struct write_known {
     enum write_answer answer; /* WRITE_DONE or WRITE_FORBIDDEN */

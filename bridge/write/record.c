@@ -1,5 +1,5 @@
 #include "write/record.h"
-#include "write/memory.h"
+#include "write/records.h"
 
 #include <libpq-fe.h>
 #include <stdio.h>
@@ -183,34 +183,17 @@ static bool record_rejection(struct pg_conn *conn, const struct write_request *r
                       params, 6, err);
 }
 
-bool record_group(struct pg_conn *conn, const struct write_request *request,
-                  const struct write_result *results, size_t from, size_t to, struct arena *arena,
-                  uint32_t *xid, struct err *err)
+bool record_group(struct pg_conn *conn, const struct record_group *group,
+                  const struct write_result *results, struct slice subject, uint32_t *xid,
+                  struct err *err)
 {
-    const struct write_txn *last = &request->txns[to - 1];
-    const char *params[] = {request->replica.ptr, arena_printf(arena, "%lld", (long long)last->id),
-                            last->nonce.ptr, request->incarnation.ptr};
-
-    for (size_t i = from; i < to; i++) {
+    for (size_t i = group->from; i < group->to; i++) {
         for (size_t r = 0; r < results[i].nrejections; r++) {
-            if (!record_rejection(conn, request, i, &results[i].rejections[r], err))
+            if (!record_rejection(conn, group->request, i, &results[i].rejections[r], err))
                 return err_wrap(err, "could not write tombolo.rejections");
         }
     }
-    if (!memory_put(conn, request, from, to, err))
-        return err_wrap(err, "could not write tombolo.decided");
-    struct pg_result *res = pg_query_prepared(
-        conn,
-        "UPDATE tombolo.replicas SET last_id = $2, nonce = $3, incarnation = $4, seen_at = now()"
-        " WHERE replica = $1 RETURNING pg_current_xact_id()::xid",
-        params, 4, err);
-    if (!res)
-        return err_wrap(err, "could not write tombolo.replicas");
-    bool found = pg_rows(res) == 1;
-    if (found)
-        *xid = pg_oid(res, 0, 0);
-    pg_result_free(res);
-    return found || err_set(err, ERR_PG, "the row of a replica in tombolo.replicas vanished");
+    return records_put(conn, group, subject, xid, err);
 }
 
 bool record_commit(struct pg_conn *conn, lsn_t *lsn, struct err *err)

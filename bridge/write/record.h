@@ -32,11 +32,17 @@ bool record_acknowledged(struct pg_conn *conn, const struct write_request *reque
 bool record_known(struct pg_conn *conn, const struct write_request *request, size_t i,
                   struct write_result *result, struct arena *arena, struct err *err) MUST_CHECK;
 
-/* The results of [from, to): their rejections, what was decided, the last id and nonce. *xid is the
- * transaction's. */
-bool record_group(struct pg_conn *conn, const struct write_request *request,
-                  const struct write_result *results, size_t from, size_t to, struct arena *arena,
-                  uint32_t *xid, struct err *err) MUST_CHECK;
+/* What is recorded together. */
+struct record_group {
+    const struct write_request *request;
+    size_t from, to;      /* of its transactions */
+    int64_t acknowledged; /* rejections up to this id are dropped first; 0: none */
+};
+/* The results of all of them lie at `results`: the rejections, what was decided, the last id and
+ * nonce. *xid is the transaction's. */
+bool record_group(struct pg_conn *conn, const struct record_group *group,
+                  const struct write_result *results, struct slice subject, uint32_t *xid,
+                  struct err *err) MUST_CHECK;
 
 /* *lsn: a position at or behind the commit. */
 bool record_commit(struct pg_conn *conn, lsn_t *lsn, struct err *err) MUST_CHECK;

@@ -7,6 +7,7 @@
 /* In one order, so that two bridges do not wait for each other. */
 static const char lock_sql[] = "SELECT replica, subject, nonce, last_id FROM tombolo.replicas"
                                " WHERE replica = ANY ($1::text[]) ORDER BY replica FOR UPDATE";
+/* A replica's id may come again after its row was removed by hand: then `decided` has it. */
 static const char record_sql[] =
     "WITH v AS ("
     "  SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[],"
@@ -72,7 +73,7 @@ static void put_group(struct buf columns[COLUMNS], const struct record_group *gr
     put_text(&columns[INCARNATION], request->incarnation);
     put_text(&columns[FAMILY], request->family);
     put_nonces(&columns[NONCES], group);
-    put_number(&columns[ACKNOWLEDGED], request->acknowledged);
+    put_number(&columns[ACKNOWLEDGED], group->acknowledged);
 }
 
 /* ---- the rows ---------------------------------------------------------- */
@@ -118,33 +119,37 @@ bool records_take_lock(struct pg_pipe *pipe, const struct record_group *groups, 
     return res != NULL;
 }
 
-void records_send(struct pg_pipe *pipe, const struct record_group *groups, size_t n,
-                  struct slice subject)
-{
-    const char *params[COLUMNS + 1];
-    struct buf columns[COLUMNS], text;
+struct params {
+    struct buf columns[COLUMNS], subject;
+    const char *texts[COLUMNS + 1];
+};
 
-    buf_init(&text, BUF_NO_LIMIT);
-    buf_put_slice(&text, subject);
+static void params_init(struct params *p, const struct record_group *groups, size_t n,
+                        struct slice subject)
+{
     for (int c = 0; c < COLUMNS; c++)
-        buf_init(&columns[c], BUF_NO_LIMIT);
+        buf_init(&p->columns[c], BUF_NO_LIMIT);
     for (size_t i = 0; i < n; i++)
-        put_group(columns, &groups[i]);
+        put_group(p->columns, &groups[i]);
     for (int c = 0; c < COLUMNS; c++) {
-        buf_put_u8(&columns[c], '}');
-        params[c] = buf_cstr(&columns[c]);
+        buf_put_u8(&p->columns[c], '}');
+        p->texts[c] = buf_cstr(&p->columns[c]);
     }
-    params[COLUMNS] = buf_cstr(&text);
-    pg_pipe_put(pipe, record_sql, NULL, params, COLUMNS + 1);
-    for (int c = 0; c < COLUMNS; c++)
-        buf_release(&columns[c]);
-    buf_release(&text);
+    buf_init(&p->subject, BUF_NO_LIMIT);
+    buf_put_slice(&p->subject, subject);
+    p->texts[COLUMNS] = buf_cstr(&p->subject);
 }
 
-bool records_take(struct pg_pipe *pipe, size_t n, uint32_t *xid, struct err *err)
+static void params_release(struct params *p)
 {
-    struct pg_result *res = pg_pipe_next(pipe, err);
+    for (int c = 0; c < COLUMNS; c++)
+        buf_release(&p->columns[c]);
+    buf_release(&p->subject);
+}
 
+/* Takes the result, or NULL with the error. */
+static bool take_xid(struct pg_result *res, size_t n, uint32_t *xid, struct err *err)
+{
     if (!res)
         return false;
     bool found = (size_t)pg_rows(res) == n;
@@ -152,4 +157,30 @@ bool records_take(struct pg_pipe *pipe, size_t n, uint32_t *xid, struct err *err
         *xid = pg_oid(res, 0, 0);
     pg_result_free(res);
     return found || err_set(err, ERR_PG, "the row of a replica in tombolo.replicas vanished");
+}
+
+void records_send(struct pg_pipe *pipe, const struct record_group *groups, size_t n,
+                  struct slice subject)
+{
+    struct params p;
+
+    params_init(&p, groups, n, subject);
+    pg_pipe_put(pipe, record_sql, NULL, p.texts, COLUMNS + 1);
+    params_release(&p);
+}
+
+bool records_take(struct pg_pipe *pipe, size_t n, uint32_t *xid, struct err *err)
+{
+    return take_xid(pg_pipe_next(pipe, err), n, xid, err);
+}
+
+bool records_put(struct pg_conn *conn, const struct record_group *group, struct slice subject,
+                 uint32_t *xid, struct err *err)
+{
+    struct params p;
+
+    params_init(&p, group, 1, subject);
+    struct pg_result *res = pg_query_prepared(conn, record_sql, p.texts, COLUMNS + 1, err);
+    params_release(&p);
+    return take_xid(res, 1, xid, err) || err_wrap(err, "could not write tombolo.replicas");
 }

@@ -99,7 +99,8 @@ static void add_part(struct together *t, struct write_share *share)
 
     *part = (struct part){.share = share, .to = end_of(share, t->limits)};
     if (part->to > share->from && make_plans(t, part))
-        t->groups[t->n++] = (struct record_group){share->request, share->from, part->to};
+        t->groups[t->n++] = (struct record_group){share->request, share->from, part->to,
+                                                  share->request->acknowledged};
     else
         release_plans(part);
 }
