@@ -132,6 +132,13 @@ static inline struct replica *kit_open(struct kit *k, const char *shape1, const 
     return r;
 }
 
+/* The test's last line. */
+static inline void kit_done(struct kit *k, struct replica *r)
+{
+    replica_close(r);
+    kit_release(k);
+}
+
 static inline const char *kit_request(struct kit *k, struct replica *r)
 {
     assert_true(replica_request(r, true, &k->body, &k->err));

@@ -520,8 +520,7 @@ static void test_what_the_stream_applies_is_not_captured(void **state)
     assert_answer(&k, "SELECT applying FROM _tombolo_state", "0");
     tell(&k, "INSERT INTO items VALUES (3, 'three', 30)");
     assert_answer(&k, OUTBOX, "I3");
-    replica_close(r);
-    kit_release(&k);
+    kit_done(&k, r);
 }
 
 static void test_a_table_fetched_again_with_other_columns_is_captured_again(void **state)
@@ -542,8 +541,7 @@ static void test_a_table_fetched_again_with_other_columns_is_captured_again(void
     assert_answer(&k, OUTBOX, "");
     tell(&k, "UPDATE items SET more = 'y'");
     assert_answer(&k, "SELECT op || v3 || v7 FROM _tombolo_outbox", "Uxy");
-    replica_close(r);
-    kit_release(&k);
+    kit_done(&k, r);
 }
 
 int main(void)

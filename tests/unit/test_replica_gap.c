@@ -49,12 +49,6 @@ static struct replica *writing(struct kit *k)
     return r;
 }
 
-static void done(struct kit *k, struct replica *r)
-{
-    replica_close(r);
-    kit_release(k);
-}
-
 static void look(struct kit *k, struct replica *r)
 {
     bool any;
@@ -103,7 +97,7 @@ static void test_what_slipped_by_goes_up_and_nothing_else(void **state)
     assert_answer(&k, REJECTED, "");
     look(&k, r);
     assert_answer(&k, "SELECT count(DISTINCT nonce) FROM _tombolo_pending WHERE id = 1", "3");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_a_change_of_postgres_does_not_overwrite_what_slipped_by_before_it(void **state)
@@ -122,7 +116,7 @@ static void test_a_change_of_postgres_does_not_overwrite_what_slipped_by_before_
     scan(&k, r);
     assert_answer(&k, ROWS, "1:theirs:10,2:theirs:21,4:four:-,9:nine:-");
     assert_answer(&k, "SELECT count(*) FROM _tombolo_pending", "3");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_pending_writes_on_the_same_rows_are_not_found_again(void **state)
@@ -142,7 +136,7 @@ static void test_pending_writes_on_the_same_rows_are_not_found_again(void **stat
     assert_answer(&k, "SELECT op || row || ifnull(moved, '') FROM _tombolo_pending ORDER BY seq",
                   "U[\"1\"],U[\"2\"],I[\"8\"],U[\"2\"],U[\"8\"],U[\"9\"],U[\"1\"][\"7\"],"
                   "I[\"9\"],D[\"3\"]");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_triggers_that_were_made_anew_word_for_word_are_noticed(void **state)
@@ -159,7 +153,7 @@ static void test_triggers_that_were_made_anew_word_for_word_are_noticed(void **s
     assert_answer(&k, STATUS, "refetching1");
     scan(&k, r);
     assert_answer(&k, WAITING, "U{\"id\":\"2\"}{\"qty\":\"20\"}{\"qty\":\"21\"}");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_a_new_column_is_no_gap(void **state)
@@ -174,7 +168,7 @@ static void test_a_new_column_is_no_gap(void **state)
     look(&k, r);
     assert_answer(&k, "SELECT status || ifnull(gap, 0) FROM _tombolo_shapes", "live0");
     assert_answer(&k, WAITING, "U{\"id\":\"2\"}{\"qty\":\"20\"}{\"qty\":\"21\"}");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_columns_of_the_user_do_not_make_a_difference(void **state)
@@ -189,7 +183,7 @@ static void test_columns_of_the_user_do_not_make_a_difference(void **state)
     scan(&k, r);
     assert_answer(&k, WAITING, "U{\"id\":\"1\"}{\"qty\":\"10\"}{\"qty\":\"1\"}");
     assert_answer(&k, "SELECT group_concat(local_note, '') FROM items", "xxx");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_a_scan_by_hand_finds_what_nobody_could_notice(void **state)
@@ -208,7 +202,7 @@ static void test_a_scan_by_hand_finds_what_nobody_could_notice(void **state)
     scan(&k, r);
     assert_answer(&k, ROWS, "1:theirs:10,2:theirs:21,4:four:-,9:nine:-");
     assert_answer(&k, "SELECT count(*) FROM _tombolo_pending", "3");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_a_scan_that_breaks_off_begins_anew(void **state)
@@ -229,7 +223,7 @@ static void test_a_scan_that_breaks_off_begins_anew(void **state)
     }
     scan(&k, r);
     assert_answer(&k, "SELECT count(*) FROM _tombolo_pending", "3");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_a_table_that_was_made_anew_and_is_empty_deletes_nothing(void **state)
@@ -246,7 +240,7 @@ static void test_a_table_that_was_made_anew_and_is_empty_deletes_nothing(void **
     assert_answer(&k, WAITING, "U{\"id\":\"1\"}{\"qty\":\"10\"}{\"qty\":\"11\"}");
     assert_answer(&k, "SELECT code || op || \"key\" FROM _tombolo_rejected ORDER BY id",
                   "unknownD{\"id\":\"2\"},unknownD{\"id\":\"3\"}");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_a_table_that_is_away_when_it_is_looked_for_may_come_back(void **state)
@@ -274,7 +268,7 @@ static void test_a_table_that_is_away_when_it_is_looked_for_may_come_back(void *
     kit_feed(&k, r);
     assert_answer(&k, "SELECT status || gap FROM _tombolo_shapes", "live0");
     assert_answer(&k, "SELECT count(*) FROM items", "3");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_where_the_handle_has_ended_what_differs_is_unknown(void **state)
@@ -298,7 +292,7 @@ static void test_where_the_handle_has_ended_what_differs_is_unknown(void **state
                   "unknownI{\"id\":\"9\",\"name\":\"nine\",\"qty\":null}");
     assert_answer(&k, "SELECT count(*) FROM _tombolo_pending", "1");
     assert_answer(&k, "SELECT count(*) FROM _tombolo_base", "1");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_a_table_that_cannot_be_captured_is_left_alone_until_it_can(void **state)
@@ -328,7 +322,7 @@ static void test_a_table_that_cannot_be_captured_is_left_alone_until_it_can(void
     assert_answer(&k, ROWS, "1:theirs:10,2:theirs:21,4:four:-,9:late:-");
     assert_answer(&k, "SELECT op || row FROM _tombolo_pending ORDER BY seq",
                   "D[\"3\"],U[\"2\"],I[\"9\"]");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 int main(void)

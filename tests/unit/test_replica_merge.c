@@ -21,12 +21,6 @@ static struct replica *fetched(struct kit *k)
     return r;
 }
 
-static void done(struct kit *k, struct replica *r)
-{
-    replica_close(r);
-    kit_release(k);
-}
-
 static void say_refetch(struct kit *k, const char *handle, const char *schema)
 {
     buf_put_cstr(&k->stream, "{\"refetch\":{\"shape\":0,\"reason\":\"truncated\"}}\n");
@@ -54,7 +48,7 @@ static void test_old_rows_stay_until_the_new_ones_are_complete(void **state)
     assert_answer(&k, NAMES, "2zwei,4VIER");
     assert_answer(&k, "SELECT status || handle || \"offset\" FROM _tombolo_shapes", "liveh2200");
     assert_answer(&k, "SELECT count(*) FROM sqlite_schema WHERE name LIKE '%new%'", "0");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_only_differences_are_written(void **state)
@@ -78,7 +72,7 @@ static void test_only_differences_are_written(void **state)
     say_commit(&k, 200);
     kit_feed(&k, r);
     assert_answer(&k, "SELECT x FROM seen ORDER BY x", "+4,-3,~2");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_users_index_trigger_and_view_survive_new_columns(void **state)
@@ -114,7 +108,7 @@ static void test_users_index_trigger_and_view_survive_new_columns(void **state)
     say_commit(&k, 300);
     kit_feed(&k, r);
     assert_answer(&k, "SELECT price FROM items", "2.00");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_a_unique_index_lets_values_swap_and_is_unique_again(void **state)
@@ -148,7 +142,7 @@ static void test_a_unique_index_lets_values_swap_and_is_unique_again(void **stat
     assert_answer(&k, "SELECT id || ':' || qty FROM items ORDER BY id", "1:20,2:20,3:30");
     assert_answer(&k, "SELECT sql FROM sqlite_schema WHERE name = 'u'",
                   "CREATE INDEX u ON items(qty)");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_a_changed_definition_fetches_again_behind_the_old_rows(void **state)
@@ -169,7 +163,7 @@ static void test_a_changed_definition_fetches_again_behind_the_old_rows(void **s
     say_commit(&k, 200);
     kit_feed(&k, r);
     assert_answer(&k, NAMES, "2two");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_a_refetch_cut_short_begins_anew(void **state)
@@ -190,7 +184,7 @@ static void test_a_refetch_cut_short_begins_anew(void **state)
     say_commit(&k, 300);
     kit_feed(&k, r);
     assert_answer(&k, NAMES, "8whole");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_a_first_fetch_cut_short_begins_anew(void **state)
@@ -215,7 +209,7 @@ static void test_a_first_fetch_cut_short_begins_anew(void **state)
     say_commit(&k, 100);
     kit_feed(&k, r);
     assert_answer(&k, NAMES, "7new");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_the_key_itself_can_change(void **state)
@@ -235,7 +229,7 @@ static void test_the_key_itself_can_change(void **state)
     kit_feed(&k, r);
     assert_answer(&k, NAMES, "1uno");
     assert_answer(&k, "SELECT name FROM pragma_table_info('items') WHERE pk = 1", "name");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_a_schema_that_differs_at_resume_fetches_again(void **state)
@@ -250,7 +244,7 @@ static void test_a_schema_that_differs_at_resume_fetches_again(void **state)
     assert_int_equal(k.err.code, ERR_CHANGED);
     assert_null(strstr(kit_request(&k, r), "handle"));
     assert_answer(&k, NAMES, "1one,2two,3three");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 struct watch {
@@ -321,7 +315,7 @@ static void test_a_reader_never_sees_the_table_empty_or_mixed(void **state)
     pthread_join(thread, NULL);
     assert_int_equal(atomic_load(&w.empty), 0);
     assert_int_equal(atomic_load(&w.mixed), 0);
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 int main(void)

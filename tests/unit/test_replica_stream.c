@@ -77,8 +77,7 @@ static void test_a_table_has_real_columns_and_the_original_key(void **state)
     assert_answer(&k, "SELECT pgtype || place || pk_index FROM _tombolo_columns WHERE pk_index = 0",
                   "int800,citext10");
     assert_answer(&k, "PRAGMA journal_mode", "wal");
-    replica_close(r);
-    kit_release(&k);
+    kit_done(&k, r);
 }
 
 static void test_the_next_request_goes_on_where_the_file_is(void **state)
@@ -104,8 +103,7 @@ static void test_the_next_request_goes_on_where_the_file_is(void **state)
     say_changes(&k);
     kit_feed(&k, r);
     assert_answer(&k, ALL, "2:two:-,3:three:30,4:vier:40");
-    replica_close(r);
-    kit_release(&k);
+    kit_done(&k, r);
 }
 
 static void test_a_commit_shows_all_shapes_at_once_and_not_before(void **state)
@@ -127,8 +125,7 @@ static void test_a_commit_shows_all_shapes_at_once_and_not_before(void **state)
     say_commit(&k, 120);
     kit_feed(&k, r);
     assert_answer(&k, "SELECT (SELECT count(*) FROM items) || (SELECT count(*) FROM others)", "41");
-    replica_close(r);
-    kit_release(&k);
+    kit_done(&k, r);
 }
 
 static void test_equal_rows_without_a_key_are_counted(void **state)
@@ -152,8 +149,7 @@ static void test_equal_rows_without_a_key_are_counted(void **state)
     say_commit(&k, 2);
     kit_feed(&k, r);
     assert_answer(&k, "SELECT a || ifnull(b, '-') FROM log", "1-,1-,2X");
-    replica_close(r);
-    kit_release(&k);
+    kit_done(&k, r);
 }
 
 static void test_what_came_already_changes_nothing(void **state)
@@ -175,8 +171,7 @@ static void test_what_came_already_changes_nothing(void **state)
     kit_feed(&k, r);
     assert_answer(&k, "SELECT n FROM seen", "2");
     assert_answer(&k, ALL, "1:one:10,2:TWO:20,3:three:30");
-    replica_close(r);
-    kit_release(&k);
+    kit_done(&k, r);
 }
 
 static void test_a_key_that_changes_only_its_case_is_the_same_row(void **state)
@@ -195,8 +190,7 @@ static void test_a_key_that_changes_only_its_case_is_the_same_row(void **state)
     say_commit(&k, 2);
     kit_feed(&k, r);
     assert_answer(&k, "SELECT m FROM mail", "A@B");
-    replica_close(r);
-    kit_release(&k);
+    kit_done(&k, r);
 }
 
 static void test_an_update_of_an_unknown_row_fetches_the_shape_again(void **state)
@@ -223,8 +217,7 @@ static void test_an_update_of_an_unknown_row_fetches_the_shape_again(void **stat
     assert_answer(&k, "SELECT status || ifnull(reason, '') FROM _tombolo_shapes",
                   "refetchingan update came for a row that is not here,live");
     assert_non_null(strstr(kit_request(&k, r), "\"table\":\"public.items\"},"));
-    replica_close(r);
-    kit_release(&k);
+    kit_done(&k, r);
 }
 
 static void test_a_keepalive_moves_the_position(void **state)
@@ -245,8 +238,7 @@ static void test_a_keepalive_moves_the_position(void **state)
     kit_feed(&k, r);
     assert_answer(&k, "SELECT position FROM _tombolo_state", "500");
     assert_answer(&k, "SELECT count(*) FROM items", "3");
-    replica_close(r);
-    kit_release(&k);
+    kit_done(&k, r);
 }
 
 static void test_unknown_lines_and_members_are_ignored(void **state)
@@ -264,8 +256,7 @@ static void test_unknown_lines_and_members_are_ignored(void **state)
     say_commit(&k, 150);
     kit_feed(&k, r);
     assert_answer(&k, "SELECT position FROM _tombolo_state", "150");
-    replica_close(r);
-    kit_release(&k);
+    kit_done(&k, r);
 }
 
 static void test_broken_streams_are_errors_that_change_nothing(void **state)
@@ -321,8 +312,7 @@ static void test_two_columns_that_differ_by_case_are_refused_by_name(void **stat
     assert_false(kit_try(&k, r, 1000));
     assert_int_equal(k.err.code, ERR_UNSUPPORTED);
     assert_non_null(strstr(k.err.msg, "columns \"a\" and \"A\" differ only by case"));
-    replica_close(r);
-    kit_release(&k);
+    kit_done(&k, r);
 }
 
 static void test_a_line_beyond_the_limit_is_refused(void **state)
@@ -378,8 +368,7 @@ static void test_tables_that_are_not_ours_are_refused(void **state)
     say_first_fetch(&k);
     kit_feed(&k, r);
     assert_answer(&k, "SELECT id || name FROM mine", "1one,2two,3three");
-    replica_close(r);
-    kit_release(&k);
+    kit_done(&k, r);
 }
 
 static void test_a_table_that_does_not_fit_is_not_adopted_and_not_dropped(void **state)
@@ -398,8 +387,7 @@ static void test_a_table_that_does_not_fit_is_not_adopted_and_not_dropped(void *
     assert_non_null(strstr(k.err.msg, "column \"id\" is declared \"NUMERIC\""));
     assert_true(set_shapes(&k, r, "items", false));
     assert_answer(&k, "SELECT name FROM mine", "old");
-    replica_close(r);
-    kit_release(&k);
+    kit_done(&k, r);
 }
 
 static void test_two_shapes_on_one_table_are_refused(void **state)
@@ -428,8 +416,7 @@ static void test_a_shape_no_longer_asked_for_goes_with_its_table(void **state)
     r = kit_open(&k, "others", NULL);
     assert_answer(&k, "SELECT count(*) FROM sqlite_schema WHERE name = 'items'", "0");
     assert_answer(&k, "SELECT local FROM _tombolo_shapes", "others");
-    replica_close(r);
-    kit_release(&k);
+    kit_done(&k, r);
 }
 
 static void test_a_second_syncer_is_refused_and_a_dead_one_is_not(void **state)
@@ -453,8 +440,7 @@ static void test_a_second_syncer_is_refused_and_a_dead_one_is_not(void **state)
     replica_status_release(&st);
     r = kit_open(&k, "items", NULL);
     assert_non_null(r);
-    replica_close(r);
-    kit_release(&k);
+    kit_done(&k, r);
 }
 
 static void test_keys_in_any_order_arrive_whole(void **state)
@@ -474,8 +460,7 @@ static void test_keys_in_any_order_arrive_whole(void **state)
     kit_feed(&k, r);
     assert_answer(&k, "SELECT count(*) || ':' || sum(qty) FROM items", "50000:1249975000");
     assert_answer(&k, "PRAGMA integrity_check", "ok");
-    replica_close(r);
-    kit_release(&k);
+    kit_done(&k, r);
 }
 
 static void test_a_waiting_reader_does_not_stop_the_stream(void **state)
@@ -501,8 +486,7 @@ static void test_a_waiting_reader_does_not_stop_the_stream(void **state)
     sqlite3_exec(reader, "COMMIT", NULL, NULL, NULL);
     assert_string_equal(ask_of(reader, "SELECT count(*) FROM items"), "2003");
     sqlite3_close(reader);
-    replica_close(r);
-    kit_release(&k);
+    kit_done(&k, r);
 }
 
 struct writer {
@@ -537,8 +521,7 @@ static void test_another_writer_is_waited_for_beyond_the_busy_timeout(void **sta
     pthread_join(thread, NULL);
     assert_answer(&k, "SELECT count(*) FROM items", "3");
     sqlite3_close(w.db);
-    replica_close(r);
-    kit_release(&k);
+    kit_done(&k, r);
 }
 
 static void test_versions_with_the_wal_reset_bug_are_known(void **state)
@@ -573,8 +556,7 @@ static void test_the_wal_stays_bounded_without_readers(void **state)
     assert_true(replica_status_read(k.path, &st, &k.err));
     assert_in_range(st.wal_bytes, 1, 24000000);
     replica_status_release(&st);
-    replica_close(r);
-    kit_release(&k);
+    kit_done(&k, r);
 }
 
 int main(void)

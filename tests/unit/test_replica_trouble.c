@@ -77,8 +77,7 @@ static void test_what_never_fits_is_fetched_again_then_refused_then_left_out(voi
     /* In time it is tried again, and still refused by the handle that failed last. */
     r->troubles->again_at = 0;
     assert_non_null(strstr(kit_request(&k, r), "\"handle\":\"h3\",\"refused\":"));
-    replica_close(r);
-    kit_release(&k);
+    kit_done(&k, r);
 }
 
 static void test_what_fits_again_is_forgotten(void **state)
@@ -101,8 +100,7 @@ static void test_what_fits_again_is_forgotten(void **state)
         assert_null(r->troubles);
         assert_answer(&k, REASONS, "live:,live:");
     }
-    replica_close(r);
-    kit_release(&k);
+    kit_done(&k, r);
 }
 
 static void test_a_table_whose_rows_sqlite_refuses_is_left_out_until_it_takes_them(void **state)
@@ -153,8 +151,7 @@ static void test_a_table_whose_rows_sqlite_refuses_is_left_out_until_it_takes_th
     assert_answer(&k, REASONS, "live:,live:");
     assert_answer(&k, "SELECT id || ':' || qty FROM items", "1:10,2:20");
     assert_answer(&k, "SELECT consistent FROM _tombolo_state", "1");
-    replica_close(r);
-    kit_release(&k);
+    kit_done(&k, r);
 }
 
 static void test_a_table_dropped_under_the_stream_is_fetched_again(void **state)
@@ -180,8 +177,7 @@ static void test_a_table_dropped_under_the_stream_is_fetched_again(void **state)
     say_commit(&k, 120);
     kit_feed(&k, r);
     assert_answer(&k, "SELECT id FROM items", "1,2");
-    replica_close(r);
-    kit_release(&k);
+    kit_done(&k, r);
 }
 
 int main(void)

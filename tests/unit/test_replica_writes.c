@@ -41,12 +41,6 @@ static struct replica *writing(struct kit *k)
     return writing_with(k, "");
 }
 
-static void done(struct kit *k, struct replica *r)
-{
-    replica_close(r);
-    kit_release(k);
-}
-
 /* The transactions of the next request without their nonces; "" when there is none. */
 static const char *request(struct kit *k, struct replica *r)
 {
@@ -121,7 +115,7 @@ static void test_mutations_say_what_changed_and_inserts_leave_nulls_to_postgres(
                         "\"values\":{\"id\":\"7\"},\"base\":{\"id\":\"3\"}},"
                         "{\"table\":\"public.items\",\"op\":\"delete\",\"key\":{\"id\":\"1\"},"
                         "\"base\":{\"id\":\"1\",\"name\":\"old\",\"qty\":\"10\"}}]}]}");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_a_request_is_the_same_after_a_crash_until_it_is_decided(void **state)
@@ -143,7 +137,7 @@ static void test_a_request_is_the_same_after_a_crash_until_it_is_decided(void **
     assert_non_null(strstr(request(&k, r), "{\"id\":2,"));
     assert_non_null(strstr(buf_cstr(&k.body), "\"after\":\""));
     free(first);
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 /* The bridge may have decided it, and forgotten that. */
@@ -174,7 +168,7 @@ static void test_a_bridge_that_knows_of_no_write_does_not_vouch_for_one_that_wai
     say_commit(&k, 104);
     kit_feed(&k, r);
     assert_answer(&k, "SELECT contact > 5 FROM _tombolo_state", "1");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_marked_transactions_stay_whole_and_others_are_cut(void **state)
@@ -193,7 +187,7 @@ static void test_marked_transactions_stay_whole_and_others_are_cut(void **state)
                   "SELECT id || ':' || marked || ':' || (SELECT count(*) FROM _tombolo_pending p "
                   "WHERE p.id = w.id) FROM _tombolo_writes w ORDER BY id",
                   "1:0:500,2:0:500,3:1:1000,4:0:1");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_a_write_stays_to_be_seen_until_its_own_acknowledgement(void **state)
@@ -220,7 +214,7 @@ static void test_a_write_stays_to_be_seen_until_its_own_acknowledgement(void **s
     assert_answer(&k, ROWS, "1:merged:11,2:old:21,3:old:30");
     assert_answer(&k, REJECTED, "conflict D {\"id\":\"2\"}");
     assert_answer(&k, "SELECT count(*) FROM _tombolo_base", "0");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_an_acknowledgement_said_again_changes_nothing(void **state)
@@ -241,7 +235,7 @@ static void test_an_acknowledgement_said_again_changes_nothing(void **state)
     }
     assert_answer(&k, REJECTED, "conflict U {\"id\":\"1\"}");
     assert_answer(&k, ROWS, "1:old:10,2:old:20,3:old:30");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_a_shape_by_name_is_asked_for_by_it_and_written_to_by_its_table(void **state)
@@ -266,7 +260,7 @@ static void test_a_shape_by_name_is_asked_for_by_it_and_written_to_by_its_table(
     assert_non_null(strstr(kit_request(&k, r), "\"handle\":\"h1\""));
     tell(&k, "DELETE FROM items");
     assert_non_null(strstr(request(&k, r), "\"table\":\"sales.\\\"Orders\\\"\""));
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 /* Two local writes, of which the bridge knew one; *nonces are the mutations'. */
@@ -305,7 +299,7 @@ static void test_a_mutation_that_the_bridge_cannot_read_does_not_hold_up_the_oth
                         "\"values\":{\"qty\":\"11\"},\"base\":{\"qty\":\"10\"}},"
                         "{\"table\":\"public.items\",\"op\":\"update\",\"key\":{\"id\":\"3\"},"
                         "\"values\":{\"qty\":\"31\"},\"base\":{\"qty\":\"30\"}}]}]}");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_a_marked_write_that_the_bridge_cannot_read_is_rejected_as_a_whole(void **state)
@@ -324,7 +318,7 @@ static void test_a_marked_write_that_the_bridge_cannot_read_is_rejected_as_a_who
     assert_answer(&k, "SELECT count(*) FROM _tombolo_rejected", "3");
     assert_answer(&k, ROWS, "1:old:10,2:old:20,3:old:30");
     assert_string_equal(request(&k, r), "[{\"id\":1,\"marked\":true,\"mutations\":[]}]}");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_a_write_that_is_too_large_is_rejected_and_the_next_goes_on(void **state)
@@ -346,7 +340,7 @@ static void test_a_write_that_is_too_large_is_rejected_and_the_next_goes_on(void
     assert_int_equal(answered(&k, r, 200, "{\"last\":1}"), REPLICA_WRITE_SENT);
     assert_non_null(strstr(request(&k, r), "{\"id\":2,\"marked\":true"));
     assert_answer(&k, REJECTED, "invalid U {\"id\":\"1\"}");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_an_answer_that_names_nothing_of_ours_stops(void **state)
@@ -368,7 +362,7 @@ static void test_an_answer_that_names_nothing_of_ours_stops(void **state)
         assert_answer(&k, REJECTED, "invalid D {\"id\":\"1\"}");
         assert_string_equal(request(&k, r), "[{\"id\":1,\"marked\":false,\"mutations\":[]}]}");
         assert_int_equal(answered(&k, r, first[i].status, first[i].answer), REPLICA_WRITE_STOP);
-        done(&k, r);
+        kit_done(&k, r);
     }
 }
 
@@ -385,7 +379,7 @@ static void test_a_question_that_the_bridge_does_not_know_stops(void **state)
     assert_int_equal(answered(&k, r, 409, "{\"message\":\"a copy\",\"fork\":true}"),
                      REPLICA_WRITE_STOP);
     assert_answer(&k, REJECTED, "");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_text_that_postgres_cannot_hold_is_rejected_at_once(void **state)
@@ -401,7 +395,7 @@ static void test_text_that_postgres_cannot_hold_is_rejected_at_once(void **state
     assert_non_null(strstr(buf_cstr(&k.body), "\"id\":\"3\""));
     assert_answer(&k, REJECTED, "local U {\"id\":\"1\"},local U {\"id\":\"2\"}");
     assert_answer(&k, ROWS, "1:old:10,2:old:20,3:old:31");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_a_row_never_goes_back_to_an_older_write_while_many_are_taken_up(void **state)
@@ -421,7 +415,7 @@ static void test_a_row_never_goes_back_to_an_older_write_while_many_are_taken_up
     assert_answer(&k, ROWS, "1:old:4100,2:old:20,3:old:30");
     assert_answer(&k, REJECTED, "local U {\"id\":\"1\"}");
     buf_release(&sql);
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_what_the_bridge_refuses_for_good_stops_and_a_crowd_waits(void **state)
@@ -439,7 +433,7 @@ static void test_what_the_bridge_refuses_for_good_stops_and_a_crowd_waits(void *
     assert_int_equal(answered(&k, r, 503, "{\"message\":\"busy\"}"), REPLICA_WRITE_AGAIN);
     assert_int_equal(answered(&k, r, 200, "{\"last\":0}"), REPLICA_WRITE_AGAIN);
     assert_non_null(strstr(request(&k, r), "{\"id\":1,"));
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_columns_that_the_shape_has_not_do_not_go_up(void **state)
@@ -468,7 +462,7 @@ static void test_columns_that_the_shape_has_not_do_not_go_up(void **state)
     say_commit(&k, 200);
     kit_feed(&k, r);
     assert_answer(&k, "SELECT name || qty || seen FROM items", "new11yes");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 /* ---- what cannot stand on the server's row -------------------------------- */
@@ -493,7 +487,7 @@ static void test_a_unique_index_stays_and_the_local_write_steps_aside(void **sta
     assert_answer(&k, ROWS, "1:x:10,2:old:20,3:old:30,8:mine:77,9:mine:7");
     assert_answer(&k, REJECTED, "local U {\"id\":\"7\"},local I {\"id\":\"7\"}");
     assert_answer(&k, "SELECT \"unique\" FROM pragma_index_list('items') WHERE name = 'once'", "1");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_a_write_on_a_row_that_a_trigger_then_refuses_steps_aside(void **state)
@@ -512,7 +506,7 @@ static void test_a_write_on_a_row_that_a_trigger_then_refuses_steps_aside(void *
     assert_answer(&k, REJECTED, "local U {\"id\":\"1\"}");
     assert_answer(&k, "SELECT after || message FROM _tombolo_rejected",
                   "{\"qty\":\"17\"}table \"items\": too much");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 /* Row 3 is refused while row 7 has what row 1 is to have in the next try. */
@@ -531,7 +525,7 @@ static void test_a_try_that_is_refused_half_way_is_not_in_the_way_of_the_next(vo
     assert_answer(&k, ROWS, "1:old:31,2:old:20,7:theirs:70,8:theirs:40");
     assert_answer(&k, REJECTED, "local U {\"id\":\"1\"},local I {\"id\":\"3\"}");
     assert_answer(&k, "SELECT \"unique\" FROM pragma_index_list('items') WHERE name = 'once'", "1");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 /* Numbered, so it goes up all the same; what Postgres says of it then counts. */
@@ -553,7 +547,7 @@ static void test_what_stepped_aside_and_was_accepted_is_not_rejected(void **stat
     kit_feed(&k, r);
     assert_answer(&k, REJECTED, "");
     assert_answer(&k, ROWS, "1:old:10,2:old:20,3:old:30,7:mine:71,8:theirs:70");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_a_marked_write_of_which_a_part_cannot_go_up_does_not_go_up_at_all(void **state)
@@ -580,7 +574,7 @@ static void test_a_marked_write_of_which_a_part_cannot_go_up_does_not_go_up_at_a
         assert_null(strstr(request(&k, r), "\"marked\":true"));
         assert_non_null(strstr(buf_cstr(&k.body), "alone"));
         assert_answer(&k, "SELECT count(*) FROM _tombolo_pending", "1");
-        done(&k, r);
+        kit_done(&k, r);
     }
 #undef MARKED
 }
@@ -620,7 +614,7 @@ static void test_a_copy_asks_which_of_its_writes_were_decided_and_takes_another_
     say_commit(&k, 250);
     kit_feed(&k, r);
     assert_answer(&k, ROWS, "1:old:12,2:old:21,3:old:30");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void
@@ -641,7 +635,7 @@ test_writes_of_a_copy_from_before_what_the_bridge_remembers_wait_for_a_person(vo
     assert_answer(&k, ROWS, "1:old:11,2:old:20");
     assert_non_null(strstr(request(&k, r), "\"op\":\"delete\"")); /* after the copy was found out */
     assert_null(strstr(buf_cstr(&k.body), "\"id\":\"2\""));
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_an_acknowledgement_of_a_write_that_is_not_ours_tells_of_a_copy(void **state)
@@ -659,7 +653,7 @@ static void test_an_acknowledgement_of_a_write_that_is_not_ours_tells_of_a_copy(
         assert_answer(&k, ROWS, "1:old:11,2:old:20,3:old:30");
         request(&k, r);
         assert_non_null(strstr(buf_cstr(&k.body), "\"decided\":["));
-        done(&k, r);
+        kit_done(&k, r);
     }
 }
 
@@ -686,7 +680,7 @@ static void test_an_answer_is_to_what_was_asked_whatever_acks_said_meanwhile(voi
     assert_non_null(strstr(buf_cstr(&k.body), "\"decided\":["));
     assert_int_equal(answered(&k, r, 200, "{\"decided\":[],\"since\":\"0\",\"lsn\":\"0\"}"),
                      REPLICA_WRITE_RENAMED);
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 /* ---- captures, fetching again ---------------------------------------------- */
@@ -712,7 +706,7 @@ static void test_a_refused_write_goes_at_once_and_an_accepted_one_with_its_table
     kit_feed(&k, r);
     assert_answer(&k, ROWS, "1:new:11,2:new:20");
     assert_answer(&k, "SELECT count(*) FROM _tombolo_pending", "0");
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 static void test_a_table_is_captured_while_it_may_be_written_and_has_writes_pending(void **state)
@@ -740,7 +734,7 @@ static void test_a_table_is_captured_while_it_may_be_written_and_has_writes_pend
         if (i == 0)
             kit_feed(&k, r);
     }
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 /* Not for the bridge but for the file, which a person can mend. */
@@ -782,7 +776,7 @@ test_a_table_that_cannot_be_captured_says_why_and_is_captured_when_it_can_be(voi
     assert_answer(&k, kept, "-");
     tell(&k, "UPDATE items SET qty = 3");
     assert_non_null(strstr(request(&k, r), "\"values\":{\"qty\":\"3\"}"));
-    done(&k, r);
+    kit_done(&k, r);
 #undef NAMED
 }
 
@@ -798,7 +792,7 @@ static void test_a_table_whose_triggers_were_lost_is_fetched_again(void **state)
                   "refetchinglocal writes may have slipped by");
     tell(&k, "UPDATE items SET qty = 31 WHERE id = 3");
     assert_non_null(strstr(request(&k, r), "\"values\":{\"qty\":\"31\"}"));
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 /* ---- looking after what was refused ---------------------------------------- */
@@ -825,7 +819,7 @@ static void test_a_refused_write_is_tried_again_or_forgotten(void **state)
     assert_answer(&k, REJECTED, "");
     assert_answer(&k, ROWS, "2:old:20,3:old:30,4:four:-,9:old:11");
     assert_non_null(strstr(request(&k, r), "{\"id\":2,"));
-    done(&k, r);
+    kit_done(&k, r);
 }
 
 /* ---- cost ------------------------------------------------------------------ */
@@ -856,7 +850,7 @@ static int pages_touched(int pending)
     say_commit(&k, 200);
     kit_feed(&k, r);
     sqlite3_db_status(r->db.db, SQLITE_DBSTATUS_CACHE_HIT, &touched, &ignored, 0);
-    done(&k, r);
+    kit_done(&k, r);
     return touched;
 }
 
