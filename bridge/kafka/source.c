@@ -248,17 +248,21 @@ static bool open_topic(struct feed *feed, const atomic_bool *stop, struct wal_pl
     struct start_record last;
     struct server server;
     struct beginning begin;
+    lsn_t end;
 
     (void)stop;
     s->config.keep.get(s->config.keep.owner, &ours);
     if (!look_at_server(s, &server, waiting, err) ||
         !look_at_topic(s, &search, &last, waiting, err) || !check_system(s, &last, &server, err) ||
         !find_beginning(s, &search, &last, &ours, server.confirmed, &begin, waiting, err) ||
-        !settle_history(s, &ours, &last, &begin, err) || !start_reading(s, &begin, err)) {
+        !start_end(&search, &last, &end, err) || !settle_history(s, &ours, &last, &begin, err) ||
+        !start_reading(s, &begin, err)) {
         topic_reader_unseek(s->reader);
         return false;
     }
-    *place = (struct wal_place){.confirmed = begin.position, .server_lsn = server.wal};
+    *place = (struct wal_place){.confirmed = begin.position,
+                                .server_lsn = server.wal,
+                                .catchup_lsn = end != LSN_NONE ? end : begin.position};
     snprintf(place->system_id, sizeof(place->system_id), "%s", server.system_id);
     return true;
 }

@@ -14,6 +14,8 @@
  * from its snapshots lies behind p. If the topic does not reach back to p any more, or has begun
  * another history, everything is fetched again from Postgres; p is then where the slot stands.
  *
+ * It has caught up when it has what the topic had by then: its clients cannot have seen more.
+ *
  * What is missing yet (the slot, the topic, its first record) is waited for.
  */
 #ifndef KAFKA_SOURCE_H

@@ -30,9 +30,16 @@ struct start_search {
                     struct err *err);
 };
 
-/* The topic's last record. */
+/* The topic's last record. What a publisher that did not know yet that it had been replaced has put
+ * behind it, within START_BACK records of the end, is passed over. */
+enum { START_BACK = 1024 };
 bool start_last(const struct start_search *search, struct start_record *last, bool *found,
                 struct err *err) MUST_CHECK;
+/* Nobody who reads the topic can have come further than this position, nor will until more is
+ * written: `last` is where it ends, but for a transaction whose end is missing. LSN_NONE: no record
+ * says it. */
+bool start_end(const struct start_search *search, const struct start_record *last, lsn_t *position,
+               struct err *err) MUST_CHECK;
 /* Every transaction from the position on lies at *offset or behind it, in the history of `last`;
  * *covered is false when they do not all lie there. Where the record was written before the last
  * publisher began, it may be one of a publisher that did not know yet that it had been replaced:

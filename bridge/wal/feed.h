@@ -22,8 +22,9 @@
 struct wal_place {
     char system_id[32];
     uint32_t timeline;
-    lsn_t confirmed;  /* the slot's: every transaction that ends behind it is sent */
-    lsn_t server_lsn; /* where the server's WAL ended by then */
+    lsn_t confirmed;   /* the slot's: every transaction that ends behind it is sent */
+    lsn_t server_lsn;  /* where the server's WAL ended by then */
+    lsn_t catchup_lsn; /* what lies before it may have been seen by clients */
 };
 
 /* ---- what is kept of the feed's history ------------------------------------------------------ */

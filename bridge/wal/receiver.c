@@ -555,7 +555,7 @@ static bool connect_and_stream(struct receiver *r, bool *waiting, struct err *er
     *waiting = false;
     if (!feed->ops->open(feed, &r->stop, &r->place, waiting, err))
         return false;
-    atomic_store(&r->stats.catchup_lsn, r->place.server_lsn);
+    atomic_store(&r->stats.catchup_lsn, r->place.catchup_lsn);
     atomic_store(&r->stats.server_lsn, r->place.server_lsn); /* may be less than before */
     set_state(r, RECEIVER_STREAMING);
     stream(r, err);

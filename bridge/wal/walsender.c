@@ -32,6 +32,7 @@ static bool open_session(struct feed *feed, const atomic_bool *stop, struct wal_
     if (!session_open(&w->config, stop, &w->session, waiting, err))
         return false;
     *place = w->session.place;
+    place->catchup_lsn = place->server_lsn;
     log_info("streaming", LOG_STR("slot", w->config.slot),
              LOG_LSN("server_lsn", place->server_lsn));
     return true;

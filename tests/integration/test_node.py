@@ -4,6 +4,7 @@ what a publisher does not do on request, and beside a publisher."""
 import contextlib
 import re
 import sqlite3
+import struct
 import threading
 
 import pytest
@@ -167,6 +168,31 @@ def test_late_records_of_a_replaced_publisher_mislead_nobody(items, feeder, make
     assert not node.log_contains("everything must be fetched again")
 
 
+def test_late_record_that_is_the_last_one_costs_no_refetch(items, feeder, make_node, make_replica):
+    with feeder.running():
+        node = make_node().start(deadline=60)
+        replica = make_replica(node)
+        caught_up(replica, items)
+    feeder.feed()
+    items.sql("INSERT INTO items VALUES (20, 'late')")
+    late = feeder.transactions()[0][-1]
+    feeder.feed()
+    items.sql("INSERT INTO items VALUES (21, 'behind it')")
+    feeder.feed()
+    caught_up(replica, items)
+    node.stop()
+    feeder.epoch += 1
+    feeder.heartbeat(feeder.confirmed())
+    feeder.epoch -= 1
+    feeder.send(late)
+    node.start(deadline=60)
+    feeder.epoch += 1
+    with feeder.running():
+        items.sql("INSERT INTO items VALUES (22, 'later')")
+        caught_up(replica, items)
+    assert not node.log_contains("everything must be fetched again")
+
+
 # ---- what it waits for, and what it refuses ------------------------------------------------------
 
 
@@ -310,6 +336,49 @@ def test_record_that_is_missing_costs_a_refetch(items, feeder, make_node, make_r
     with feeder.running():
         refetched(node, "the stream's topic has a gap")
         caught_up(replica, items)
+
+
+# ---- when it serves ----
+
+
+def test_node_that_starts_serves_once_it_has_what_the_topic_had(items, feeder, make_node,
+                                                                make_replica):
+    with feeder.running():
+        node = make_node().start(deadline=60)
+        replica = make_replica(node)
+        caught_up(replica, items)
+    feeder.feed()
+    held = everything(items)
+    node.stop()
+    items.sql("INSERT INTO items VALUES (7, 'not published')")  # and no publisher is there
+    node.start(deadline=60)
+    stream = Stream(node, {"table": "items"}, live=True).open()
+    stream.read(lambda s: len(s.shapes[0].rows) == len(held))
+    stream.close()
+
+
+def test_health_says_that_a_node_is_catching_up(items, feeder, make_node):
+    feeder.limit = 500
+    items.sql("CREATE TABLE other (id int); ALTER PUBLICATION tombolo_default ADD TABLE other")
+    feeder.feed()
+    items.sql("INSERT INTO other SELECT n FROM generate_series(1, 100) n")
+    transactions, position = feeder.transactions()
+    commit_lsn, = struct.unpack_from(">Q", transactions[-1][0], 1)
+    assert feeder.send(transactions[-1], fragments=2) > 2
+    feeder.heartbeat(commit_lsn)
+    node = make_node().start(wait=False)
+
+    def catching_up():
+        return node.get("/v1/health").json().get("catching_up", 0) > 0
+
+    wait_for(lambda: node.process.alive and node.health() == "starting" and catching_up(), 60)
+    assert node.get("/v1/health").status == 202
+    refused = node.post("/v1/sync?replica=a", {"shapes": [{"table": "items"}]})
+    assert refused.status == 503 and b"catching up" in refused.body
+    feeder.send(transactions[-1])
+    feeder.heartbeat(position)
+    node.wait_until("active", 60)
+    assert not catching_up()
 
 
 # ---- what is away --------------------------------------------------------------------------------

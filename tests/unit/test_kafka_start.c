@@ -16,6 +16,8 @@ struct line {
     uint64_t epoch;
     lsn_t lsn; /* a transaction's commit LSN, that ends 5 behind it; or */
     lsn_t heartbeat;
+    bool open; /* the fragment with this number is not the last one */
+    uint32_t fragment;
 };
 
 struct topic {
@@ -41,8 +43,9 @@ static bool read_at(void *owner, int64_t offset, struct start_record *record, bo
     *record = (struct start_record){.offset = offset, .heartbeat = line->heartbeat != 0};
     record->frames = (struct frames_record){.epoch = line->epoch,
                                             .commit_lsn = line->heartbeat ? end : line->lsn,
-                                            .end_lsn = end,
-                                            .last = true};
+                                            .end_lsn = line->open ? LSN_NONE : end,
+                                            .fragment = line->fragment,
+                                            .last = !line->open};
     snprintf(record->history, FRAMES_HISTORY_SIZE, "%s", line->history);
     return true;
 }
@@ -71,15 +74,19 @@ static int64_t start_at(struct topic topic, lsn_t position)
     }
 #define T(epoch, lsn)                                                                              \
     {                                                                                              \
-        "h", epoch, lsn, 0                                                                         \
+        "h", epoch, lsn, 0, false, 0                                                               \
+    }
+#define F(epoch, lsn, fragment)                                                                    \
+    {                                                                                              \
+        "h", epoch, lsn, 0, true, fragment                                                         \
     }
 #define H(epoch, lsn)                                                                              \
     {                                                                                              \
-        "h", epoch, 0, lsn                                                                         \
+        "h", epoch, 0, lsn, false, 0                                                               \
     }
 #define MARK                                                                                       \
     {                                                                                              \
-        NULL, 0, 0, 0                                                                              \
+        NULL, 0, 0, 0, false, 0                                                                    \
     }
 
 static void test_it_begins_at_the_last_record_that_is_not_needed(void **state)
@@ -111,7 +118,7 @@ static void test_an_older_history_covers_nothing_of_the_last_one(void **state)
 {
     (void)state;
     struct topic topic =
-        TOPIC(0, {"g", 7, 0, 90}, {"g", 7, 95, 0}, {"h", 8, 0, 100}, {"h", 8, 110, 0});
+        TOPIC(0, {"g", 7, 0, 90, false, 0}, {"g", 7, 95, 0, false, 0}, H(8, 100), T(8, 110));
 
     assert_int_equal(start_at(topic, 99), -1);
     assert_int_equal(start_at(topic, 100), 2);
@@ -136,6 +143,45 @@ static void test_before_the_last_publisher_it_begins_further_back(void **state)
 
     assert_int_equal(start_at(topic, 146), 3);
     assert_int_equal(start_at(topic, 151), 7);
+}
+
+/* The offset of the last record, and where the topic ends. */
+static void assert_ends(struct topic topic, int64_t offset, lsn_t position)
+{
+    struct start_search search = {topic.low, topic.high, &topic, read_at};
+    struct start_record last;
+    bool found;
+    lsn_t end;
+    struct err err;
+
+    assert_true(start_last(&search, &last, &found, &err) && found);
+    assert_int_equal(last.offset, offset);
+    assert_true(start_end(&search, &last, &end, &err));
+    assert_int_equal(end, position);
+}
+
+static void test_late_records_are_not_where_the_topic_ends(void **state)
+{
+    (void)state;
+    assert_ends(TOPIC(0, H(1, 100), T(1, 110), H(2, 115), T(2, 120)), 3, 125);
+    assert_ends(TOPIC(0, H(1, 100), T(1, 110), H(2, 115), T(1, 120)), 2, 115);
+    assert_ends(TOPIC(0, H(1, 100), H(2, 115), T(2, 120), T(1, 120), T(2, 130), T(1, 130),
+                      T(1, 140), MARK, T(1, 150), MARK),
+                4, 135);
+    struct topic other = TOPIC(0, H(1, 100), {"i", 2, 0, 200, false, 0}, T(1, 110));
+
+    assert_ends(other, 1, 200);
+}
+
+static void test_what_is_not_whole_is_not_where_the_topic_ends(void **state)
+{
+    (void)state;
+    assert_ends(TOPIC(0, H(1, 100), T(1, 110), F(1, 120, 0)), 2, 115);
+    assert_ends(TOPIC(0, H(1, 100), T(1, 110), MARK, F(1, 120, 0), MARK, F(1, 120, 1), MARK,
+                      F(1, 120, 2), MARK),
+                7, 115);
+    assert_ends(TOPIC(0, T(1, 90), H(2, 100), T(1, 110), F(2, 120, 0)), 3, 100);
+    assert_ends(TOPIC(1, H(1, 100), F(1, 120, 0), F(1, 120, 1)), 2, LSN_NONE);
 }
 
 /* ---- what comes out of the records ----------------------------------------------------------- */
@@ -254,6 +300,8 @@ int main(void)
         cmocka_unit_test(test_an_older_history_covers_nothing_of_the_last_one),
         cmocka_unit_test(test_marks_of_kafka_transactions_are_passed_over),
         cmocka_unit_test(test_before_the_last_publisher_it_begins_further_back),
+        cmocka_unit_test(test_late_records_are_not_where_the_topic_ends),
+        cmocka_unit_test(test_what_is_not_whole_is_not_where_the_topic_ends),
         cmocka_unit_test(test_a_transaction_begun_anew_voids_what_was_given_of_it),
         cmocka_unit_test(test_a_publisher_that_does_not_follow_is_not_followed),
         cmocka_unit_test(test_messages_that_do_not_fit_their_headers_are_refused),
