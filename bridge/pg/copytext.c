@@ -36,7 +36,8 @@ static struct slice unescaped(struct slice field, struct arena *arena)
     return (struct slice){copy, n};
 }
 
-static struct value field_value(struct slice field, struct arena *arena)
+/* Of a line that has a backslash somewhere. */
+static struct value escaped_value(struct slice field, struct arena *arena)
 {
     if (slice_is(field, "\\N"))
         return (struct value){.kind = VALUE_NULL};
@@ -49,6 +50,7 @@ bool copytext_split(struct slice line, const uint16_t *places, uint16_t n, struc
                     struct value *values, struct err *err)
 {
     struct slice rest = line;
+    bool escapes = line.len && memchr(line.ptr, '\\', line.len);
 
     for (uint16_t i = 0; i < n; i++) {
         const char *tab = rest.len ? memchr(rest.ptr, '\t', rest.len) : NULL;
@@ -56,7 +58,9 @@ bool copytext_split(struct slice line, const uint16_t *places, uint16_t n, struc
 
         if (!tab != (i + 1 == n))
             return err_set(err, ERR_PROTOCOL, "COPY sent a row that has not %u fields", n);
-        values[places[i]] = field_value((struct slice){rest.ptr, len}, arena);
+        struct slice field = {rest.ptr, len};
+        values[places[i]] = escapes ? escaped_value(field, arena)
+                                    : (struct value){.kind = VALUE_TEXT, .text = field};
         if (tab)
             rest = (struct slice){tab + 1, rest.len - len - 1};
     }

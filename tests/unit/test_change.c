@@ -207,6 +207,70 @@ static void test_json_strings_escape_what_must_be_and_nothing_else(void **state)
     buf_release(&b);
 }
 
+/* What JSON wants of one byte, by the letter of RFC 8259, section 7. */
+static void put_by_the_letter(struct buf *out, unsigned char c)
+{
+    static const char *const names = "\bb\ff\nn\rr\tt\"\"\\\\";
+
+    for (const char *p = names; *p; p += 2) {
+        if (c == (unsigned char)*p) {
+            buf_put_u8(out, '\\');
+            buf_put_u8(out, (uint8_t)p[1]);
+            return;
+        }
+    }
+    if (c < 0x20)
+        buf_printf(out, "\\u%04x", c);
+    else
+        buf_put_u8(out, c);
+}
+
+static void test_each_byte_is_escaped_right_wherever_it_stands(void **state)
+{
+    enum { MOST = 19 };
+    char text[MOST];
+    struct buf is, want;
+
+    (void)state;
+    buf_init(&is, BUF_NO_LIMIT);
+    buf_init(&want, BUF_NO_LIMIT);
+    for (unsigned c = 0; c < 256; c++) {
+        for (size_t len = 1; len <= MOST; len++) {
+            for (size_t at = 0; at < len; at++) {
+                memset(text, c == 0xff ? 0x80 : 0xff, sizeof(text));
+                text[at] = (char)c;
+                text[len / 2] = (char)(c ^ 1);
+                buf_clear(&is);
+                buf_clear(&want);
+                json_put_escaped(&is, (struct slice){text, len});
+                for (size_t i = 0; i < len; i++)
+                    put_by_the_letter(&want, (unsigned char)text[i]);
+                assert_string_equal(buf_cstr(&is), buf_cstr(&want));
+            }
+        }
+    }
+    buf_release(&is);
+    buf_release(&want);
+}
+
+static void test_an_escaped_text_may_fill_its_buffer_to_the_limit(void **state)
+{
+    enum { LEN = 10000 };
+    static char text[LEN];
+    struct buf b;
+
+    (void)state;
+    memset(text, 'x', LEN);
+    text[5000] = '"';
+    for (size_t missing = 0; missing < 2; missing++) {
+        buf_init(&b, LEN + 1 - missing);
+        json_put_escaped(&b, (struct slice){text, LEN});
+        assert_true(b.failed == (missing == 1));
+        assert_true(missing || b.len == LEN + 1);
+        buf_release(&b);
+    }
+}
+
 static struct table *items_table(void)
 {
     static const struct table_column cols[] = {
@@ -511,6 +575,8 @@ int main(void)
         cmocka_unit_test(test_unknown_first_bytes_are_errors),
         cmocka_unit_test(test_times_are_counted_from_1970),
         cmocka_unit_test(test_json_strings_escape_what_must_be_and_nothing_else),
+        cmocka_unit_test(test_each_byte_is_escaped_right_wherever_it_stands),
+        cmocka_unit_test(test_an_escaped_text_may_fill_its_buffer_to_the_limit),
         cmocka_unit_test(test_messages_are_those_of_the_shape_api),
         cmocka_unit_test(test_unsent_values_are_left_out_of_updates),
         cmocka_unit_test(test_columns_are_mapped_by_name_whatever_a_partitions_order),

@@ -93,6 +93,36 @@ static void test_texts_are_stored_as_said_and_come_back_the_same(void **state)
     }
 }
 
+/* What is not exactly such a time stays as it is, in both directions. */
+static void test_times_of_another_form_are_left_alone(void **state)
+{
+    static const char time[] = "2024-02-28 19:32:03.123456+00",
+                      ours[] = "2024-02-28 19:32:03.123456+00:00";
+    struct arena arena = {0};
+
+    (void)state;
+    for (size_t at = 0; at < sizeof(ours) - 1; at++) {
+        for (unsigned c = 0; c < 256; c++) {
+            char in[sizeof(ours)], out[sizeof(ours)];
+            struct slice from = {in, sizeof(time) - 1}, to = {out, sizeof(ours) - 1};
+            bool digit = c >= '0' && c <= '9';
+
+            memcpy(in, time, sizeof(time));
+            memcpy(out, ours, sizeof(ours));
+            bool same = ours[at] == (char)c;
+            bool other_digit = digit && at < 26 && ours[at] >= '0' && ours[at] <= '9';
+            in[at] = out[at] = (char)c;
+            if (at < from.len)
+                assert_true((same || other_digit) ==
+                            !slice_eq(lite_text_in(LITE_TIMESTAMPTZ, from, &arena), from));
+            assert_true((same || other_digit) ==
+                        !slice_eq(lite_text_out(LITE_TIMESTAMPTZ, to, &arena), to));
+            arena_reset(&arena);
+        }
+    }
+    arena_release(&arena);
+}
+
 static void test_integers_keep_all_64_bits(void **state)
 {
     static const char *const good[] = {"0", "-1", "9223372036854775807", "-9223372036854775808",
@@ -290,6 +320,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_texts_are_stored_as_said_and_come_back_the_same),
+        cmocka_unit_test(test_times_of_another_form_are_left_alone),
         cmocka_unit_test(test_integers_keep_all_64_bits),
         cmocka_unit_test(test_booleans_are_0_and_1_in_either_spelling),
         cmocka_unit_test(test_floats_print_as_postgres_prints_them),
