@@ -117,7 +117,7 @@ async function followCollection() {
   if (config.syncMode !== 'on-demand') await collection.preload()
   show()
   return {
-    awaitTxId: ({ txid }) => collection.utils.awaitTxId(txid, 20000),
+    awaitTxId: ({ txid }) => collection.utils.awaitTxId(txid, 60000),
     query: async ({ below }) => {
       const { createLiveQueryCollection, lt } = await import('@tanstack/db')
       const found = createLiveQueryCollection((q) =>

@@ -273,7 +273,7 @@ def start_badly(tmp_path, **settings):
     process = Process("refused", tmp_path / "refused.log")
     before = len(process.log())
     process.start([program(), "serve", "--data-dir", tmp_path / "data"], environment(**settings))
-    return process.wait(20), process.log()[before:]
+    return process.wait(), process.log()[before:]
 
 
 def test_bridge_wants_either_a_secret_or_to_be_insecure(tmp_path):
@@ -296,7 +296,7 @@ def test_bridge_wants_either_a_secret_or_to_be_insecure(tmp_path):
 
 @contextlib.contextmanager
 def connected(bridge, data=b""):
-    with socket.create_connection(("127.0.0.1", bridge.port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", bridge.port), timeout=60) as client:
         client.sendall(data)
         yield client
 
@@ -383,7 +383,7 @@ def dripped(client, data):
                 break
             break
         client.sendall(bytes([byte]))
-    client.settimeout(20)
+    client.settimeout(60)
     return rest(client)
 
 

@@ -86,7 +86,7 @@ class Statements:
 
 
 def by_python(path, statements):
-    with contextlib.closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as db:
+    with contextlib.closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as db:
         db.execute("BEGIN IMMEDIATE")
         for statement in statements:
             with contextlib.suppress(sqlite3.IntegrityError):
@@ -96,9 +96,9 @@ def by_python(path, statements):
 
 def by_shell(path, statements):
     """It goes on behind a statement that a constraint refuses."""
-    script = ".timeout 30000\nBEGIN IMMEDIATE;\n" + ";\n".join(statements) + ";\nCOMMIT;\n"
+    script = ".timeout 60000\nBEGIN IMMEDIATE;\n" + ";\n".join(statements) + ";\nCOMMIT;\n"
     subprocess.run(["sqlite3", str(path)], input=script, text=True, capture_output=True,
-                   timeout=60, check=False)
+                   timeout=120, check=False)
 
 
 def by_node(path, statements):
@@ -130,7 +130,6 @@ def as_floats(tables):
              for i, mail, age, score in people], [(a, b, v or "") for a, b, v in pairs])
 
 
-@pytest.mark.timeout(120)
 def test_statements_of_every_form_end_in_postgres_as_they_are_in_the_file(database, tmp_path, seed):
     print(f"--seed {seed}")
     database.sql(TABLES)

@@ -50,8 +50,8 @@ def replica(bridge, tmp_path):
 
 
 def shell(replica, script):
-    done = subprocess.run(["sqlite3", "-bail", str(replica.db_path)], text=True, timeout=60,
-                          input=".timeout 30000\n" + script, capture_output=True, check=False)
+    done = subprocess.run(["sqlite3", "-bail", str(replica.db_path)], text=True, timeout=120,
+                          input=".timeout 60000\n" + script, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
 
 

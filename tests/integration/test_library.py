@@ -173,7 +173,7 @@ def test_one_connection_at_a_time_syncs_a_file(items, bridge, tmp_path):
                                    ).fetchone() == (1,), 60, lambda: "the first rows")
     assert "is being synced by another process" in refusal(second, "SELECT tombolo_sync(?, ?)", bridge.url, SHAPE)
     second.execute("INSERT INTO items VALUES (9, 7, 'by the second')")
-    assert second.execute("SELECT tombolo_wait(20000)").fetchone() == (1,)
+    assert second.execute("SELECT tombolo_wait(60000)").fetchone() == (1,)
     assert items.value("SELECT name FROM items WHERE id = 9") == "by the second"
     first.close()  # which ends the thread: the second may
     second.execute("SELECT tombolo_sync(?, ?)", (bridge.url, SHAPE))
@@ -193,6 +193,6 @@ def test_status_says_why_the_bridge_is_not_reached(items, bridge, tmp_path):
     assert status()["problem"] and status()["pending"] == 1
     assert db.execute("SELECT tombolo_wait(0)").fetchone() == (0,)
     bridge.start()
-    assert db.execute("SELECT tombolo_wait(30000)").fetchone() == (1,)
+    assert db.execute("SELECT tombolo_wait(60000)").fetchone() == (1,)
     assert items.value("SELECT name FROM items WHERE id = 10") == "offline"
     assert status()["result"] == "ok"

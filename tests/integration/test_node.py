@@ -94,7 +94,8 @@ def test_node_serves_what_postgres_holds_and_what_the_topic_brings(items, feeder
         items.sql("INSERT INTO items VALUES (9, 'new')")
         items.sql("DELETE FROM items WHERE id = 5")
         caught_up(replica, items)
-        assert source(node) == {"topic": feeder.topic, "offset": source(node)["offset"]}
+        said = source(node)  # heartbeats go on: its offset moves
+        assert said.pop("offset") > 0 and said == {"topic": feeder.topic}
         assert node.metrics()["tombolo_source_up"] == 1
         assert node.metrics()["tombolo_source_offset"] > 0
 
@@ -257,7 +258,7 @@ def test_topic_of_two_partitions_is_refused(kafka, items, prefix, make_node):
 ], ids=["url", "publisher", "property"])
 def test_source_that_cannot_be_ends_the_start(make_node, settings, said):
     node = make_node(**settings).start(wait=False)
-    assert node.process.wait(30) != 0
+    assert node.process.wait() != 0
     assert node.log_contains(said)
 
 

@@ -42,7 +42,7 @@ def test_refused_handle_ends_for_everybody_and_the_shape_begins_anew(start):
 
 
 def test_shape_is_begun_anew_so_often_and_not_more(start):
-    bridge = start(refusal_interval="2s")
+    bridge = start(refusal_interval="5s")
     first = Stream(bridge, {"table": "t"}).read().shapes[0].handle
     second = refuse(bridge, first).shapes[0].handle
     assert second != first
@@ -79,7 +79,7 @@ def test_table_that_sqlite_refuses_rows_of_leaves_the_others_alone(start, databa
     bridge = start()
     replica = Replica(bridge, tmp_path / "replica.db", ["t", "u"]).start()
     replica.wait_for_rows("t", database.sql("SELECT * FROM t"))
-    writer = sqlite3.connect(tmp_path / "replica.db", isolation_level=None, timeout=10)
+    writer = sqlite3.connect(tmp_path / "replica.db", isolation_level=None, timeout=60)
     writer.execute("CREATE TRIGGER mine BEFORE INSERT ON t BEGIN SELECT raise(ABORT, 'mine!'); END")
     database.sql("INSERT INTO t VALUES (101, 'x')")
     for n in range(3):

@@ -68,7 +68,7 @@ def make_bridge(db, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def bridge(make_bridge):
-    return make_bridge(allow_delete="true", long_poll_timeout="20s")
+    return make_bridge(allow_delete="true", long_poll_timeout="1h")
 
 
 @pytest.fixture
@@ -428,31 +428,40 @@ def test_shared_cache_keeps_two_bearers_apart(db, bridge, tmp_path):
 # ---- the end of a token ----
 
 
-def test_long_poll_ends_with_the_token(api):
+def soon_expired(ask):
+    """The headers of a token that ends within what ask(headers) begins, and what that gave; one that
+    a busy machine lets end before it is asked with is followed by one that lives longer."""
+    for seconds in (2, 4, 8, 16, 32):
+        headers = who(exp=int(time.time()) + seconds)
+        reply = ask(headers)
+        if reply.status != 401:
+            return headers, reply
+    raise AssertionError(f"refused at once: {reply}")
+
+
+@pytest.mark.parametrize("more", [{}, {"live_sse": "true"}], ids=["long poll", "events"])
+def test_live_request_ends_with_the_token(api, more):
     first = api.get(who(), shape="mine", offset="now")
-    headers = who(exp=int(time.time()) + 2)
-    began = time.monotonic()
-    reply = api.get(headers, shape="mine", offset=first["electric-offset"],
-                    handle=first["electric-handle"], live="true")
-    assert reply.status == 200 and time.monotonic() - began < 15
+    headers, reply = soon_expired(lambda headers: api.get(
+        headers, shape="mine", offset=first["electric-offset"],
+        handle=first["electric-handle"], live="true", **more))
+    assert reply.status == 200
     assert "expired" in message(api.get(headers, shape="mine", offset="-1"), 401)
-
-
-def test_events_end_with_the_token(api):
-    first = api.get(who(), shape="mine", offset="now")
-    headers = who(exp=int(time.time()) + 2)
-    began = time.monotonic()
-    reply = api.get(headers, shape="mine", offset=first["electric-offset"],
-                    handle=first["electric-handle"], live="true", live_sse="true")
-    assert reply.status == 200 and time.monotonic() - began < 15
 
 
 def test_sync_ends_with_the_token_though_rows_keep_coming(db, bridge):
     body = json.dumps({"shapes": [{"shape": "everyone"}], "live": True}).encode()
+
+    def ask(headers):
+        connection.send("POST", "/v1/sync?replica=r2", headers, body)
+        head = connection.receive_head()
+        if head.status == 401:
+            connection.receive_body(head)
+        return head
+
     with Connection(bridge.port) as connection:
-        connection.send("POST", "/v1/sync?replica=r2", who(exp=int(time.time()) + 2), body)
-        assert connection.receive_head().status == 200
-        lines, deadline = b"", time.monotonic() + 20
+        assert soon_expired(ask)[1].status == 200
+        lines, deadline = b"", time.monotonic() + 120
         while chunk := connection.receive_chunk():
             lines += chunk
             assert time.monotonic() < deadline, "the stream goes on without its token"
@@ -485,14 +494,14 @@ def test_rules_that_are_wrong_keep_the_bridge_from_starting(make_bridge):
         settings = {} if "[token]" not in rules else {"token_secret": ""}
         bridge = make_bridge(rules, start=False, **settings)
         bridge.start(wait=False)
-        assert bridge.process.wait(20) != 0
+        assert bridge.process.wait() != 0
         assert said in bridge.log(), (said, bridge.process.log_tail())
 
 
 def test_tokens_and_insecure_exclude_each_other(make_bridge):
     bridge = make_bridge(start=False, secret="", insecure="true")
     bridge.start(wait=False)
-    assert bridge.process.wait(20) != 0
+    assert bridge.process.wait() != 0
     assert "there are keys for tokens, but insecure" in bridge.log()
 
 

@@ -112,7 +112,7 @@ def op(kind, table="notes", key=1, **fields):
 def send(bridge, *mutations, replica=None, **claims):
     body = {"replica": replica or next(REPLICAS), "transactions": [
         {"id": 1, "nonce": "n1", "marked": True, "mutations": list(mutations)}]}
-    return bridge.post("/v1/write", body, timeout=30, **dict(bearer(**{**ANN, **claims})))
+    return bridge.post("/v1/write", body, **dict(bearer(**{**ANN, **claims})))
 
 
 def applied(bridge, *mutations, **claims):

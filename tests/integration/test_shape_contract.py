@@ -10,8 +10,6 @@ import json
 import pytest
 from harness import Bridge, Connection, ShapeApi, free_port, request, wait_for
 
-pytestmark = pytest.mark.timeout(120)
-
 EXPOSED = ("electric-cursor,electric-handle,electric-has-data,electric-offset,electric-schema,"
            "electric-up-to-date,electric-internal-known-error,retry-after")
 MUST_REFETCH = b'[{"headers":{"control":"must-refetch"}}]'

@@ -28,7 +28,7 @@ def items(database):
 
 @pytest.fixture
 def bridge(items, tmp_path):
-    bridge = Bridge(items, data_dir=tmp_path / "bridge", long_poll_timeout="1min").start()
+    bridge = Bridge(items, data_dir=tmp_path / "bridge", long_poll_timeout="1h").start()
     yield bridge
     bridge.stop()
 
@@ -48,7 +48,7 @@ class Crowd:
         self.bridge, self.reader = bridge, reader
         self.sockets = []
         while len(self.sockets) < n:  # no more at a time than the kernel queues for the bridge
-            self.sockets += [socket.create_connection(("127.0.0.1", bridge.port), 30)
+            self.sockets += [socket.create_connection(("127.0.0.1", bridge.port), 60)
                              for _ in range(min(100, n - len(self.sockets)))]
             wait_for(lambda: connections(bridge) > len(self.sockets), 60,
                      f"{len(self.sockets)} connections")
@@ -121,6 +121,7 @@ def test_all_of_five_thousand_get_the_change_and_each_costs_little(items, bridge
     before = rss(bridge.process)
     with crowd(bridge, PARKED, reader) as many:
         for n in (1, 2):
+            wait_for(lambda: parked(bridge) == PARKED, 60, "all to wait")
             items.sql(f"INSERT INTO items VALUES ({n}, 'x')")
             ((body, count),) = many.answers().items()
             assert count == PARKED and b'"id":"%d"' % n in body and b"up-to-date" in body

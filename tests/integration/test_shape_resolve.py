@@ -26,7 +26,7 @@ def beside(tmp_path):
 def ask(bridge, **params):
     """A first request, on a connection of its own, that is not read."""
     path = target("/v1/shape", **{"offset": "-1", **params})
-    return Connection(bridge.port, timeout=30).send("GET", path)
+    return Connection(bridge.port).send("GET", path)
 
 
 def connections(bridge):
@@ -41,7 +41,7 @@ def ask_subset(bridge, **params):
 
 def ask_sync(bridge, **shape):
     body = json.dumps({"live": True, "shapes": [shape]}).encode()
-    return Connection(bridge.port, timeout=30).send("POST", "/v1/sync?replica=r", body=body)
+    return Connection(bridge.port).send("POST", "/v1/sync?replica=r", body=body)
 
 
 @pytest.mark.sanitized
@@ -104,7 +104,7 @@ def test_first_rows_that_are_long_in_coming_hold_up_nobody_whose_shape_is_there(
     bridge = beside(database, snapshot_workers="1")
 
     def other(name):
-        with Connection(bridge.port, timeout=10) as connection:
+        with Connection(bridge.port) as connection:
             path = target("/v1/shape", table=name, offset="-1")
             return connection.request("GET", path).status
 
@@ -115,8 +115,7 @@ def test_first_rows_that_are_long_in_coming_hold_up_nobody_whose_shape_is_there(
 
     assert other("other") == 200
     client = ask(bridge, table="big")
-    wait_for(copying, 60, "the rows to be copied")
-    pid = copying()[0][0]
+    ((pid,),) = wait_for(copying, 60, "the rows to be copied")
     os.kill(pid, signal.SIGSTOP)
     try:
         assert other("public.other") == 200

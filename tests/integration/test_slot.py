@@ -100,7 +100,7 @@ def test_stopped_replica_holds_no_wal_back(orders, bridge, make_replica):
 
 
 def test_client_that_never_reads_holds_no_wal_back(orders, bridge):
-    connection = http.client.HTTPConnection("127.0.0.1", bridge.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", bridge.port, timeout=60)
     with contextlib.closing(connection):
         connection.request("POST", "/v1/sync?replica=lazy", json.dumps(
             {"shapes": [{"table": "orders"}]}))
@@ -111,7 +111,7 @@ def test_client_that_never_reads_holds_no_wal_back(orders, bridge):
 
 def test_client_that_stalls_is_disconnected_after_send_timeout(orders, tmp_path):
     bridge = Bridge(orders, data_dir=tmp_path / "short", send_timeout="500ms").start()
-    connection = http.client.HTTPConnection("127.0.0.1", bridge.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", bridge.port, timeout=60)
     with contextlib.closing(connection):
         connection.request("POST", "/v1/sync?replica=lazy", json.dumps(
             {"shapes": [{"table": "orders"}]}))
@@ -169,7 +169,7 @@ def test_fast_shutdown_is_not_held_up_by_what_can_no_longer_be_asked(own_postgre
 
 def rows_of(bridge, table):
     def asked():
-        return bridge.post("/v1/sync?replica=x", {"shapes": [{"table": table}], "live": False}, 30)
+        return bridge.post("/v1/sync?replica=x", {"shapes": [{"table": table}], "live": False})
 
     answer = wait_for(lambda: (got := asked()).status == 200 and got, 60, "an answer but 503")
     lines = map(json.loads, answer.body.splitlines())

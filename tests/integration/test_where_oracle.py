@@ -575,7 +575,7 @@ class Oracle:
 
     def close(self):
         self.tool.stdin.close()
-        self.tool.wait(10)
+        self.tool.wait(60)
         self.connection.close()
 
 

@@ -140,7 +140,7 @@ class Writers:
         for replica in self.replicas:
             for shape, (table, columns) in zip(shapes(replica.db_path.name[0]), COLUMNS.items()):
                 expected = self.database.sql(f"SELECT {columns} FROM {shape}")
-                replica.wait_for_rows(table, expected, 20.0, columns)
+                replica.wait_for_rows(table, expected, deadline, columns)
             assert replica.sql("SELECT (SELECT count(*) FROM _tombolo_pending),"
                                " (SELECT count(*) FROM _tombolo_base)") == [(0, 0)]
             assert replica.sql("PRAGMA integrity_check") == [("ok",)]
@@ -202,7 +202,6 @@ def suffer(world, rounds, times):
 
 
 @pytest.mark.sanitized
-@pytest.mark.timeout(240)
 def test_whatever_happens_each_write_is_accounted_for(own_postgres, tmp_path, seed):
     with Writers(own_postgres, tmp_path, seed) as world:
         suffer(world, rounds=2, times=10)

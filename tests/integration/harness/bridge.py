@@ -86,11 +86,11 @@ class Bridge:
     def log_contains(self, text, times=None):
         return self.process.log_contains(text, times)
 
-    def get(self, path, timeout=10.0, port=None, **headers):
+    def get(self, path, timeout=60.0, port=None, **headers):
         url = f"http://127.0.0.1:{port or self.port}{path}"
         return self._ask(urllib.request.Request(url, headers=headers), timeout)
 
-    def post(self, path, body, timeout=10.0, **headers):
+    def post(self, path, body, timeout=60.0, **headers):
         """`body`: bytes as they are, anything else as JSON."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         headers.setdefault("content-type", "application/json")
@@ -108,7 +108,7 @@ class Bridge:
     def health(self):
         """The status that /v1/health says, or None while nobody answers."""
         try:
-            return self.get("/v1/health", timeout=2.0).json()["status"]
+            return self.get("/v1/health").json()["status"]
         except (OSError, ValueError, KeyError):
             return None
 

@@ -42,7 +42,7 @@ class Reply:
 class Connection:
     """One connection. `small_buffers`: of a client that reads little and slowly."""
 
-    def __init__(self, port, host="127.0.0.1", timeout=30.0):
+    def __init__(self, port, host="127.0.0.1", timeout=60.0):
         self.socket = socket.create_connection((host, port), timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.rest = b""
@@ -72,6 +72,10 @@ class Connection:
         reply = self.receive_head()
         if method == "HEAD" or reply.status in (204, 304) or reply.status < 200:
             return reply
+        return self.receive_body(reply)
+
+    def receive_body(self, reply):
+        """What belongs to a head that was received; the whole answer."""
         length = reply["content-length"]
         if reply["transfer-encoding"] == "chunked":
             reply.body = b"".join(iter(self.receive_chunk, b""))
@@ -128,7 +132,7 @@ class Connection:
         return b"".join(pieces)
 
 
-def request(port, method, target, headers=(), body=None, timeout=30.0):
+def request(port, method, target, headers=(), body=None, timeout=60.0):
     """One request on a connection of its own."""
     with Connection(port, timeout=timeout) as connection:
         return connection.request(method, target, [*headers, ("connection", "close")], body)

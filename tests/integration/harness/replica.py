@@ -71,13 +71,13 @@ class Replica:
     def status(self):
         """What `tombolo status FILE` prints."""
         done = subprocess.run(as_user(None, [self.binary, "status", self.db_path]), check=False,
-                              env=environment(), capture_output=True, text=True, timeout=30)
+                              env=environment(), capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, f"status ended with {done.returncode}: {done.stderr}"
         return done.stdout
 
     def connect(self):
         """A reader of the file, as any other program would be; the caller closes it."""
-        return sqlite3.connect(f"file:{self.db_path}?mode=ro", uri=True, timeout=10.0,
+        return sqlite3.connect(f"file:{self.db_path}?mode=ro", uri=True, timeout=60.0,
                                isolation_level=None)
 
     def sql(self, query, *params):

@@ -23,7 +23,7 @@ class ShapeApi:
     def __init__(self, bridge, **always):
         self.port, self.always = bridge.port, always
 
-    def get(self, headers=(), method="GET", timeout=30.0, body=None, **params):
+    def get(self, headers=(), method="GET", timeout=60.0, body=None, **params):
         return request(self.port, method, self.target(**params), headers, body, timeout)
 
     def target(self, **params):
@@ -57,7 +57,7 @@ class MustRefetch(Exception):
 class ShapeReader:
     """One client of one shape, as the contract says that clients work. `refetches` counts 409s."""
 
-    def __init__(self, bridge, timeout=30.0, **definition):
+    def __init__(self, bridge, timeout=60.0, **definition):
         self.port, self.timeout, self.definition = bridge.port, timeout, definition
         self.refetches, self.requests, self.last_seen = 0, 0, 0
         self.schema = self.cursor = self.connection = None

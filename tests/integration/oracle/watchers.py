@@ -142,7 +142,7 @@ class Stream(threading.Thread):
         self.join()
 
     def _follow(self):
-        self._connection = http.client.HTTPConnection(*self.address, timeout=30)
+        self._connection = http.client.HTTPConnection(*self.address, timeout=60)
         with contextlib.closing(self._connection):
             self._connection.request("POST", "/v1/sync?replica=oracle", json.dumps(
                 {"shapes": self.requests}), {"content-type": "application/json"})
