@@ -55,7 +55,7 @@ void outlet_pop_delivered(struct outlet *o)
         o->delivered = b->lsn;
         o->batches = b->next;
         if (!o->batches)
-            o->last_batch = &o->batches;
+            o->last = NULL;
         free(b);
     }
     /* In a Kafka transaction nothing counts before the commit. */

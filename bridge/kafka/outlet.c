@@ -189,7 +189,6 @@ struct outlet *outlet_new(const struct outlet_config *config, struct err *err)
     o->config = *config;
     o->spool = spool_new(config->spool_dir, config->spool_limit);
     o->last_call = &o->calls;
-    o->last_batch = &o->batches;
     o->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_mutex_init(&o->mutex, NULL);
     pthread_condattr_init(&attr);

@@ -69,7 +69,8 @@ struct outlet {
     /* the publishing thread's: */
     rd_kafka_t *rk;
     struct strmap topics;
-    struct batch *batches, **last_batch, *batch; /* closed ones in order; the one at hand */
+    struct batch *batches, *last; /* closed ones in order; both NULL when there are none */
+    struct batch *batch;          /* the one at hand */
     atomic_size_t inflight;
     atomic_int_fast64_t progress_ms; /* when something was delivered, or nothing in flight */
     lsn_t marked, delivered;

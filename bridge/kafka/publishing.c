@@ -35,15 +35,11 @@ static void take_mark(struct outlet *o, lsn_t lsn)
     o->marked = lsn;
     if (o->batch->total) {
         o->batch->lsn = lsn;
-        *o->last_batch = o->batch;
-        o->last_batch = &o->batch->next;
+        *(o->last ? &o->last->next : &o->batches) = o->batch;
+        o->last = o->batch;
         o->batch = xcalloc(1, sizeof(*o->batch));
-    } else if (o->batches) {
-        struct batch *last = o->batches;
-
-        while (last->next)
-            last = last->next;
-        last->lsn = lsn;
+    } else if (o->last) {
+        o->last->lsn = lsn;
     } else {
         o->delivered = lsn;
     }
@@ -235,9 +231,7 @@ static void free_batches(struct outlet *o)
         free(b);
     }
     free(o->batch);
-    o->batches = NULL;
-    o->last_batch = &o->batches;
-    o->batch = NULL;
+    o->batches = o->last = o->batch = NULL;
 }
 
 /* What is queued is dropped; whoever put it begins anew. */
@@ -283,7 +277,7 @@ static void run_session(struct outlet *o, struct err *err)
 {
     o->failed = o->in_txn = o->in_commit = o->in_call = false;
     o->next_offset = -1;
-    o->marked = o->delivered = LSN_NONE;
+    o->marked = LSN_NONE;
     o->delivered = outlet_acked(o);
     o->batch = xcalloc(1, sizeof(*o->batch));
     o->txn_records = 0;
