@@ -18,10 +18,14 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+struct timelines;
+
 /* Where a connection starts. */
 struct wal_place {
     char system_id[32];
     uint32_t timeline;
+    const struct timelines *timelines; /* wal/timelines.h; borrowed until close(). NULL: the feed
+                                          does not know them */
     lsn_t confirmed;   /* the slot's: every transaction that ends behind it is sent */
     lsn_t server_lsn;  /* where the server's WAL ended by then */
     lsn_t catchup_lsn; /* what lies before it may have been seen by clients */

@@ -180,70 +180,54 @@ static bool prepare_slot(const struct walsender_config *config, struct pg_conn *
     return create_slot(walsender, config->slot, stop, confirmed, err);
 }
 
-/* Where the history of timeline `of` ends on the way to `timeline`. Each line: id, switch point,
- * reason. */
-static bool switch_point(struct pg_conn *conn, uint32_t timeline, uint32_t of, lsn_t *lsn,
-                         bool *found, struct err *err)
+/* The first timeline has no history. Without the file, which the server keeps but somebody may have
+ * deleted, there is none that is known: what was on another timeline counts as lost. */
+static bool read_timelines(struct session *session, struct err *err)
 {
+    struct wal_place *place = &session->place;
+    struct pg_result *res = NULL;
     char sql[64];
 
-    *found = false;
-    snprintf(sql, sizeof(sql), "TIMELINE_HISTORY %u", timeline);
-    struct pg_result *res = pg_query(conn, sql, err);
-    if (!res)
-        return err_wrap(err, "could not read the timeline history");
-    char *text = strndup(pg_value(res, 0, 1).ptr, pg_value(res, 0, 1).len);
-    char *save = NULL;
-    for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-        unsigned id, high, low;
-
-        if (sscanf(line, "%u %X/%X", &id, &high, &low) == 3 && id == of) {
-            *lsn = (lsn_t)high << 32 | low;
-            *found = true;
-        }
+    snprintf(sql, sizeof(sql), "TIMELINE_HISTORY %u", place->timeline);
+    if (place->timeline > 1 && !(res = pg_query(session->conn, sql, err))) {
+        if (!pg_alive(session->conn))
+            return err_wrap(err, "could not read the timeline history");
+        log_warn("the server has no timeline history", LOG_UINT("timeline", place->timeline),
+                 LOG_ERR(err));
     }
-    free(text);
+    timelines_read(&session->timelines, place->timeline, res ? pg_value(res, 0, 1) : SLICE(""),
+                   &session->arena);
     pg_result_free(res);
+    place->timelines = &session->timelines;
     return true;
 }
 
-/* Whether the server's history contains what we hold; *broken says why not, or is NULL. */
-static bool compare_history(struct pg_conn *conn, const struct feed_history *ours,
-                            const struct wal_place *server, lsn_t confirmed, const char **broken,
-                            struct err *err)
+/* Whether the server's history contains what we hold: NULL, or why not. */
+static const char *compare_history(const struct feed_history *ours, const struct wal_place *server,
+                                   lsn_t confirmed)
 {
-    lsn_t switched;
-    bool found;
-
-    *broken = NULL;
     if (ours->lsn == LSN_NONE || !ours->system_id[0])
-        return true;
+        return NULL;
     if (strcmp(ours->system_id, server->system_id) != 0)
-        *broken = "this is another database system";
-    else if (server->server_lsn < ours->lsn)
-        *broken = "the server's WAL is behind what was received: it was restored from a copy";
-    else if (confirmed > ours->lsn)
-        *broken = "the slot has been moved on, by another bridge or by hand: what it skips is lost";
-    else if (server->timeline < ours->timeline)
-        *broken = "the server is on an older timeline";
-    if (*broken || server->timeline == ours->timeline)
-        return true;
-    if (!switch_point(conn, server->timeline, ours->timeline, &switched, &found, err))
-        return false;
-    if (!found || ours->lsn > switched)
-        *broken = "the new timeline does not contain all that was received";
-    return true;
+        return "this is another database system";
+    if (server->server_lsn < ours->lsn)
+        return "the server's WAL is behind what was received: it was restored from a copy";
+    if (confirmed > ours->lsn)
+        return "the slot has been moved on, by another bridge or by hand: what it skips is lost";
+    if (server->timeline < ours->timeline)
+        return "the server is on an older timeline";
+    if (!timelines_have(server->timelines, ours->timeline, ours->lsn))
+        return "the new timeline does not contain all that was received";
+    return NULL;
 }
 
-static bool settle_history(const struct walsender_config *config, struct pg_conn *conn,
-                           const struct wal_place *server, const char *lost, struct err *err)
+static bool settle_history(const struct walsender_config *config, const struct wal_place *server,
+                           const char *lost, struct err *err)
 {
     struct feed_history ours;
-    const char *broken;
 
     config->keep.get(config->keep.owner, &ours);
-    if (!compare_history(conn, &ours, server, lost ? LSN_NONE : server->confirmed, &broken, err))
-        return false;
+    const char *broken = compare_history(&ours, server, lost ? LSN_NONE : server->confirmed);
     bool first = !ours.system_id[0];
     const char *reset = lost && !first ? lost : broken;
     struct feed_history now = {.timeline = server->timeline, .lsn = ours.lsn};
@@ -310,11 +294,11 @@ bool session_open(const struct walsender_config *config, const atomic_bool *stop
         return false;
     }
     struct wal_place *place = &session->place;
-    bool ok = identify(session->conn, place, err) &&
+    bool ok = identify(session->conn, place, err) && read_timelines(session, err) &&
               take_lock(session->conn, config->slot, waiting, err) &&
               prepare_slot(config, session->conn, stop, session->stuck, &lost, &place->confirmed,
                            waiting, err) &&
-              settle_history(config, session->conn, place, lost, err) &&
+              settle_history(config, place, lost, err) &&
               start_streaming(session->conn, config, err);
     if (ok)
         session->stuck = false;
@@ -327,4 +311,5 @@ void session_close(struct session *session)
 {
     pg_close(session->conn);
     session->conn = NULL;
+    arena_release(&session->arena);
 }

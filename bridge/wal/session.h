@@ -6,11 +6,14 @@
 #define WAL_SESSION_H
 
 #include "pg/pg.h"
+#include "wal/timelines.h"
 #include "wal/walsender.h"
 
 struct session {
     struct pg_conn *conn; /* in COPY mode */
     struct wal_place place;
+    struct timelines timelines; /* `place` has them */
+    struct arena arena;         /* of those */
     bool stuck; /* the last one broke at a row that was written while there was no publication: the
                    slot cannot get past it, and is made anew by the next session_open() */
 };

@@ -1,4 +1,5 @@
 #include "wal/relcache.h"
+#include "wal/timelines.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -68,11 +69,46 @@ static void test_every_difference_is_a_change(void **state)
     relcache_clear(&cache);
 }
 
+static void test_a_timeline_before_counts_up_to_its_switch(void **state)
+{
+    struct arena arena = {0};
+    struct timelines t;
+
+    (void)state;
+    timelines_read(&t, 4,
+                   SLICE("# a comment\n1\t0/3000000\tno recovery target specified\n\n"
+                         "3\t1/A0\tbefore 2024-01-01 00:00:00+00"),
+                   &arena);
+    assert_int_equal(t.n, 2);
+    assert_true(timelines_have(&t, 1, 0x3000000));
+    assert_false(timelines_have(&t, 1, 0x3000001));
+    assert_true(timelines_have(&t, 3, 0x1000000A0));
+    assert_false(timelines_have(&t, 3, 0x1000000A1));
+    assert_true(timelines_have(&t, 4, UINT64_MAX));
+    assert_false(timelines_have(&t, 2, 1)); /* a branch that it does not come from */
+    assert_false(timelines_have(&t, 5, 1));
+    arena_release(&arena);
+}
+
+static void test_a_timeline_without_history_has_itself_alone(void **state)
+{
+    struct arena arena = {0};
+    struct timelines t;
+
+    (void)state;
+    timelines_read(&t, 1, SLICE(""), &arena);
+    assert_true(timelines_have(&t, 1, 1));
+    assert_false(timelines_have(&t, 2, 1));
+    arena_release(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_same_relation_again_is_no_change),
         cmocka_unit_test(test_every_difference_is_a_change),
+        cmocka_unit_test(test_a_timeline_before_counts_up_to_its_switch),
+        cmocka_unit_test(test_a_timeline_without_history_has_itself_alone),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
