@@ -8,6 +8,7 @@
 #include <time.h>
 
 #define ASK_AGAIN_MS 100
+#define LOOK_MS 500 /* at what may end a wait; an answer takes less where there is one */
 
 rd_kafka_t *admin_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, struct err *err)
 {
@@ -100,19 +101,28 @@ static bool take_created(rd_kafka_event_t *event, struct err *err)
                    why ? why : rd_kafka_err2str(code));
 }
 
-static bool await_created(rd_kafka_queue_t *queue, int timeout_ms, struct err *err)
+static bool has_ended(struct admin_wait wait)
 {
-    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, timeout_ms);
+    return atomic_load(wait.stop);
+}
 
+static bool await_created(rd_kafka_queue_t *queue, struct admin_wait wait, struct err *err)
+{
+    int64_t until = clock_ms() + wait.ms + 1000; /* librdkafka's own error says more */
+    rd_kafka_event_t *event = NULL;
+
+    while (!event && !has_ended(wait) && clock_ms() < until)
+        event = rd_kafka_queue_poll(queue, LOOK_MS);
     if (!event)
-        return err_set(err, ERR_TIMEOUT, "no answer from the brokers");
+        return has_ended(wait) ? err_set(err, ERR_STOPPED, "stopping")
+                               : err_set(err, ERR_TIMEOUT, "no answer from the brokers");
     bool ok = take_created(event, err);
 
     rd_kafka_event_destroy(event);
     return ok;
 }
 
-bool admin_make_topic(rd_kafka_t *rk, const struct admin_topic *topic, int timeout_ms,
+bool admin_make_topic(rd_kafka_t *rk, const struct admin_topic *topic, struct admin_wait wait,
                       struct err *err)
 {
     char why[256];
@@ -127,9 +137,9 @@ bool admin_make_topic(rd_kafka_t *rk, const struct admin_topic *topic, int timeo
         rd_kafka_AdminOptions_new(rk, RD_KAFKA_ADMIN_OP_CREATETOPICS);
     rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
 
-    rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, NULL, 0);
+    rd_kafka_AdminOptions_set_request_timeout(options, wait.ms, NULL, 0);
     rd_kafka_CreateTopics(rk, &new, 1, options, queue);
-    bool ok = await_created(queue, timeout_ms + 1000, err);
+    bool ok = await_created(queue, wait, err);
 
     rd_kafka_queue_destroy(queue);
     rd_kafka_AdminOptions_destroy(options);
@@ -154,23 +164,23 @@ static bool count_partitions(const struct rd_kafka_metadata *metadata, int32_t *
     return true;
 }
 
-bool admin_partitions(rd_kafka_t *rk, const char *name, int timeout_ms, int32_t *n, struct err *err)
+bool admin_partitions(rd_kafka_t *rk, const char *name, struct admin_wait wait, int32_t *n,
+                      struct err *err)
 {
     rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, name, NULL);
-    int64_t until = clock_ms() + timeout_ms;
+    int64_t until = clock_ms() + wait.ms;
     rd_kafka_resp_err_t code = rd_kafka_last_error();
     bool ok = false;
 
     while (topic && !ok) {
         const struct rd_kafka_metadata *metadata;
-        int64_t left = until - clock_ms();
 
-        code = rd_kafka_metadata(rk, 0, topic, &metadata, left > 1 ? (int)left : 1);
+        code = rd_kafka_metadata(rk, 0, topic, &metadata, LOOK_MS);
         if (!code) {
             ok = count_partitions(metadata, n, &code);
             rd_kafka_metadata_destroy(metadata);
         }
-        if (ok || clock_ms() >= until)
+        if (ok || has_ended(wait) || clock_ms() >= until)
             break;
         nanosleep(&(struct timespec){.tv_nsec = ASK_AGAIN_MS * 1000000}, NULL);
     }

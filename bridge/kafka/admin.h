@@ -9,6 +9,7 @@
 #include "kafka/frames.h"
 
 #include <librdkafka/rdkafka.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -31,12 +32,18 @@ struct admin_topic {
     const char *cleanup_policy;             /* NULL: the brokers' default */
 };
 
+/* How long an answer is waited for; `stop` is looked at meanwhile: ERR_STOPPED. */
+struct admin_wait {
+    int ms;
+    const atomic_bool *stop;
+};
+
 /* Makes the topic if it is not there. One that may not be made counts as there: its first use
- * tells. Waits at most `timeout_ms`. */
-bool admin_make_topic(rd_kafka_t *rk, const struct admin_topic *topic, int timeout_ms,
+ * tells. */
+bool admin_make_topic(rd_kafka_t *rk, const struct admin_topic *topic, struct admin_wait wait,
                       struct err *err) MUST_CHECK;
-/* How many partitions it has; waits until each has a leader, at most `timeout_ms`. */
-bool admin_partitions(rd_kafka_t *rk, const char *topic, int timeout_ms, int32_t *n,
+/* How many partitions it has; waits until each has a leader. */
+bool admin_partitions(rd_kafka_t *rk, const char *topic, struct admin_wait wait, int32_t *n,
                       struct err *err) MUST_CHECK;
 
 #endif

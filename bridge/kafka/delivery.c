@@ -12,8 +12,13 @@
 #include <stdlib.h>
 
 #define TOPIC_TIMEOUT_MS 5000
-#define TXN_MS 100           /* a Kafka transaction: so long, ... */
-#define TXN_TIMEOUT_MS 10000 /* of one attempt at a call that may be repeated */
+#define TXN_MS 100          /* a Kafka transaction: so long, ... */
+#define TXN_TIMEOUT_MS 1000 /* of one attempt at a call that may be repeated, ... */
+#define TXN_TELL_MS 10000   /* ... of which it is said that it takes long */
+/* First rows hold a snapshot from when they are queued until they are delivered, and VACUUM must
+ * keep all that it sees. A broker that is restarted, or another one becoming the leader, is waited
+ * for; but who is away for longer may be so for hours. */
+#define LET_GO_MS 30000
 
 struct topic {
     rd_kafka_topic_t *rkt;
@@ -142,7 +147,18 @@ void outlet_explain(const struct outlet *o, struct err *err)
         err_set(err, plain.code, "%s: %s", plain.msg, o->trouble);
 }
 
-/* What has come of the producer's doings. */
+static bool is_held_up(struct outlet *o)
+{
+    bool waits = o->ending || atomic_load(&o->inflight) > 0;
+
+    if (!waits || clock_ms() - atomic_load(&o->progress_ms) < LET_GO_MS)
+        return false;
+    pthread_mutex_lock(&o->mutex);
+    bool holds = o->in_call || o->calls;
+    pthread_mutex_unlock(&o->mutex);
+    return holds;
+}
+
 bool outlet_serve(struct outlet *o, int timeout_ms, struct err *err)
 {
     rd_kafka_poll(o->rk, timeout_ms);
@@ -150,6 +166,9 @@ bool outlet_serve(struct outlet *o, int timeout_ms, struct err *err)
         *err = o->failure;
     else if (outlet_is_stopping(o))
         return err_set(err, ERR_STOPPED, "stopping");
+    else if (is_held_up(o))
+        return err_set(err, ERR_TIMEOUT, "the brokers have taken nothing for %d s",
+                       LET_GO_MS / 1000);
     return !o->failed;
 }
 
@@ -174,7 +193,7 @@ static bool begin_txn(struct outlet *o, struct err *err)
 bool outlet_insist(struct outlet *o, rd_kafka_error_t *(*fn)(rd_kafka_t *, int), const char *what,
                    struct err *err)
 {
-    for (;;) {
+    for (int64_t tell_at = clock_ms() + TXN_TELL_MS;;) {
         rd_kafka_error_t *error = fn(o->rk, TXN_TIMEOUT_MS);
 
         if (!error)
@@ -184,7 +203,10 @@ bool outlet_insist(struct outlet *o, rd_kafka_error_t *(*fn)(rd_kafka_t *, int),
         struct err again;
 
         admin_error(&again, error, what);
-        outlet_note_error(o, &again);
+        if (clock_ms() >= tell_at) {
+            outlet_note_error(o, &again);
+            tell_at = clock_ms() + TXN_TELL_MS;
+        }
         if (!outlet_serve(o, OUTLET_LOOK_MS, err))
             return false;
     }
@@ -207,8 +229,12 @@ bool outlet_commit(struct outlet *o, struct err *err)
     bool ok = !o->config.committing || o->marked == LSN_NONE ||
               o->config.committing(o->config.owner, o->marked, err);
     o->in_commit = false;
-    if (!ok || !drain(o, err) ||
-        !outlet_insist(o, rd_kafka_commit_transaction, "could not commit a Kafka transaction", err))
+    if (!ok || !drain(o, err))
+        return false;
+    o->ending = true;
+    ok = outlet_insist(o, rd_kafka_commit_transaction, "could not commit a Kafka transaction", err);
+    o->ending = false;
+    if (!ok)
         return false;
     o->in_txn = false;
     atomic_store(&o->acked, o->delivered);
@@ -233,8 +259,9 @@ static struct topic *topic_of(struct outlet *o, struct slice name, struct err *e
     const struct admin_topic wanted = {.name = t->name,
                                        .partitions = o->config.partitions,
                                        .replication_factor = o->config.replication_factor};
+    const struct admin_wait wait = {TOPIC_TIMEOUT_MS, &o->stop};
 
-    if (!admin_make_topic(o->rk, &wanted, TOPIC_TIMEOUT_MS, err)) {
+    if (!admin_make_topic(o->rk, &wanted, wait, err)) {
         free(t);
         return NULL;
     }

@@ -25,6 +25,11 @@ bool outlet_is_stopping(const struct outlet *o)
     return atomic_load(&o->stop);
 }
 
+const atomic_bool *outlet_stopping(const struct outlet *o)
+{
+    return &o->stop;
+}
+
 lsn_t outlet_acked(const struct outlet *o)
 {
     return atomic_load(&o->acked);
@@ -103,6 +108,16 @@ void outlet_close(struct outlet *o)
 {
     pthread_mutex_lock(&o->mutex);
     o->restart |= o->open && o->unmarked && o->config.transactional_id;
+    o->open = false;
+    pthread_mutex_unlock(&o->mutex);
+    wake(o);
+}
+
+void outlet_reset(struct outlet *o)
+{
+    pthread_mutex_lock(&o->mutex);
+    o->restart |= o->state != OUTLET_IDLE;
+    o->forget = true;
     o->open = false;
     pthread_mutex_unlock(&o->mutex);
     wake(o);

@@ -23,6 +23,7 @@
 #include "change/lsn.h"
 #include "kafka/client.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -31,7 +32,7 @@ struct outlet;
 struct rd_kafka_s;
 
 #define OUTLET_BY_KEY (-1) /* as Java's producer: murmur2 of the key; without a key, any */
-enum { OUTLET_MAX_HEADERS = 8 };
+enum { OUTLET_MAX_HEADERS = 10 };
 
 struct outlet_header {
     struct slice name, value;
@@ -97,6 +98,9 @@ void outlet_get_stats(struct outlet *outlet, struct outlet_stats *stats);
 bool outlet_open(struct outlet *outlet, int wait_ms);
 /* Whether records are taken. */
 bool outlet_is_open(const struct outlet *outlet);
+/* Closes it, drops what is queued, and forgets what was delivered: it belongs to a history that is
+ * void. */
+void outlet_reset(struct outlet *outlet);
 /* Closes it until it is opened again: what is queued goes out, nothing more is taken. With Kafka
  * transactions what was put since the last mark must not go out: then the one at hand is aborted,
  * and all begins anew. */
@@ -129,5 +133,6 @@ bool outlet_flush(struct outlet *outlet, struct err *err) MUST_CHECK;
 /* librdkafka's producer, for what needs no record. */
 struct rd_kafka_s *outlet_producer(const struct outlet *outlet);
 bool outlet_is_stopping(const struct outlet *outlet);
+const atomic_bool *outlet_stopping(const struct outlet *outlet);
 
 #endif

@@ -61,6 +61,7 @@ struct outlet {
     bool asked;       /* `ready` is to be called */
     bool idle;        /* all that was put is delivered */
     bool restart;     /* begin anew: what is in the queue must not go out */
+    bool forget;      /* what was delivered does not count: the next session begins without */
     bool sleeping;    /* the publishing thread is, or is about to be */
     bool unmarked;    /* records have been put since the last mark */
     uint64_t records, bytes, errors;
@@ -79,6 +80,7 @@ struct outlet {
     struct err failure;
     char trouble[384]; /* with the connections, since something was delivered */
     bool in_txn, in_commit, in_call;
+    bool ending; /* the transaction: its records are delivered, an answer is waited for */
     size_t txn_records;
     int64_t txn_until;
 };

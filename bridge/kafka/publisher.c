@@ -3,9 +3,10 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/logging.h"
-#include "kafka/admin.h"
+#include "kafka/anew.h"
 #include "kafka/frames.h"
-#include "kafka/tail.h"
+#include "kafka/place.h"
+#include "wal/timelines.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -19,31 +20,28 @@
 #define RECORD_OVERHEAD 1024 /* headers, and what Kafka puts around a record */
 #define RETRY_FIRST_MS 1000  /* after a failure that is ours, ... */
 #define RETRY_MOST_MS 60000  /* ... at most */
-#define TOPIC_TIMEOUT_MS 5000
-#define TOPIC_NAME_MAX 249
 
 struct publisher {
     struct wal_sink sink; /* first */
     struct publisher_config config;
     struct outlet *outlet;
     struct topics *topics; /* NULL: none */
-    char stream_topic[TOPIC_NAME_MAX + 1];
     char transactional_id[200];
-    /* What says how far the topics are: the stream's topic, or one for this alone; "": none does.
-     */
-    char place_topic[TOPIC_NAME_MAX + 1];
+    struct place place;
 
     pthread_mutex_t mutex;
     /* with the mutex: */
     struct stream_tail tail; /* where the topic stood when the producer was made */
     uint64_t producers;      /* how many were made */
-    char system_id[32];      /* of the server whose stream is published */
+    char system_id[32];      /* of the server whose stream is published, ... */
+    uint32_t timeline;       /* ... and its timeline; the stream's thread sets them */
     struct err failure;      /* why nothing is published until it is tried again */
 
     /* the stream's thread: */
     struct frames_writer writer;
     char history[FRAMES_HISTORY_SIZE];
-    bool was_connected, reset;
+    bool was_connected;
+    bool reset, noted; /* what the topics have is void; there is a note of it (kafka/anew.h) */
     lsn_t stream_from, topics_from; /* what ends before is in the topics already */
     bool in_txn, skips, skips_rows; /* so is the transaction at hand */
     lsn_t position;                 /* marked last, ... */
@@ -112,37 +110,23 @@ static void check_failure(struct publisher *p, const struct err *err)
 
 /* ---- records of the stream ------------------------------------------------------------------- */
 
-static void make_record(const struct publisher *p, const struct frames_record *frame,
-                        const char *history, struct buf *texts,
-                        struct outlet_header headers[FRAMES_NHEADERS + 1], struct outlet_record *r)
+/* With Kafka transactions the tables' topics are never behind a record of the stream's. */
+static bool says_tables(const struct publisher *p)
 {
-    struct frames_header plain[FRAMES_NHEADERS];
-
-    frames_put_headers(frame, texts, plain);
-    for (size_t i = 0; i < FRAMES_NHEADERS; i++)
-        headers[i] = (struct outlet_header){plain[i].name, plain[i].value};
-    headers[FRAMES_NHEADERS] = (struct outlet_header){SLICE(FRAMES_HISTORY), slice_of(history)};
-    *r = (struct outlet_record){.topic = slice_of(p->stream_topic),
-                                .partition = 0,
-                                .has_value = frame->value.len > 0,
-                                .value = frame->value,
-                                .headers = headers,
-                                .nheaders = FRAMES_NHEADERS + 1};
+    return p->topics && p->config.outlet.transactional_id;
 }
 
 /* The writer's emit. */
 static bool put_frame(void *owner, const struct frames_record *frame, struct err *err)
 {
     struct publisher *p = owner;
-    struct outlet_header headers[FRAMES_NHEADERS + 1];
-    struct outlet_record record;
-    struct buf texts;
+    const struct place_labels labels = {p->history, p->timeline, says_tables(p)};
+    struct place_record r;
 
-    buf_init(&texts, BUF_NO_LIMIT);
-    make_record(p, frame, p->history, &texts, headers, &record);
-    bool ok = outlet_put(p->outlet, &record);
+    place_record_init(&r, &p->place, frame, &labels);
+    bool ok = outlet_put(p->outlet, &r.record);
 
-    buf_release(&texts);
+    place_record_release(&r);
     return ok || err_set(err, ERR_BUSY, "publishing is behind");
 }
 
@@ -176,21 +160,37 @@ static bool is_of_system(const char *history, const struct wal_place *place)
     return strncmp(history, place->system_id, id) == 0 && history[id] == '-';
 }
 
-/* Why the topic's history cannot go on, or NULL. */
-static const char *history_ends(const struct publisher *p, const struct stream_tail *tail,
-                                const struct wal_place *place)
+static bool is_in_timeline(const struct wal_place *place, uint32_t timeline, lsn_t lsn)
 {
-    if (!tail->found)
-        return "the topic is empty";
+    return !timeline || !place->timelines || timelines_have(place->timelines, timeline, lsn);
+}
+
+/* Why this server does not have what the topics have, or NULL. */
+static const char *diverges(const struct publisher *p, const struct stream_tail *tail,
+                            const struct wal_place *place)
+{
     if (!is_of_system(tail->history, place))
         return "this is another database system";
     if (p->reset)
         return "the slot or the server's history is another";
-    if (place->confirmed > tail->position)
-        return "the slot is beyond the topic";
     if (place->server_lsn < tail->position)
         return "the server's WAL is behind the topic";
+    if (!is_in_timeline(place, tail->timeline, tail->position))
+        return "the server's timeline does not contain all that the topic has";
     return NULL;
+}
+
+/* Why the stream's topic cannot go on in its history, or NULL. */
+static const char *history_ends(const struct publisher *p, const struct stream_tail *tail,
+                                const struct wal_place *place, const char *diverged)
+{
+    if (!p->config.stream)
+        return NULL;
+    if (!tail->found)
+        return "the topic is empty";
+    if (!diverged && place->confirmed > tail->position)
+        return "the slot is beyond the topic";
+    return diverged;
 }
 
 static void new_history(struct publisher *p, const struct wal_place *place)
@@ -199,43 +199,81 @@ static void new_history(struct publisher *p, const struct wal_place *place)
 
     if (getrandom(random, sizeof(random), 0) < 0)
         memcpy(random, &(int64_t){clock_unix_us()}, sizeof(random));
-    snprintf(p->history, sizeof(p->history), "%s-%02x%02x%02x%02x%02x", place->system_id, random[0],
-             random[1], random[2], random[3], random[4]);
+    snprintf(p->history, sizeof(p->history), "%.20s-%02x%02x%02x%02x%02x", place->system_id,
+             random[0], random[1], random[2], random[3], random[4]);
 }
 
 /* Where the topic stands: as it was found, or as far as the same producer has brought it, since all
  * is delivered. */
-static bool find_tail(struct publisher *p, const struct wal_place *place, struct stream_tail *tail)
+static void find_tail(struct publisher *p, struct stream_tail *tail)
 {
     pthread_mutex_lock(&p->mutex);
     bool same = p->producer == p->producers;
 
     p->producer = p->producers;
     *tail = p->tail;
-    snprintf(p->system_id, sizeof(p->system_id), "%s", place->system_id);
     pthread_mutex_unlock(&p->mutex);
     if (!same)
-        return false;
+        return;
     tail->found = true;
     tail->position = p->position > p->stream_from ? p->position : p->stream_from;
+    tail->timeline = p->timeline;
+    tail->tables = false; /* outlet_acked() says it */
     snprintf(tail->history, sizeof(tail->history), "%s", p->history);
-    return true;
 }
 
-/* The tables' topics do not say where they stand; with Kafka transactions the place's topic does.
- * Without them they may lack what the stream's topic has: they go on where everything is known to
- * be delivered. */
+/* The publishing thread says it too (`committing`). */
+static void set_server(struct publisher *p, const struct wal_place *place)
+{
+    pthread_mutex_lock(&p->mutex);
+    p->timeline = place->timeline;
+    snprintf(p->system_id, sizeof(p->system_id), "%s", place->system_id);
+    pthread_mutex_unlock(&p->mutex);
+}
+
+/* The tables' topics go on where everything is known to be delivered, or where the place's topic
+ * says if it speaks for them. */
 static void place_topics(struct publisher *p, const struct stream_tail *tail,
-                         const struct wal_place *place, bool whole)
+                         const struct wal_place *place, const char *diverged)
 {
     lsn_t acked = outlet_acked(p->outlet);
 
     p->topics_from = place->confirmed;
-    if (!p->reset && acked != LSN_NONE && acked > p->topics_from)
+    if (diverged)
+        return;
+    if (acked > p->topics_from)
         p->topics_from = acked;
-    if (!p->reset && whole && is_of_system(tail->history, place) &&
-        place->server_lsn >= tail->position && tail->position > p->topics_from)
+    if (tail->found && tail->tables && tail->position > p->topics_from)
         p->topics_from = tail->position;
+}
+
+/* In the stream's topic, where it has a new history; or in the offsets', where it does not go on
+ * either: what is there is not to be read again. */
+static void put_beginning(struct publisher *p, const struct wal_place *place)
+{
+    struct stream_tail tail = {
+        .epoch = p->writer.epoch, .position = place->confirmed, .timeline = p->timeline};
+    struct place_record r;
+
+    if (p->config.stream) {
+        put_heartbeat(p, place->confirmed);
+        return;
+    }
+    tail.tables = true;
+    snprintf(tail.history, sizeof(tail.history), "%s", p->history);
+    place_record_init_at(&r, &p->place, &tail);
+    if (outlet_put(p->outlet, &r.record))
+        mark(p, place->confirmed);
+    place_record_release(&r);
+}
+
+static void begin_history(struct publisher *p, const struct wal_place *place, const char *why)
+{
+    if (p->config.stream)
+        new_history(p, place);
+    log_warn("the topic begins a new history", LOG_STR("topic", p->place.topic),
+             LOG_STR("reason", why), LOG_STR("history", p->history));
+    put_beginning(p, place);
 }
 
 /* The outlet has opened. */
@@ -243,25 +281,26 @@ static void begin_taking(struct publisher *p, const struct wal_place *place)
 {
     struct stream_tail tail;
 
-    bool whole = find_tail(p, place, &tail) || p->config.outlet.transactional_id;
-    const char *ends = p->config.stream ? history_ends(p, &tail, place) : NULL;
+    find_tail(p, &tail);
+    set_server(p, place);
+    bool told = p->place.topic[0] && tail.found;
+    const char *diverged = told ? diverges(p, &tail, place) : NULL;
+    const char *ends = history_ends(p, &tail, place, diverged);
 
     p->taking = true;
     p->writer.epoch = tail.epoch;
     p->stream_from = p->config.stream && !ends ? tail.position : LSN_NONE;
-    place_topics(p, &tail, place, tail.found && whole);
-    if (p->config.stream && ends) {
-        new_history(p, place);
-        log_warn("the stream's topic begins a new history", LOG_STR("topic", p->stream_topic),
-                 LOG_STR("reason", ends), LOG_STR("history", p->history));
-        put_heartbeat(p, place->confirmed);
-    } else {
-        if (p->config.stream)
-            snprintf(p->history, sizeof(p->history), "%s", tail.history);
-        else
-            snprintf(p->history, sizeof(p->history), "%s-", place->system_id);
+    place_topics(p, &tail, place, diverged);
+    if (p->config.stream)
+        snprintf(p->history, sizeof(p->history), "%s", tail.history);
+    else
+        snprintf(p->history, sizeof(p->history), "%.20s-", place->system_id);
+    if (diverged && p->topics && !p->reset)
+        topics_reset(p->topics);
+    if (ends || diverged)
+        begin_history(p, place, ends ? ends : diverged);
+    else
         mark(p, p->topics ? p->topics_from : tail.position);
-    }
     if (!takes(p))
         return;
     p->reset = false;
@@ -272,7 +311,8 @@ static void begin_taking(struct publisher *p, const struct wal_place *place)
 static bool goes_on(struct publisher *p, const struct wal_place *place)
 {
     return takes(p) && !p->reset && place->confirmed <= p->position &&
-           place->server_lsn >= p->position && is_of_system(p->history, place);
+           place->server_lsn >= p->position && is_of_system(p->history, place) &&
+           is_in_timeline(place, p->timeline, p->position);
 }
 
 /* ---- the sink -------------------------------------------------------------------------------- */
@@ -287,8 +327,10 @@ static void connected(struct wal_sink *sink, const struct wal_place *place)
     frames_writer_connected(&p->writer);
     if (p->topics)
         topics_connected(p->topics);
-    if (goes_on(p, place))
+    if (goes_on(p, place)) {
+        set_server(p, place);
         return;
+    }
     p->taking = false;
     outlet_close(p->outlet);
     if (outlet_open(p->outlet, wait_ms))
@@ -418,6 +460,15 @@ static void beat(struct publisher *p, lsn_t end_lsn)
         put_heartbeat(p, p->position);
 }
 
+/* Once the topic says that it has begun anew. Before, outlet_acked() is LSN_NONE. */
+static void forget_reset(struct publisher *p)
+{
+    if (!p->noted || !takes(p) || !p->place.topic[0] || outlet_acked(p->outlet) == LSN_NONE)
+        return;
+    anew_forget(p->config.data_dir);
+    p->noted = false;
+}
+
 static bool settle(struct wal_sink *sink, lsn_t position, lsn_t end_lsn, struct err *err)
 {
     struct publisher *p = publisher_of(sink);
@@ -426,6 +477,7 @@ static bool settle(struct wal_sink *sink, lsn_t position, lsn_t end_lsn, struct 
     retry_if_due(p);
     if (takes(p))
         beat(p, end_lsn);
+    forget_reset(p);
     if (p->topics && takes(p) && end_lsn >= p->topics_from &&
         !topics_settle(p->topics, end_lsn, err))
         check_failure(p, err);
@@ -461,87 +513,6 @@ static bool may_start(void *owner)
     return p->config.is_connected(p->config.owner);
 }
 
-static bool is_stopping(void *owner)
-{
-    return outlet_is_stopping(((struct publisher *)owner)->outlet);
-}
-
-/* One that is read back: of one partition. */
-static bool make_place_topic(struct publisher *p, struct err *err)
-{
-    rd_kafka_t *rk = outlet_producer(p->outlet);
-    const struct admin_topic topic = {
-        .name = p->place_topic,
-        .partitions = 1,
-        .replication_factor = p->config.outlet.replication_factor,
-        .cleanup_policy = p->config.stream ? "delete" : "compact",
-    };
-    int32_t n;
-
-    if (!admin_make_topic(rk, &topic, TOPIC_TIMEOUT_MS, err) ||
-        !admin_partitions(rk, topic.name, TOPIC_TIMEOUT_MS, &n, err))
-        return false;
-    if (n == 1)
-        return true;
-    err_set(err, ERR_CONFIG, "topic \"%s\" has %d partitions, where it must have one", topic.name,
-            (int)n);
-    return err_hint(err, "delete it, or choose another [kafka] prefix");
-}
-
-/* A record that says how far all is; the offsets' topic is compacted, so there it has a key, and
- * a value for people. */
-static bool produce_place(struct publisher *p, const struct stream_tail *tail, struct err *err)
-{
-    struct frames_record frame = {.epoch = tail->epoch,
-                                  .commit_lsn = tail->position,
-                                  .end_lsn = tail->position,
-                                  .last = true};
-    struct outlet_header headers[FRAMES_NHEADERS + 1];
-    struct outlet_record record;
-    struct buf texts;
-    char lsn[LSN_TEXT_SIZE], value[64];
-
-    buf_init(&texts, BUF_NO_LIMIT);
-    make_record(p, &frame, tail->history, &texts, headers, &record);
-    record.topic = slice_of(p->place_topic);
-    if (!p->config.stream) {
-        snprintf(value, sizeof(value), "{\"lsn\":\"%s\"}", lsn_format(tail->position, lsn));
-        record.has_key = record.has_value = true;
-        record.key = slice_of(p->config.slot);
-        record.value = slice_of(value);
-    }
-    bool ok = outlet_produce(p->outlet, &record, err);
-
-    buf_release(&texts);
-    return ok;
-}
-
-/* Higher than those that the end of the topic does not show: it may have been empty meanwhile, or
- * be full of what a publisher had still under way when it was replaced. */
-static uint64_t next_epoch(const struct stream_tail *tail)
-{
-    uint64_t now = (uint64_t)clock_unix_us() / 1000000;
-
-    return tail->epoch < now ? now : tail->epoch + 1;
-}
-
-static bool read_place(struct publisher *p, struct stream_tail *tail, struct err *err)
-{
-    const struct tail_source source = {
-        .client = &p->config.outlet.client,
-        .topic = p->place_topic,
-        .key = p->config.stream ? NULL : p->config.slot,
-        .epoch = p->config.stream ? p->tail.epoch : 0,
-        .stop = is_stopping,
-        .owner = p,
-    };
-
-    if (!make_place_topic(p, err) || !tail_read(&source, tail, err))
-        return false;
-    tail->epoch = next_epoch(tail);
-    return true;
-}
-
 /* A producer is there. With the first record that it writes to the stream's topic nothing of an
  * earlier one counts, whatever is still under way to the broker. */
 static bool started(void *owner, struct err *err)
@@ -550,11 +521,12 @@ static bool started(void *owner, struct err *err)
     struct stream_tail tail = {.found = outlet_acked(p->outlet) != LSN_NONE,
                                .position = outlet_acked(p->outlet)};
 
-    if (p->place_topic[0] && !read_place(p, &tail, err))
+    if (p->place.topic[0] && !place_read(&p->place, p->outlet, p->tail.epoch, &tail, err))
         return false;
     if (p->config.stream) {
         outlet_expect(p->outlet, tail.end);
-        if (tail.found && !(produce_place(p, &tail, err) && outlet_flush(p->outlet, err)))
+        if (tail.found &&
+            !(place_produce(&p->place, p->outlet, &tail, err) && outlet_flush(p->outlet, err)))
             return false;
     }
     pthread_mutex_lock(&p->mutex);
@@ -568,15 +540,16 @@ static bool started(void *owner, struct err *err)
 static bool committing(void *owner, lsn_t lsn, struct err *err)
 {
     struct publisher *p = owner;
-    struct stream_tail tail = {.position = lsn};
+    struct stream_tail tail = {.position = lsn, .tables = true};
 
     if (p->config.stream)
         return true;
     pthread_mutex_lock(&p->mutex);
     tail.epoch = p->tail.epoch;
+    tail.timeline = p->timeline;
     snprintf(tail.history, sizeof(tail.history), "%.20s-", p->system_id);
     pthread_mutex_unlock(&p->mutex);
-    return produce_place(p, &tail, err);
+    return place_produce(&p->place, p->outlet, &tail, err);
 }
 
 /* After a failure of ours the pause's end connects anew. Once it has, and found the brokers away,
@@ -606,15 +579,18 @@ struct publisher *publisher_new(const struct publisher_config *config, struct er
 
     p->config = *config;
     p->sink.ops = &ops;
-    snprintf(p->stream_topic, sizeof(p->stream_topic), "%s.stream", config->prefix);
     snprintf(p->transactional_id, sizeof(p->transactional_id), "%s-%s", config->prefix,
              config->slot);
     if (outlet->transactional_id)
         outlet->transactional_id = p->transactional_id;
+    p->place.client = &outlet->client;
+    p->place.key = config->stream ? NULL : config->slot;
+    p->place.replication_factor = outlet->replication_factor;
     if (config->stream || outlet->transactional_id)
-        snprintf(p->place_topic, sizeof(p->place_topic), "%s.%s", config->prefix,
+        snprintf(p->place.topic, sizeof(p->place.topic), "%s.%s", config->prefix,
                  config->stream ? "stream" : "offsets");
-    outlet->ordered_topic = config->stream ? p->stream_topic : NULL;
+    p->reset = p->noted = anew_is_noted(config->data_dir);
+    outlet->ordered_topic = config->stream ? p->place.topic : NULL;
     outlet->owner = p;
     outlet->may_start = may_start;
     outlet->started = started;
@@ -652,13 +628,16 @@ struct wal_sink *publisher_sink(struct publisher *p)
     return &p->sink;
 }
 
-void publisher_reset(struct publisher *p)
+bool publisher_reset(struct publisher *p, struct err *err)
 {
-    p->reset = true;
+    if (!anew_note(p->config.data_dir, err))
+        return false;
+    p->reset = p->noted = true;
     if (p->topics)
         topics_reset(p->topics);
     p->taking = false;
-    outlet_close(p->outlet);
+    outlet_reset(p->outlet);
+    return true;
 }
 
 static enum publisher_state state_of(const struct publisher *p, const struct outlet_stats *o,

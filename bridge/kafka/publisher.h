@@ -8,13 +8,18 @@
  * position, and the publisher goes on behind what the topic has: memory and disk are bounded,
  * nobody waits, and the slot keeps what is missing.
  *
- * The stream's topic has one partition. Its records are those of kafka/frames.h, with one header
- * more:
+ * The stream's topic has one partition. Its records are those of kafka/frames.h, with three
+ * headers more:
  *
  *     history    "<system id>-<10 hex digits>". Within one, no transaction is missing between its
  *                first record and its last. It is a new one when the topic cannot continue: it was
  *                empty, the slot is beyond it, Postgres's WAL is behind it or another's. A new one
  *                begins with a heartbeat at the position where it begins.
+ *     timeline   Postgres's, of the position that the record tells. A server that does not have it
+ *                in its own history up to there is another one, however far its WAL is.
+ *     tables     1: what the tables' topics have before the record's position is in the brokers'
+ *                hands together with the record, by a Kafka transaction. With 0 they may lack
+ *                what the slot is not confirmed to have.
  *
  * The position of a heartbeat is an end: every transaction with a commit LSN below it is in the
  * topic. It is sent when nothing else has told a position for 50 ms, so a reader hears of an idle
@@ -39,6 +44,7 @@ struct publisher;
 struct publisher_config {
     const char *slot;
     const char *prefix;
+    const char *data_dir;
     bool stream;
     const struct topics_config *topics; /* NULL: none. Copied; its texts are not */
     struct outlet_config outlet; /* owner and functions are filled in; transactional_id "" for one
@@ -72,8 +78,9 @@ void publisher_free(struct publisher *publisher);
 /* The same as long as the publisher. Its `confirmable` is what Kafka has acknowledged. */
 struct wal_sink *publisher_sink(struct publisher *publisher);
 /* The stream's thread, between connections: what is held is void (the slot was lost, the server
- * was restored from a copy), so the topic cannot be continued. */
-void publisher_reset(struct publisher *publisher);
+ * was restored from a copy), so the topic cannot be continued. Noted in data_dir until it has begun
+ * anew, whenever that is. */
+bool publisher_reset(struct publisher *publisher, struct err *err) MUST_CHECK;
 void publisher_get_stats(struct publisher *publisher, struct publisher_stats *stats);
 
 #endif

@@ -15,7 +15,7 @@
 #define BACKOFF_FIRST_MS 200
 #define BACKOFF_MOST_MS 10000
 #define POLL_EVERY 64 /* entries */
-#define LAST_MS 3000  /* to end a transaction as we stop */
+#define LAST_MS 1000  /* as we stop: to end a transaction, to deliver what is under way */
 
 static void set_state(struct outlet *o, enum outlet_state state)
 {
@@ -272,13 +272,24 @@ static void end_session(struct outlet *o)
     atomic_store(&o->inflight, 0);
 }
 
+/* Up to where all was delivered before this session. */
+static lsn_t take_acked(struct outlet *o)
+{
+    pthread_mutex_lock(&o->mutex);
+    if (o->forget)
+        atomic_store(&o->acked, LSN_NONE);
+    o->forget = false;
+    pthread_mutex_unlock(&o->mutex);
+    return outlet_acked(o);
+}
+
 /* From a producer's making to its end. */
 static void run_session(struct outlet *o, struct err *err)
 {
     o->failed = o->in_txn = o->in_commit = o->in_call = false;
     o->next_offset = -1;
     o->marked = LSN_NONE;
-    o->delivered = outlet_acked(o);
+    o->delivered = take_acked(o);
     o->batch = xcalloc(1, sizeof(*o->batch));
     o->txn_records = 0;
     o->trouble[0] = '\0';

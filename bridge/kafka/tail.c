@@ -10,6 +10,7 @@
 #define FIRST_RECORDS 16 /* looked at; more when there is no whole transaction among them */
 #define MORE_RECORDS 8   /* times */
 #define TIMEOUT_MS 5000  /* without any answer */
+#define ASK_MS 500       /* looking at `stop` in between */
 #define POLL_MS 100
 
 struct reading {
@@ -21,6 +22,30 @@ struct reading {
 };
 
 /* ---- one record ------------------------------------------------------------------------------ */
+
+static uint32_t read_timeline(struct slice text)
+{
+    uint64_t timeline = 0;
+
+    for (size_t i = 0; i < text.len && timeline <= UINT32_MAX; i++)
+        timeline = timeline * 10 + (uint64_t)(text.ptr[i] - '0');
+    return (uint32_t)timeline;
+}
+
+/* A record of before there were these headers is without them. */
+static void take_labels(struct stream_tail *tail, const struct frames_header *headers, size_t n)
+{
+    tail->timeline = 0;
+    tail->tables = false;
+    for (size_t i = 0; i < n; i++) {
+        struct slice value = headers[i].value;
+
+        if (slice_is(headers[i].name, TAIL_TABLES))
+            tail->tables = slice_is(value, "1");
+        else if (slice_is(headers[i].name, TAIL_TIMELINE))
+            tail->timeline = read_timeline(value);
+    }
+}
 
 static bool take_record(struct stream_tail *tail, const rd_kafka_message_t *msg, struct err *err)
 {
@@ -40,6 +65,7 @@ static bool take_record(struct stream_tail *tail, const rd_kafka_message_t *msg,
     tail->found = true;
     tail->position = record.end_lsn;
     snprintf(tail->history, sizeof(tail->history), "%.*s", SLICE_ARG(frames_history(headers, n)));
+    take_labels(tail, headers, n);
     return true;
 }
 
@@ -62,7 +88,7 @@ static bool read_from(struct reading *r, int64_t offset, struct err *err)
     while (ok && !done) {
         rd_kafka_message_t *msg = rd_kafka_consume_queue(r->queue, POLL_MS);
 
-        if (r->source->stop(r->source->owner))
+        if (atomic_load(r->source->stop))
             ok = err_set(err, ERR_STOPPED, "stopping");
         else if (!msg && clock_ms() > until)
             ok = err_set(err, ERR_TIMEOUT, "no answer from the brokers");
@@ -81,14 +107,25 @@ static bool read_from(struct reading *r, int64_t offset, struct err *err)
     return ok;
 }
 
+static bool find_range(const struct reading *r, int64_t *low, int64_t *high, struct err *err)
+{
+    int64_t until = clock_ms() + TIMEOUT_MS;
+    rd_kafka_resp_err_t code;
+
+    do {
+        code = rd_kafka_query_watermark_offsets(r->rk, rd_kafka_topic_name(r->topic), 0, low, high,
+                                                ASK_MS);
+    } while (code == RD_KAFKA_RESP_ERR__TIMED_OUT && clock_ms() < until &&
+             !atomic_load(r->source->stop));
+    return !code || admin_err(err, code, "could not ask where the topic ends");
+}
+
 static bool read_tail(struct reading *r, struct err *err)
 {
     int64_t low, high;
-    rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(
-        r->rk, rd_kafka_topic_name(r->topic), 0, &low, &high, TIMEOUT_MS);
 
-    if (code)
-        return admin_err(err, code, "could not ask where the topic ends");
+    if (!find_range(r, &low, &high, err))
+        return false;
     r->tail->end = high;
     for (int64_t n = FIRST_RECORDS;; n *= MORE_RECORDS) {
         int64_t from = high - low > n ? high - n : low;

@@ -92,6 +92,7 @@ static bool make_publisher(struct bridge *b, struct kafka *k, struct err *err)
     const struct publisher_config config = {
         .slot = b->slot,
         .prefix = c->kafka_prefix,
+        .data_dir = c->data_dir,
         .stream = c->kafka_stream,
         .topics = c->kafka_topics ? &topics : NULL,
         .outlet =
@@ -150,10 +151,9 @@ struct wal_sink *bridge_kafka_sink(struct bridge *b)
     return b->kafka ? publisher_sink(b->kafka->publisher) : NULL;
 }
 
-void bridge_reset_kafka(struct bridge *b)
+bool bridge_reset_kafka(struct bridge *b, struct err *err)
 {
-    if (b->kafka)
-        publisher_reset(b->kafka->publisher);
+    return !b->kafka || publisher_reset(b->kafka->publisher, err);
 }
 
 void bridge_put_kafka(struct bridge *b, struct buf *out)

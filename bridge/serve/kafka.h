@@ -21,8 +21,8 @@ void bridge_close_kafka(struct bridge *b);
 
 /* NULL when nothing is published. */
 struct wal_sink *bridge_kafka_sink(struct bridge *b);
-/* The stream's thread: what is held is void. */
-void bridge_reset_kafka(struct bridge *b);
+/* The stream's thread: what is held is void. Durable when it returns true. */
+bool bridge_reset_kafka(struct bridge *b, struct err *err) MUST_CHECK;
 
 /* ,"kafka":{...} for /v1/health; any thread, as is the following. */
 void bridge_put_kafka(struct bridge *b, struct buf *out);

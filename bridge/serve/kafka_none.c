@@ -25,9 +25,11 @@ struct wal_sink *bridge_kafka_sink(struct bridge *b)
     return NULL;
 }
 
-void bridge_reset_kafka(struct bridge *b)
+bool bridge_reset_kafka(struct bridge *b, struct err *err)
 {
     (void)b;
+    (void)err;
+    return true;
 }
 
 void bridge_put_kafka(struct bridge *b, struct buf *out)

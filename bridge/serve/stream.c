@@ -242,8 +242,9 @@ static bool set_history(void *owner, const struct feed_history *history, const c
     snprintf(source.system_id, sizeof(source.system_id), "%s", history->system_id);
     snprintf(source.slot, sizeof(source.slot), "%s", history->slot);
     if (reset) {
+        if (!bridge_reset_kafka(b, err))
+            return false;
         b->sink.other_history = false;
-        bridge_reset_kafka(b);
         snapshot_pool_distrust_all(b->pool);
         if (!shapelog_reset(b->store, reset, err))
             return false;

@@ -11,6 +11,9 @@ import time
 
 import pytest
 from harness import Bridge, Kafka, Process, Refused, Stream, StreamTopic, wait_for
+from harness.publisher import (confirmed, kafka_health, publish_orders, wait_until_confirmed,
+                               wait_until_failed, wait_until_publishing, wal_end)
+from harness.publisher import insert_orders as insert
 
 
 @pytest.fixture
@@ -49,52 +52,6 @@ def start(bridge, database):
     bridge.start()
     publish_orders(database)
     return bridge
-
-
-def publish_orders(database):
-    if not database.value("SELECT count(*) FROM pg_publication_tables WHERE tablename = 'orders'"):
-        database.sql("ALTER PUBLICATION tombolo_default ADD TABLE orders")
-
-
-def kafka_health(bridge):
-    return bridge.get("/v1/health").json()["kafka"]
-
-
-def wait_until_publishing(bridge):
-    wait_for(lambda: kafka_health(bridge)["state"] == "publishing", 60,
-             lambda: f"the publisher; it is {kafka_health(bridge)}\n{bridge.process.log_tail()}")
-
-
-def wait_until_failed(bridge, word):
-    """With the word in the error; it is tried again and again, and is something else meanwhile."""
-    def has_failed():
-        health = kafka_health(bridge)
-        return health["state"] == "failed" and word in health["error"]
-
-    wait_for(has_failed, 60, lambda: f"{word!r}; it is {kafka_health(bridge)}")
-
-
-def insert(database, first, last):
-    """One transaction."""
-    database.sql("INSERT INTO orders SELECT n, 'order ' || n FROM generate_series(%s, %s) n",
-                 first, last)
-
-
-def wal_end(database):
-    return database.value("SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint")
-
-
-def confirmed(database):
-    return database.value("SELECT (confirmed_flush_lsn - '0/0')::bigint FROM "
-                          "pg_replication_slots WHERE slot_name = 'tombolo_default'")
-
-
-def wait_until_confirmed(database, bridge, deadline=60):
-    """All that was committed before the call: then the topic has it."""
-    position = wal_end(database)
-    wait_for(lambda: confirmed(database) >= position, deadline,
-             lambda: f"the slot to come to {position}; it is at {confirmed(database)}, "
-             f"{kafka_health(bridge)}\n{bridge.process.log_tail()}")
 
 
 def served(bridge, **shape):
@@ -212,17 +169,21 @@ class Writer(threading.Thread):
         self.join()
 
 
+def kill_at_random(publisher, chance, times):
+    for _ in range(times):
+        time.sleep(chance.uniform(0.0, 0.8))  # anywhere in its work
+        publisher.kill9()
+        publisher.start()
+    wait_until_publishing(publisher)
+
+
 @pytest.mark.sanitized
 @pytest.mark.threaded
 def test_killed_at_random_there_is_no_gap_and_nothing_twice(make_publisher, orders, topic, seed):
     chance = random.Random(seed)
     publisher = start(make_publisher(kafka_message_max="10kB"), orders)
     with Writer(orders) as writer:
-        for _ in range(6):
-            time.sleep(chance.uniform(0.0, 0.6))  # anywhere in its work
-            publisher.kill9()
-            publisher.start()
-        wait_until_publishing(publisher)
+        kill_at_random(publisher, chance, 6)
     wait_until_confirmed(orders, publisher)
     assert ids(topic) == [*range(writer.count)], f"seed {seed}"
     assert len(topic.histories) == 1
@@ -451,11 +412,7 @@ def test_with_transactions_killed_at_random_nothing_is_twice(make_publisher, ord
     chance = random.Random(seed)
     publisher = start(make_publisher(kafka_transactions="true"), orders)
     with Writer(orders) as writer:
-        for _ in range(4):
-            time.sleep(chance.uniform(0.0, 1.0))
-            publisher.kill9()
-            publisher.start()
-        wait_until_publishing(publisher)
+        kill_at_random(publisher, chance, 4)
     wait_until_confirmed(orders, publisher)
     assert ids(topic) == [*range(writer.count)], f"seed {seed}"
     assert len(topic.histories) == 1
@@ -472,11 +429,7 @@ def test_with_transactions_table_topics_have_each_change_once(make_publisher, or
     wait_for(lambda: publisher.log_contains("first rows of a table are published"), 60,
              "the first rows")
     with Writer(orders) as writer:
-        for _ in range(4):
-            time.sleep(chance.uniform(0.0, 1.0))
-            publisher.kill9()
-            publisher.start()
-        wait_until_publishing(publisher)
+        kill_at_random(publisher, chance, 4)
     wait_until_confirmed(orders, publisher)
     events = [json.loads(record.value) for record in kafka.consume(f"{prefix}.public.orders")]
     published = [event["after"]["id"] for event in events]

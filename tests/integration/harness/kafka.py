@@ -198,6 +198,11 @@ class Kafka:
                      "--replication-factor", "1",
                      *(word for option in options for word in ("--config", option)))
 
+    def set_topic(self, name, **config):
+        """Changes its settings, with _ for . in their names."""
+        self._configs("topics", name,
+                      ",".join(f"{key.replace('_', '.')}={value}" for key, value in config.items()))
+
     def delete_topic(self, name, wait=True):
         """`wait` until it is gone, unless somebody may make it anew."""
         self._topics("--delete", "--topic", name)
@@ -219,9 +224,13 @@ class Kafka:
     def _topics(self, *arguments):
         return self._tool("TopicCommand", *arguments)
 
+    def _configs(self, kind, name, settings):
+        self._tool("kafka.admin.ConfigCommand", "--alter", "--entity-type", kind, "--entity-name",
+                   name, "--add-config", settings)
+
     def _tool(self, name, *arguments, stdin=""):
-        argv = java(f"org.apache.kafka.tools.{name}", "--bootstrap-server", self.brokers,
-                    *arguments)
+        name = name if "." in name else f"org.apache.kafka.tools.{name}"
+        argv = java(name, "--bootstrap-server", self.brokers, *arguments)
         done = subprocess.run(argv, input=stdin, check=False, capture_output=True, text=True,
                               timeout=120)
         assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
