@@ -321,7 +321,8 @@ def make_certificate(folder, name):
 
 
 class SecureKafka(Kafka):
-    """A broker with a second listener, SASL_SSL with PLAIN, for the user `user`.
+    """A broker with a second listener, SASL_SSL with PLAIN, for the user `user`, and with SCRAM for
+    those that add_scram_user() makes.
 
     What comes to `brokers` is trusted, as kcat in the tests; a program that is tested goes to
     `secure_brokers`. Its certificate is the one of `authority`; `stranger` is another one.
@@ -348,9 +349,14 @@ class SecureKafka(Kafka):
                 "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL",
             f"{secure}.ssl.keystore.type": "PEM",
             f"{secure}.ssl.keystore.location": identity,
-            f"{secure}.sasl.enabled.mechanisms": "PLAIN",
+            f"{secure}.sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256",
+            f"{secure}.scram-sha-256.sasl.jaas.config":
+                "org.apache.kafka.common.security.scram.ScramLoginModule required;",
             f"{secure}.plain.sasl.jaas.config":
                 "org.apache.kafka.common.security.plain.PlainLoginModule required "
                 f'user_{self.user}="{self.password}";',
             **settings,
         })
+
+    def add_scram_user(self, user, password):
+        self._configs("users", user, f"SCRAM-SHA-256=[password={password}]")
