@@ -1,4 +1,4 @@
-# The C programs of ./dev bench (tests/bench/run.py drives them; no test runs them).
+# The C programs of ./dev bench (tests/bench/run.py drives them).
 if(TOMBOLO_BRIDGE)
   add_executable(bench_latency bench/bench_latency.c)
   target_link_libraries(bench_latency PRIVATE compiler base package_pq package_sqlite)
@@ -8,4 +8,12 @@ if(TOMBOLO_BRIDGE)
   target_link_libraries(bench_triggers PRIVATE compiler replica package_sqlite)
   add_executable(bench_writes bench/bench_writes.c)
   target_link_libraries(bench_writes PRIVATE compiler base)
+  add_executable(bench_load bench/bench_load.c)
+  target_link_libraries(bench_load PRIVATE compiler base)
+  add_executable(bench_crowd bench/bench_crowd.c)
+  target_link_libraries(bench_crowd PRIVATE compiler base)
+  add_executable(bench_loop bench/bench_loop.c)
+  target_link_libraries(bench_loop PRIVATE compiler base package_pq)
+  add_executable(bench_shapes bench/bench_shapes.c)
+  target_link_libraries(bench_shapes PRIVATE compiler fanout)
 endif()

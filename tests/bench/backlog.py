@@ -13,7 +13,8 @@ def stream(bench):
         peer = Recvlogical(bench.postgres, db, "tombolo_stream")
         bridge, ceiling = turns(bench, db, [one, peer], rows, 1000)
     return Row("stream", f"{rows} rows in 1000-row transactions, read as a backlog",
-               [bridge, ceiling], [Ratio.of(bridge, ceiling, ">= 0.9")])
+               [bridge, ceiling], [Ratio.of(bridge, ceiling, ">= 0.9"),
+                                   Ratio.of_cpu(bridge, "bridge", ceiling, "client")])
 
 
 def small(bench):
@@ -24,7 +25,8 @@ def small(bench):
         peer = Recvlogical(bench.postgres, db, "tombolo_small")
         bridge, ceiling = turns(bench, db, [one, peer], rows, 1)
     return Row("small", f"{rows} single-row transactions, read as a backlog",
-               [bridge, ceiling], [Ratio.of(bridge, ceiling)])
+               [bridge, ceiling], [Ratio.of(bridge, ceiling),
+                                   Ratio.of_cpu(bridge, "bridge", ceiling, "client")])
 
 
 def shapes(bench):
@@ -43,23 +45,24 @@ def shapes(bench):
                [f"the shapes were made in {seconds:.1f} s, {count / seconds:.0f} a second"])
 
 
-def turns(bench, db, consumers, rows, a_transaction, owners=50_000):
+def turns(bench, db, consumers, rows, a_transaction, owners=50_000, close=True):
     """Each turn: all are held, the WAL is written once, each reads it alone; who is first changes.
 
-    One turn more than asked for, which does not count: it warms everything up.
+    One turn more than asked for, which does not count: it warms everything up. The consumers are
+    closed then, or are for other turns too.
     """
     figures = {consumer: Figure(consumer.who, "rows/s") for consumer in consumers}
-    with closing_all(consumers):
+    with closing_all(consumers if close else []):
         for turn in range(bench.repeat + 1):
             order = consumers[turn % len(consumers):] + consumers[:turn % len(consumers)]
             for consumer in consumers:
                 consumer.hold()
             load(db, rows, a_transaction, owners)
             endpos = db.value("SELECT pg_current_wal_insert_lsn()")
-            db.sql("INSERT INTO marker VALUES (%s)", turn)
+            marker = db.value("INSERT INTO marker SELECT count(*) FROM marker RETURNING n")
             for consumer in order:
-                seconds, cpu, peak = consumer.consume(turn, endpos)
+                seconds, cpu, peak = consumer.consume(marker, endpos)
                 if turn:
-                    figures[consumer].add(rows / seconds, cpu, peak)
+                    figures[consumer].add(rows / seconds, cpu, peak, units=rows)
                 bench.say(f"turn {turn}: {consumer.who} {rows / seconds:.0f} rows/s")
     return list(figures.values())

@@ -41,13 +41,13 @@ def sync_request(replica, shapes):
 
 
 class Follower:
-    """A live client of one shape on a socket of its own."""
+    """A live client of one shape on a socket of its own, which has heard `text`."""
 
-    def __init__(self, bridge, table):
+    def __init__(self, bridge, table, text=b'"snapshot_end"'):
         self.socket = socket.create_connection(("127.0.0.1", bridge.port))
         self.socket.sendall(sync_request("follower", [{"table": table}]))
         self._seen = b""
-        self.wait(b'"snapshot_end"')
+        self.wait(text)
 
     def wait(self, text, deadline=600.0):
         """Until the stream has had `text`; what came before it is forgotten."""
@@ -124,7 +124,7 @@ class Recvlogical:
             if "streaming initiated" in line:
                 break
         started = time.monotonic()
-        walsender = Sampler(self.db.value(
+        client, walsender = Sampler(child.pid), Sampler(self.db.value(
             "SELECT active_pid FROM pg_replication_slots WHERE slot_name = 'bench'"))
         rest = child.stderr.read()
         _, status, usage = os.wait4(child.pid, 0)
@@ -133,7 +133,7 @@ class Recvlogical:
         assert child.returncode == 0, f"pg_recvlogical ended with {child.returncode}: {rest}"
         cpu = {"client": usage.ru_utime + usage.ru_stime, "walsender": walsender.end().cpu}
         self._drop_slot()
-        return seconds, cpu, {}
+        return seconds, cpu, {"client": client.end().peak_rss}
 
     def _drop_slot(self):
         active = "SELECT active FROM pg_replication_slots WHERE slot_name = 'bench'"

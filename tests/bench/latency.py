@@ -51,14 +51,14 @@ def percentile(values, share):
 def latency(bench):
     """From sending an insert to its being seen, by three watchers; with little and much data."""
     rows = []
-    for held in (1000, bench.size(1_000_000)):
+    for held in sorted({1000, bench.size(1_000_000)}):
         with database(bench.postgres, "latency") as db:
             rows.append(_latency_holding(bench, db, held))
     return rows
 
 
 def _latency_holding(bench, db, held):
-    count = bench.size(2000)
+    count = bench.size(2000, least=100)
     db.sql("CREATE TABLE pulse (n bigint PRIMARY KEY)")
     load(db, held, min(held, 10_000))
     bridge = Bridge(db, data_dir=bench.folder / f"latency-{held}", stream_id="latency").start()

@@ -102,16 +102,22 @@ def run(argv, **settings):
 
 @dataclass
 class Figure:
-    """What one contestant did, a value a turn; `cpu` in seconds by process, a value a turn."""
+    """What one contestant did, a value a turn; `cpu` in seconds by process, a value a turn.
+
+    A turn is of so many units (rows, commits, requests: `per` is their name), if it says so.
+    """
 
     who: str
     unit: str
     values: list = field(default_factory=list)
     cpu: dict = field(default_factory=dict)
     peak_rss: dict = field(default_factory=dict)
+    per: str = "row"
+    units: int = 0
 
-    def add(self, value, cpu=None, peak_rss=None):
+    def add(self, value, cpu=None, peak_rss=None, units=0):
         self.values.append(value)
+        self.units = units
         for name, seconds in (cpu or {}).items():
             self.cpu.setdefault(name, []).append(seconds)
         for name, size in (peak_rss or {}).items():
@@ -125,15 +131,27 @@ class Figure:
         return {"who": self.who, "unit": self.unit, "median": self.median,
                 "min": min(self.values), "max": max(self.values), "values": self.values,
                 "cpu_seconds": {name: statistics.median(v) for name, v in self.cpu.items()},
+                "cpu_us_a_unit": self._cpu_a_unit(), "a_unit": self.per,
                 "peak_rss_bytes": self.peak_rss}
+
+    def _cpu_a_unit(self):
+        if not self.units:
+            return {}
+        return {name: {"median": 1e6 * statistics.median(v) / self.units,
+                       "min": 1e6 * min(v) / self.units, "max": 1e6 * max(v) / self.units}
+                for name, v in self.cpu.items()}
 
     def as_text(self):
         span = f"{number(min(self.values))} .. {number(max(self.values))}"
         cpu = ", ".join(f"{name} {statistics.median(v):.2f}" for name, v in self.cpu.items())
+        a_unit = ", ".join(f"{name} {number(us['median'])}"
+                           for name, us in self._cpu_a_unit().items())
         peak = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in self.peak_rss.items())
         text = f"    {self.who:34} {number(self.median):>9} {self.unit:9}"
         text += f" ({span})" if len(self.values) > 1 else ""
-        return text + (f"  CPU s: {cpu}" if cpu else "") + (f"  peak: {peak}" if peak else "")
+        return (text + (f"  CPU s: {cpu}" if cpu else "")
+                + (f"; µs a {self.per}: {a_unit}" if a_unit else "")
+                + (f"  peak: {peak}" if peak else ""))
 
 
 @dataclass
@@ -150,9 +168,16 @@ class Ratio:
         return cls(f"{figure.who} / {ceiling.who}",
                    [a / b for a, b in zip(figure.values, ceiling.values, strict=True)], target)
 
+    @classmethod
+    def of_cpu(cls, figure, process, ceiling, beside):
+        """Of the CPU that one process of each used."""
+        pairs = zip(figure.cpu[process], ceiling.cpu[beside], strict=True)
+        return cls(f"CPU of {process} / {beside}", [a / b if b else 0.0 for a, b in pairs])
+
     def as_json(self):
         return {"what": self.what, "median": statistics.median(self.values),
-                "min": min(self.values), "max": max(self.values), "target": self.target}
+                "min": min(self.values), "max": max(self.values), "values": self.values,
+                "target": self.target}
 
     def as_text(self):
         span = f"{min(self.values):.2f} .. {max(self.values):.2f}"
@@ -161,29 +186,65 @@ class Ratio:
 
 
 @dataclass
+class Curve:
+    """How one thing grows with another: [(x, values)...]. A row's curves with the same axes are
+    one drawing (plots.py)."""
+
+    who: str
+    x: str
+    y: str
+    points: list = field(default_factory=list)
+    log: bool = False
+
+    def at(self, x, *values):
+        """More values at x, which is the last one or behind it."""
+        if not self.points or self.points[-1][0] != x:
+            self.points.append((x, []))
+        self.points[-1][1].extend(values)
+
+    def last(self):
+        return statistics.median(self.points[-1][1])
+
+    def as_json(self):
+        return {"who": self.who, "x": self.x, "y": self.y, "log": self.log,
+                "points": [{"x": x, "median": statistics.median(values), "min": min(values),
+                            "max": max(values)} for x, values in self.points]}
+
+    def as_text(self):
+        points = ", ".join(f"{number(x)}: {number(statistics.median(values))}"
+                           for x, values in self.points)
+        return f"    {self.who}, {self.y} by {self.x}: {points}"
+
+
+@dataclass
 class Row:
-    """One row of the table: its figures, and what they are to each other."""
+    """One row of the table: its figures, what they are to each other, and how they grow."""
 
     name: str
     what: str
     figures: list
     ratios: list = field(default_factory=list)
     notes: list = field(default_factory=list)
+    curves: list = field(default_factory=list)
 
     def as_json(self):
         return {"name": self.name, "what": self.what,
                 "figures": [figure.as_json() for figure in self.figures],
-                "ratios": [ratio.as_json() for ratio in self.ratios], "notes": self.notes}
+                "ratios": [ratio.as_json() for ratio in self.ratios], "notes": self.notes,
+                "curves": [curve.as_json() for curve in self.curves]}
 
     def as_text(self):
         return "\n".join([f"{self.name}: {self.what}"]
                          + [figure.as_text() for figure in self.figures]
                          + [ratio.as_text() for ratio in self.ratios]
+                         + [curve.as_text() for curve in self.curves]
                          + [f"    {note}" for note in self.notes])
 
 
 def number(value):
     """For people: three figures or so."""
+    if abs(value) >= 1e6:
+        return f"{value / 1e6:.3g}M"
     if abs(value) >= 10_000:
-        return f"{value / 1000:.1f}k"
+        return f"{value / 1000:.3g}k"
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

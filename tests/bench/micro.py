@@ -13,7 +13,8 @@ def shapelog(bench):
     if not path:
         bench.say("bench_shapelog is not built: left out")
         return None
-    done = subprocess.run([str(path)], env=environment(), cwd=bench.folder, check=False,
-                          capture_output=True, text=True, timeout=900)
+    done = subprocess.run([str(path), str(bench.size(1_000_000))], env=environment(),
+                          cwd=bench.folder, check=False, capture_output=True, text=True,
+                          timeout=900)
     assert done.returncode == 0, f"bench_shapelog ended with {done.returncode}: {done.stderr}"
     return Row("shapelog", "the shape log alone", [], [], done.stdout.splitlines())

@@ -1,8 +1,8 @@
 """What the hot paths cost, in instructions (callgrind), against tests/hot/counts.
 
 A count depends on the compiler, the C library and SQLite besides our code, so each line of the file
-is for one such build. A build that has no line there is counted and not judged; one that has may not
-cost more than 10 % above it, unless the file is changed in the same commit:
+is for one such build. A build that has no line there is counted and not judged; one that has may
+not cost more than 10 % above it, unless the file is changed in the same commit:
 
     TOMBOLO_HOT_RECORD=1 python3 -m pytest tests/integration/test_hot_paths.py
 """
@@ -26,8 +26,8 @@ PATHS = {"stream": "hot_stream", "index": "hot_stream", "where": "hot_stream",
 # The C library has a memcpy for each kind of CPU, and callgrind shows it the real one: all but what
 # every x86-64 has is hidden, so that counts from different machines are the same. glibc calls the
 # same thing by either name, and passes over names that it does not know.
-HIDDEN = ("AVX512F", "AVX512VL", "AVX512BW", "AVX2", "AVX", "AVX2_Usable", "AVX_Fast_Unaligned_Load",
-          "SSE4_2", "SSE4_1", "SSSE3", "ERMS", "FSRM", "BMI2", "BMI1", "LZCNT", "MOVBE", "POPCNT",
+HIDDEN = ("AVX512F", "AVX512VL", "AVX512BW", "AVX2", "AVX", "AVX2_Usable",
+          "AVX_Fast_Unaligned_Load", "SSE4_2", "SSE4_1", "SSSE3", "ERMS", "FSRM", "BMI2", "BMI1", "LZCNT", "MOVBE", "POPCNT",
           "RTM", "Prefer_No_VZEROUPPER")
 TUNABLES = "glibc.cpu.hwcaps=" + ",".join(f"-{name}" for name in HIDDEN)
 
