@@ -123,7 +123,7 @@ def lag(bench):
         for turn in range(bench.repeat + 1):
             for name, ms, rate, cpu in _lag_turn(bench, bridge, db, script, rows):
                 if turn:
-                    lags[name].add(ms, cpu)
+                    lags[name].add(ms, cpu, units=rows)
                     rates.add(rate)
                 bench.say(f"turn {turn}: {name} {ms:.2f} ms behind {rate:.0f} rows/s")
         bridge.stop()

@@ -35,6 +35,7 @@ def write(source, docs):
 
 def _section(found, drawings):
     return "\n\n".join([_circumstances(found), _ratios(found["rows"]), _figures(found["rows"]),
+                        *(_notes(row) for row in found["rows"] if row["notes"]),
                         *(_drawing(name) for name in drawings)])
 
 
@@ -83,6 +84,10 @@ def _figures(rows):
             lines.append(f"| | {_cell(figure['who'])} | {span} {figure['unit']} | {_cpu(figure)} | "
                          f"{peak} |")
     return "\n".join(lines)
+
+
+def _notes(row):
+    return "\n".join([f"`{row['name']}`, {row['what']}:", "", "```", *row["notes"], "```"])
 
 
 def _cpu(figure):

@@ -187,7 +187,7 @@ class Crowd:
 def nodes(bench):
     """One commit wakes the same clients, of one node or of two."""
     clients = bench.size(2000)
-    seen = {count: {who: Figure(f"{words}, {who}", "ms") for who in ("first", "last")}
+    seen = {count: {who: Figure(f"{words}, {who}", "ms", per="client") for who in ("first", "last")}
             for count, words in ((1, "one node"), (2, "two nodes"))}
     with contextlib.ExitStack() as stack:
         kafka = stack.enter_context(Kafka())
@@ -203,7 +203,7 @@ def nodes(bench):
                 bench.say(f"turn {turn}: {count} of 2 nodes: {first:.1f} and {last:.1f} ms")
                 if turn:
                     seen[count]["first"].add(first)
-                    seen[count]["last"].add(last, cpu)
+                    seen[count]["last"].add(last, cpu, units=clients * COMMITS)
     return Row("nodes", f"ms from sending an insert until the first and the last of {clients} "
                f"clients have it, median of {COMMITS}",
                [figure for figures in seen.values() for figure in figures.values()],

@@ -18,9 +18,11 @@ def _row(bench, group, rows):
                for what in ("insert", "update") for who in ("bare", "captured")}
     for turn in range(bench.repeat + 1):
         for captured in ((0, 1), (1, 0))[turn % 2]:
-            seconds = _run(bench, captured, rows, group)
+            taken = _run(bench, captured, rows, group)
             for what in ("insert", "update") if turn else ():
-                figures[what, ("bare", "captured")[captured]].add(rows / seconds[what])
+                seconds, cpu = taken[what]
+                figures[what, ("bare", "captured")[captured]].add(rows / seconds, {"writer": cpu},
+                                                                  units=rows)
     return Row("triggers", f"{rows} rows, {group} a transaction", list(figures.values()),
                [Ratio.of(figures[what, "captured"], figures[what, "bare"])
                 for what in ("insert", "update")])
@@ -29,8 +31,10 @@ def _row(bench, group, rows):
 def _run(bench, captured, rows, group):
     folder = bench.folder / "triggers"
     folder.mkdir()
-    done = subprocess.run([need_helper("bench_triggers"), folder, str(captured), str(rows), str(group)],
-                          env=environment(), check=True, capture_output=True, text=True, timeout=600)
+    argv = [need_helper("bench_triggers"), folder, str(captured), str(rows), str(group)]
+    done = subprocess.run(argv, env=environment(), check=True, capture_output=True, text=True,
+                          timeout=600)
     shutil.rmtree(folder)
     words = done.stdout.split()
-    return {words[0]: float(words[1]), words[2]: float(words[3])}
+    return {words[0]: (float(words[1]), float(words[2])),
+            words[3]: (float(words[4]), float(words[5]))}

@@ -36,8 +36,8 @@ def writes(bench):
 
 def _row(bench, db, bridge, group):
     rounds = max(2, bench.size(40_000) // CLIENTS // group // (8 if group == 1 else 1))
-    through = Figure(f"/v1/write, {group} a request", "commits/s")
-    pgbench = Figure("pgbench", "commits/s")
+    through = Figure(f"/v1/write, {group} a request", "commits/s", per="commit")
+    pgbench = Figure("pgbench", "commits/s", per="commit")
     contestants = [(through, lambda turn: _write(bench, db, bridge, group, rounds, turn)),
                    (pgbench, lambda turn: _pgbench(bench, db, rounds * group))]
     for turn in range(bench.repeat + 1):
@@ -45,7 +45,7 @@ def _row(bench, db, bridge, group):
             db.sql("TRUNCATE notes")
             rate, cpu = run(group * 1000 + turn)
             if turn:
-                figure.add(rate, cpu)
+                figure.add(rate, cpu, units=CLIENTS * rounds * group)
     return Row("writes", f"{CLIENTS} clients, {rounds * group} transactions each, one row a transaction",
                [through, pgbench], [Ratio.of(through, pgbench, ">= 2" if group > 1 else "")])
 
