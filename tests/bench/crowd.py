@@ -162,7 +162,8 @@ def clients(bench):
     """Anonymous memory of the bridge by the number of parked clients."""
     most = min(most_clients(), bench.size(20_000))
     counts = [count for count in (1000, 2000, 5000, 10_000) if count < most] + [most]
-    total, target = (Curve(who, "parked clients", "MB") for who in ("bridge", "target, 1 kB each"))
+    total, target = (Curve(who, "parked clients", "MB, anonymous")
+                     for who in ("bridge", "target, 1 kB each"))
     each = []
     with _bridge(bench, "clients") as (_, bridge), contextlib.ExitStack() as stack:
         pid, source, parked = bridge.process.pid, 2, 0

@@ -31,7 +31,7 @@ def sync(bench):
 
 def sync_rows(bench):
     """The same by the number of rows."""
-    curves = {who: Curve(who, "rows", "s", log=True) for who in CONTESTANTS}
+    curves = {who: Curve(who, "rows", "seconds", log=True) for who in CONTESTANTS}
     ratio = Curve("first client / the longer of COPY and inserts", "rows", "ratio", log=True)
     most = 10_000_000 if bench.full else 100_000
     counts = [count for count in (1000, 10_000, 100_000, 1_000_000, 10_000_000)
