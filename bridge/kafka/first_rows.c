@@ -4,8 +4,8 @@
 #include "kafka/layout.h"
 #include "kafka/posting.h"
 #include "pg/catalog.h"
+#include "pg/copy.h"
 #include "pg/copytext.h"
-#include "pg/watch.h"
 
 #define FIRST_ROW_MS (60 * 60 * 1000)
 
@@ -106,8 +106,8 @@ static bool send_lines(struct sender *s, struct err *err)
     buf_init(&sql, BUF_NO_LIMIT);
     buf_init(&held, BUF_NO_LIMIT);
     put_select(s->table, &sql);
-    bool ok = pg_watched_copy_begin(s->rows->conn, buf_cstr(&sql), &watch, err);
-    while (ok && (ok = pg_watched_copy_line(s->rows->conn, &watch, &line, err)) && line.ptr) {
+    bool ok = pg_copy_begin(s->rows->conn, buf_cstr(&sql), &watch, err);
+    while (ok && (ok = pg_copy_line(s->rows->conn, &watch, &line, err)) && line.ptr) {
         ok = !is_held || send_line(s, buf_slice(&held), false, err);
         buf_clear(&held);
         buf_put_slice(&held, line);

@@ -1,11 +1,9 @@
 #include "pg/pg.h"
 #include "base/buf.h"
-#include "base/clock.h"
 #include "base/logging.h"
 #include "pg/stop.h"
 
 #include <libpq-fe.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -236,92 +234,4 @@ void pg_drain(struct pg_conn *conn)
         if (PQstatus(conn) != CONNECTION_OK)
             return;
     }
-}
-
-/* The result of a query that was sent, or NULL when none comes by the deadline: the query is
- * cancelled then. */
-static struct pg_result *result_within(struct pg_conn *conn, int64_t ms)
-{
-    int64_t deadline = clock_ms() + ms;
-
-    while (PQisBusy(conn)) {
-        struct pollfd pfd = {.fd = PQsocket(conn), .events = POLLIN};
-        int64_t left = deadline - clock_ms();
-
-        if (left <= 0) {
-            pg_cancel(conn);
-            pg_drain(conn);
-            pg_await_cancels();
-            return NULL;
-        }
-        poll(&pfd, 1, left < 1000 ? (int)left : 1000);
-        if (!PQconsumeInput(conn))
-            break;
-    }
-    return PQgetResult(conn);
-}
-
-bool pg_copy_begin(struct pg_conn *conn, const char *query, int64_t first_ms, struct err *err)
-{
-    struct buf sql;
-
-    buf_init(&sql, BUF_NO_LIMIT);
-    buf_printf(&sql, "COPY (%s\n) TO STDOUT", query);
-    bool sent = PQsendQuery(conn, buf_cstr(&sql));
-    buf_release(&sql);
-    if (!sent)
-        return pg_error(conn, NULL, err);
-    struct pg_result *result = result_within(conn, first_ms);
-    if (!result)
-        return err_set(
-            err, ERR_TIMEOUT,
-            "Snapshot query took too long to return data (cancelled after %lldms). Please "
-            "ensure snapshot queries are using an index to avoid taking up all database "
-            "connections.",
-            (long long)first_ms);
-
-    bool ok = PQresultStatus(result) == PGRES_COPY_OUT;
-    if (!ok)
-        pg_error(conn, result, err);
-    PQclear(result);
-    while (!ok && (result = PQgetResult(conn)))
-        PQclear(result);
-    return ok;
-}
-
-/* After the last line the command's own result says whether it went well. */
-static bool copy_finish(struct pg_conn *conn, struct err *err)
-{
-    bool ok = true;
-
-    for (struct pg_result *result; (result = PQgetResult(conn));) {
-        if (PQresultStatus(result) != PGRES_COMMAND_OK && ok)
-            ok = pg_error(conn, result, err);
-        PQclear(result);
-    }
-    return ok;
-}
-
-void pg_copy_drop(struct slice *line)
-{
-    if (line->ptr)
-        PQfreemem((void *)(uintptr_t)line->ptr);
-    *line = (struct slice){NULL, 0};
-}
-
-bool pg_copy_line(struct pg_conn *conn, struct slice *line, struct err *err)
-{
-    char *text = NULL;
-
-    pg_copy_drop(line);
-    int n = PQgetCopyData(conn, &text, 0);
-
-    if (n == -1)
-        return copy_finish(conn, err);
-    if (n < 0)
-        return pg_error(conn, NULL, err);
-    *line = (struct slice){text, (size_t)n};
-    if (line->len && text[line->len - 1] == '\n')
-        line->len--;
-    return true;
 }

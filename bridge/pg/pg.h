@@ -76,16 +76,6 @@ uint32_t pg_oid(const struct pg_result *result, int row, int column);
 bool pg_bool(const struct pg_result *result, int row, int column);
 void pg_result_free(struct pg_result *result);
 
-/* COPY (query) TO STDOUT in text format. ERR_TIMEOUT, and the query cancelled, when nothing comes
- * for `first_ms`. */
-bool pg_copy_begin(struct pg_conn *conn, const char *query, int64_t first_ms,
-                   struct err *err) MUST_CHECK;
-/* The next line without its newline; line->ptr is NULL at the end. Begin with a zeroed slice; each
- * call gives the line before back, so read to the end or to the error (pg_copy_drop() frees the
- * last line otherwise). */
-bool pg_copy_line(struct pg_conn *conn, struct slice *line, struct err *err) MUST_CHECK;
-void pg_copy_drop(struct slice *line);
-
 /* Takes what is left of the command at hand and drops it: after a cancel, say. */
 void pg_drain(struct pg_conn *conn);
 

@@ -7,6 +7,7 @@
 #include "change/message.h"
 #include "change/standing.h"
 #include "pg/catalog.h"
+#include "pg/copy.h"
 #include "pg/copytext.h"
 #include "pg/reading.h"
 #include "pg/server.h"
@@ -126,14 +127,15 @@ static bool copy_line(struct copy *c, struct slice line, struct err *err)
 
 static bool copy_lines(const struct job_context *ctx, struct copy *c, struct err *err)
 {
+    const struct pg_watch watch = {ctx->config->first_row_ms, ctx->stop, ctx->stop};
     struct buf sql;
     struct slice line = {NULL, 0};
 
     buf_init(&sql, BUF_NO_LIMIT);
     shape_put_select(c->shape, &sql);
-    bool ok = pg_copy_begin(ctx->conn, buf_cstr(&sql), ctx->config->first_row_ms, err);
+    bool ok = pg_copy_begin(ctx->conn, buf_cstr(&sql), &watch, err);
     buf_release(&sql);
-    while (ok && (ok = pg_copy_line(ctx->conn, &line, err)) && line.ptr) {
+    while (ok && (ok = pg_copy_line(ctx->conn, &watch, &line, err)) && line.ptr) {
         ok = copy_line(c, line, err);
         if (ok && atomic_load_explicit(ctx->stop, memory_order_relaxed))
             ok = err_set(err, ERR_STOPPED, "the bridge is stopping");

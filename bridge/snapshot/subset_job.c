@@ -4,9 +4,9 @@
 #include "change/json.h"
 #include "change/message.h"
 #include "pg/catalog.h"
+#include "pg/copy.h"
 #include "pg/copytext.h"
 #include "pg/reading.h"
-#include "pg/watch.h"
 #include "shapelog/io.h"
 #include "snapshot/failure.h"
 
@@ -251,9 +251,9 @@ static bool copy_rows(struct run *r)
 
     buf_init(&sql, BUF_NO_LIMIT);
     subset_put_select(r->subset, &sql);
-    bool ok = pg_watched_copy_begin(job->conn, buf_cstr(&sql), &watch, err);
+    bool ok = pg_copy_begin(job->conn, buf_cstr(&sql), &watch, err);
     buf_release(&sql);
-    while (ok && (ok = pg_watched_copy_line(job->conn, &watch, &line, err)) && line.ptr)
+    while (ok && (ok = pg_copy_line(job->conn, &watch, &line, err)) && line.ptr)
         ok = put_row(r, line) && may_go_on(r);
     pg_copy_drop(&line);
     return ok;

@@ -1,4 +1,4 @@
-#include "pg/watch.h"
+#include "pg/copy.h"
 #include "base/buf.h"
 #include "base/clock.h"
 
@@ -48,8 +48,8 @@ static bool wait_begin(struct pg_conn *conn, const struct pg_watch *watch, struc
     return true;
 }
 
-bool pg_watched_copy_begin(struct pg_conn *conn, const char *query, const struct pg_watch *watch,
-                           struct err *err)
+bool pg_copy_begin(struct pg_conn *conn, const char *query, const struct pg_watch *watch,
+                   struct err *err)
 {
     struct buf sql;
 
@@ -82,8 +82,15 @@ static bool finish(struct pg_conn *conn, struct err *err)
     return ok;
 }
 
-bool pg_watched_copy_line(struct pg_conn *conn, const struct pg_watch *watch, struct slice *line,
-                          struct err *err)
+void pg_copy_drop(struct slice *line)
+{
+    if (line->ptr)
+        PQfreemem((void *)(uintptr_t)line->ptr);
+    *line = (struct slice){NULL, 0};
+}
+
+bool pg_copy_line(struct pg_conn *conn, const struct pg_watch *watch, struct slice *line,
+                  struct err *err)
 {
     char *text = NULL;
     int n;
