@@ -2,12 +2,11 @@
  * Any bytes as records of the stream's topic. Whatever comes: a transaction that the reader gives
  * is given from its fragment 0 to its last without a hole, in one epoch, and none twice.
  *
- *     input     { epoch:1 commit_lsn:1 xid:1 fragment:1 flags:1 len:1 value }
+ *     input     { record (kafka_record.h) len:1 value }
  *
- * Flag 1 is `last`, flag 2 makes the record a heartbeat; the value is also taken as headers, split
- * at its NULs.
+ * The value is also taken as headers, split at its NULs.
  */
-#include "kafka/frames.h"
+#include "kafka_record.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -81,24 +80,6 @@ static void check(struct given *given, const struct frames_record *record,
         given->done = record->commit_lsn;
 }
 
-static struct frames_record read_record(struct reader *r)
-{
-    struct frames_record record = {.epoch = reader_u8(r), .commit_lsn = reader_u8(r)};
-
-    record.xid = reader_u8(r);
-    record.fragment = reader_u8(r);
-    uint8_t flags = reader_u8(r);
-    record.last = flags & 1;
-    record.end_lsn = record.last ? record.commit_lsn + 1 : 0;
-    record.value = reader_slice(r, reader_u8(r));
-    if (flags & 2)
-        record = (struct frames_record){.epoch = record.epoch,
-                                        .commit_lsn = record.commit_lsn,
-                                        .end_lsn = record.commit_lsn,
-                                        .last = true};
-    return record;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct reader input = reader_of((struct slice){(const char *)data, size});
@@ -109,10 +90,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     frames_reader_init(&reader, LSN_NONE);
     while (reader_left(&input) && !input.failed) {
-        struct frames_record record = read_record(&input);
+        uint8_t flags;
+        struct frames_record record = read_record(&input, &flags);
+        struct slice value = reader_slice(&input, reader_u8(&input));
 
         if (input.failed)
             break;
+        if (!(flags & RECORD_IS_HEARTBEAT))
+            record.value = value;
         if (record.value.len)
             read_headers(record.value);
         read_frames(record.value);

@@ -3,13 +3,13 @@
  * transactions in commit order, each from its Begin to its Commit, none twice, and nothing after
  * an error; where it begins can be found, or not, without end.
  *
- *     input     { epoch:1 commit_lsn:1 xid:1 fragment:1 flags:1 nmessages:1 { kind:1 } }
+ *     input     { record (kafka_record.h) nmessages:1 { kind:1 } }
  *
- * Flag 1 is `last`, flag 2 makes the record a heartbeat, flag 4 puts a wrong LSN into messages,
- * flag 8 cuts the value.
+ * Flag 4 puts a wrong LSN into messages, flag 8 cuts the value, flag 16 is another history.
  */
 #include "kafka/start.h"
 #include "kafka/unframe.h"
+#include "kafka_record.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -52,27 +52,18 @@ static void put_value(struct buf *out, struct reader *in, uint8_t flags,
         out->len--;
 }
 
-static void read_record(struct reader *in, struct record *out)
+static void take_record(struct reader *in, struct record *out)
 {
-    struct frames_record record = {.epoch = reader_u8(in), .commit_lsn = reader_u8(in)};
+    uint8_t flags;
+    const struct frames_record record = read_record(in, &flags);
 
-    record.xid = reader_u8(in);
-    record.fragment = reader_u8(in);
-    uint8_t flags = reader_u8(in);
-    record.last = flags & 1;
-    record.end_lsn = record.last ? record.commit_lsn + 1 : 0;
     buf_init(&out->texts, BUF_NO_LIMIT);
     buf_init(&out->value, BUF_NO_LIMIT);
-    if (flags & 2)
-        record = (struct frames_record){.epoch = record.epoch,
-                                        .commit_lsn = record.commit_lsn,
-                                        .end_lsn = record.commit_lsn,
-                                        .last = true};
-    else
+    if (!(flags & RECORD_IS_HEARTBEAT))
         put_value(&out->value, in, flags, &record);
     frames_put_headers(&record, &out->texts, out->headers);
     out->headers[FRAMES_NHEADERS] =
-        (struct frames_header){slice_of("history"), slice_of(flags & 16 ? "2" : "1")};
+        (struct frames_header){SLICE(FRAMES_HISTORY), slice_of(flags & 16 ? "2" : "1")};
 }
 
 /* What the node has been given. */
@@ -163,7 +154,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct topic topic = {.n = 0};
 
     while (reader_left(&input) && !input.failed && topic.n < MAX_RECORDS)
-        read_record(&input, &topic.records[topic.n++]);
+        take_record(&input, &topic.records[topic.n++]);
     read_topic(&topic, 0, position);
     begin(&topic, position);
     for (size_t i = 0; i < topic.n; i++) {

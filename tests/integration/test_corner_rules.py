@@ -5,8 +5,6 @@ The bridge looks at the catalogue every 200 ms here. What a change without row e
 there at the latest, or by an event trigger at once.
 """
 
-import contextlib
-
 import pytest
 from harness import Bridge, Stream, wait_for
 
@@ -40,22 +38,6 @@ def follow(make_replica):
     return start
 
 
-def equals(replica, database, table="t", where="true", columns="*", deadline=60.0):
-    """Until the replica's table has the columns and rows that Postgres has."""
-    def said():
-        return (f"{table}: the replica has {replica.rows(table, columns)}, Postgres"
-                f" {database.sql(f'SELECT {columns} FROM {table} WHERE {where}')}\n"
-                f"{replica.process.log_tail()}")
-
-    def same():
-        theirs = database.sql(f'SELECT {columns} FROM {table} WHERE {where}')
-        with contextlib.suppress(Exception):
-            return sorted(map(str, theirs)) == sorted(map(str, replica.rows(table, columns)))
-        return False
-
-    wait_for(same, deadline, said)
-
-
 def names(replica, table="t"):
     return [row[1] for row in replica.sql(f"PRAGMA table_info({table})")]
 
@@ -64,27 +46,27 @@ def names(replica, table="t"):
 
 def test_truncate_empties_the_replica(table, follow):
     replica = follow("t")
-    equals(replica, table)
+    replica.wait_until_equal(table)
     table.sql("TRUNCATE t")
-    equals(replica, table)
+    replica.wait_until_equal(table)
     table.sql("INSERT INTO t VALUES (7, 'new', 0)")
-    equals(replica, table)
+    replica.wait_until_equal(table)
 
 
 def test_truncate_and_refill_in_one_transaction(table, follow):
     replica = follow("t where n > 5")
-    equals(replica, table, where="n > 5")
+    replica.wait_until_equal(table, where="n > 5")
     table.sql("BEGIN; INSERT INTO t VALUES (4, 'x', 40); TRUNCATE t;"
               " INSERT INTO t VALUES (5, 'y', 50), (6, 'z', 1); COMMIT")
-    equals(replica, table, where="n > 5")
+    replica.wait_until_equal(table, where="n > 5")
 
 
 def test_rolled_back_truncate_does_nothing(table, bridge, follow):
     replica = follow("t")
-    equals(replica, table)
+    replica.wait_until_equal(table)
     table.sql("BEGIN; TRUNCATE t; ROLLBACK")
     table.sql("INSERT INTO t VALUES (4, 'four', 40)")
-    equals(replica, table)
+    replica.wait_until_equal(table)
     assert bridge.metrics()["tombolo_shapes_ended_total"] == 0
 
 
@@ -92,12 +74,12 @@ def test_truncate_cascade_empties_the_tables_that_refer(table, follow):
     table.sql("CREATE TABLE child (id int PRIMARY KEY, t int REFERENCES t)")
     table.sql("INSERT INTO child VALUES (1, 1), (2, 2)")
     replica = follow("t", "child")
-    equals(replica, table)
-    equals(replica, table, "child")
+    replica.wait_until_equal(table)
+    replica.wait_until_equal(table, "child")
     table.sql("TRUNCATE t CASCADE")
     table.sql("INSERT INTO t VALUES (9, 'nine', 9); INSERT INTO child VALUES (3, 9)")
-    equals(replica, table)
-    equals(replica, table, "child")
+    replica.wait_until_equal(table)
+    replica.wait_until_equal(table, "child")
 
 
 # ---- columns ------------------------------------------------------------------------------------
@@ -123,7 +105,7 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_replica_follows_a_change_of_columns(table, follow, change, then):
     replica = follow("t")
-    equals(replica, table)
+    replica.wait_until_equal(table)
     table.sql(change)
     if then == "and a row":
         table.sql("DELETE FROM t WHERE id = 2")
@@ -131,30 +113,30 @@ def test_replica_follows_a_change_of_columns(table, follow, change, then):
     theirs = table.sql("SELECT attname FROM pg_attribute WHERE attrelid = 't'::regclass"
                        " AND attnum > 0 AND NOT attisdropped ORDER BY attnum")
     wait_for(lambda: names(replica) == [name for (name,) in theirs], 60, replica.process.log_tail)
-    equals(replica, table)
+    replica.wait_until_equal(table)
 
 
 def test_change_of_columns_between_rows_of_one_transaction(table, follow):
     replica = follow("t")
-    equals(replica, table)
+    replica.wait_until_equal(table)
     table.sql("BEGIN; INSERT INTO t VALUES (4, 'four', 40); ALTER TABLE t ADD COLUMN extra int;"
               " INSERT INTO t VALUES (5, 'five', 50, 500); ALTER TABLE t DROP COLUMN n;"
               " UPDATE t SET v = 'changed' WHERE id = 1; COMMIT")
-    equals(replica, table)
+    replica.wait_until_equal(table)
 
 
 def test_change_of_columns_that_a_shape_does_not_have_ends_it_gently(table, follow):
     replica = follow("t(id, v) where id < 3")
-    equals(replica, table, where="id < 3", columns="id, v")
+    replica.wait_until_equal(table, where="id < 3", columns="id, v")
     table.sql("ALTER TABLE t ADD COLUMN extra int; UPDATE t SET v = 'x', extra = 1 WHERE id = 1")
-    equals(replica, table, where="id < 3", columns="id, v")
+    replica.wait_until_equal(table, where="id < 3", columns="id, v")
     assert names(replica) == ["id", "v"]
 
 
 def test_column_that_a_shape_names_and_that_is_gone_is_an_error_and_old_rows_stay(table, bridge,
                                                                                   follow):
     replica = follow("t(id, n)")
-    equals(replica, table, columns="id, n")
+    replica.wait_until_equal(table, columns="id, n")
     before = replica.rows("t")
     table.sql("ALTER TABLE t DROP COLUMN n")
     wait_for(lambda: not replica.process.alive or replica.process.log_contains('\\"n\\"')
@@ -168,7 +150,7 @@ def test_column_that_a_shape_names_and_that_is_gone_is_an_error_and_old_rows_sta
 def test_dropped_table_keeps_the_old_rows_until_it_is_back(table, bridge, follow):
     table.sql("CREATE TABLE other (id int PRIMARY KEY)")
     replica = follow("t", "other")
-    equals(replica, table)
+    replica.wait_until_equal(table)
     before = replica.rows("t")
     table.sql("DROP TABLE t")
     wait_for(lambda: replica.process.log_contains("does not exist"), 60, replica.process.log_tail)
@@ -186,52 +168,52 @@ def test_dropped_table_keeps_the_old_rows_until_it_is_back(table, bridge, follow
 
 def test_table_dropped_and_made_anew_at_once(table, follow):
     replica = follow("t")
-    equals(replica, table)
+    replica.wait_until_equal(table)
     table.sql("BEGIN; DROP TABLE t; CREATE TABLE t (id int PRIMARY KEY, v text, n int);"
               " INSERT INTO t VALUES (7, 'another', 70); COMMIT")
-    equals(replica, table)
+    replica.wait_until_equal(table)
     table.sql("INSERT INTO t VALUES (8, 'and', 80); UPDATE t SET v = 'more' WHERE id = 7")
-    equals(replica, table)
+    replica.wait_until_equal(table)
 
 
 def test_tables_that_change_names_are_not_mixed_up(table, follow):
     table.sql("CREATE TABLE u (id int PRIMARY KEY, v text, n int)")
     table.sql("INSERT INTO u VALUES (100, 'from u', 1)")
     replica = follow("t", "u")
-    equals(replica, table)
-    equals(replica, table, "u")
+    replica.wait_until_equal(table)
+    replica.wait_until_equal(table, "u")
     table.sql("BEGIN; ALTER TABLE t RENAME TO x; ALTER TABLE u RENAME TO t; ALTER TABLE x RENAME TO u;"
               " COMMIT")
     table.sql("INSERT INTO t VALUES (101, 'in what was u', 2); DELETE FROM u WHERE id = 1")
-    equals(replica, table)
-    equals(replica, table, "u")
+    replica.wait_until_equal(table)
+    replica.wait_until_equal(table, "u")
 
 
 def test_table_that_moves_to_another_schema_is_not_followed_under_its_old_name(table, follow):
     replica = follow("t")
-    equals(replica, table)
+    replica.wait_until_equal(table)
     table.sql("CREATE SCHEMA s; ALTER TABLE t SET SCHEMA s")
     table.sql("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (55)")
-    equals(replica, table, columns="id")
+    replica.wait_until_equal(table, columns="id")
 
 
 # ---- identity and publication -------------------------------------------------------------------
 
 def test_identity_changed_back_is_set_again_and_nothing_is_missed(table, follow):
     replica, plain = follow("t where n > 15"), follow("t")
-    equals(replica, table, where="n > 15")
+    replica.wait_until_equal(table, where="n > 15")
     for n in range(3):
         table.sql("ALTER TABLE t REPLICA IDENTITY DEFAULT")
         table.sql("UPDATE t SET n = n - 10 WHERE id = 2; UPDATE t SET n = n + 10 WHERE id = 1")
         table.sql("INSERT INTO t VALUES (%s, 'new', 100)", 10 + n)
-        equals(replica, table, where="n > 15")
-    equals(plain, table)
+        replica.wait_until_equal(table, where="n > 15")
+    plain.wait_until_equal(table)
 
 
 def test_identity_changed_back_with_writes_all_the_time_is_set_again(table, follow):
     """The shape must not run in circles: ended by each update before the catalogue is looked at."""
     replica = follow("t where n > 15")
-    equals(replica, table, where="n > 15")
+    replica.wait_until_equal(table, where="n > 15")
     table.sql("ALTER TABLE t REPLICA IDENTITY DEFAULT")
 
     def settled():
@@ -239,50 +221,50 @@ def test_identity_changed_back_with_writes_all_the_time_is_set_again(table, foll
         return table.value("SELECT relreplident FROM pg_class WHERE oid = 't'::regclass") == "f"
 
     wait_for(settled, 60, "the identity to be FULL again")
-    equals(replica, table, where="n > 15")
+    replica.wait_until_equal(table, where="n > 15")
 
 
 def test_identity_nothing_ends_the_shape_and_is_set_again(table, follow):
     replica = follow("t where n > 15")
-    equals(replica, table, where="n > 15")
+    replica.wait_until_equal(table, where="n > 15")
     table.sql("ALTER TABLE t REPLICA IDENTITY NOTHING")
     table.sql("INSERT INTO t VALUES (4, 'four', 40)")
-    equals(replica, table, where="n > 15")
+    replica.wait_until_equal(table, where="n > 15")
     wait_for(lambda: table.value("SELECT relreplident FROM pg_class WHERE oid = 't'::regclass")
              == "f", 60, "FULL")
     table.sql("DELETE FROM t WHERE id = 4")
-    equals(replica, table, where="n > 15")
+    replica.wait_until_equal(table, where="n > 15")
 
 
 def test_unfiltered_shape_leaves_the_identity_as_it_is(table, follow):
     replica = follow("t")
-    equals(replica, table)
+    replica.wait_until_equal(table)
     table.sql("UPDATE t SET id = 10 WHERE id = 1; DELETE FROM t WHERE id = 2")
-    equals(replica, table)
+    replica.wait_until_equal(table)
     assert table.value("SELECT relreplident FROM pg_class WHERE oid = 't'::regclass") == "d"
 
 
 def test_table_taken_out_of_the_publication_is_put_back_and_fetched_again(table, follow):
     replica = follow("t")
-    equals(replica, table)
+    replica.wait_until_equal(table)
     table.sql("ALTER PUBLICATION tombolo_default DROP TABLE t")
     table.sql("INSERT INTO t VALUES (4, 'unpublished', 40); DELETE FROM t WHERE id = 1")
-    equals(replica, table)
+    replica.wait_until_equal(table)
     table.sql("INSERT INTO t VALUES (5, 'published', 50)")
-    equals(replica, table)
+    replica.wait_until_equal(table)
 
 
 @pytest.mark.parametrize("then", ["and nothing else", "and a row"])
 def test_dropped_publication_is_made_again_and_everything_fetched(table, follow, then):
     replica = follow("t")
-    equals(replica, table)
+    replica.wait_until_equal(table)
     table.sql("DROP PUBLICATION tombolo_default")
     if then == "and a row":
         table.sql("INSERT INTO t VALUES (4, 'unpublished', 40); DELETE FROM t WHERE id = 1")
     wait_for(lambda: table.sql("SELECT tablename FROM pg_publication_tables") == [("t",)], 60,
              "the table to be published again")
     table.sql("INSERT INTO t VALUES (5, 'published', 50)")
-    equals(replica, table)
+    replica.wait_until_equal(table)
 
 
 # ---- keys, TOAST, no keys -----------------------------------------------------------------------
@@ -292,22 +274,22 @@ def test_keys_that_change_places(table, follow):
               " ALTER TABLE t ADD PRIMARY KEY (id) DEFERRABLE INITIALLY IMMEDIATE;"
               " ALTER TABLE t REPLICA IDENTITY FULL")
     replica, part = follow("t"), follow("t where n < 25")
-    equals(replica, table)
+    replica.wait_until_equal(table)
     table.sql("UPDATE t SET id = CASE id WHEN 1 THEN 2 WHEN 2 THEN 1 ELSE id END")
-    equals(replica, table)
+    replica.wait_until_equal(table)
     table.sql("UPDATE t SET id = id + 1")
     table.sql("UPDATE t SET id = id - 1, n = n + 10")
-    equals(replica, table)
-    equals(part, table, where="n < 25")
+    replica.wait_until_equal(table)
+    part.wait_until_equal(table, where="n < 25")
 
 
 def test_keys_that_move_along_a_chain_within_a_transaction(table, follow):
     replica = follow("t")
-    equals(replica, table)
+    replica.wait_until_equal(table)
     table.sql("BEGIN; UPDATE t SET id = 99 WHERE id = 1; UPDATE t SET id = 1 WHERE id = 2;"
               " UPDATE t SET id = 2 WHERE id = 99; DELETE FROM t WHERE id = 3;"
               " INSERT INTO t VALUES (3, 'again', 3); UPDATE t SET id = 4 WHERE id = 3; COMMIT")
-    equals(replica, table)
+    replica.wait_until_equal(table)
 
 
 BIG = "(SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 500))"
@@ -322,30 +304,30 @@ def test_unchanged_large_values_are_kept(database, follow, identity, shape, wher
     database.sql(f"ALTER TABLE t REPLICA IDENTITY {identity}")
     database.sql(f"INSERT INTO t SELECT g, {BIG}, g FROM generate_series(1, 3) g")
     replica = follow(shape)
-    equals(replica, database, where=where)
+    replica.wait_until_equal(database, where=where)
     database.sql("UPDATE t SET n = n + 10 WHERE id = 1")
     database.sql("UPDATE t SET id = 20 WHERE id = 2")
     database.sql("BEGIN; UPDATE t SET n = -n WHERE id = 3; UPDATE t SET id = 30 WHERE id = 3;"
                  " UPDATE t SET n = -n WHERE id = 30; COMMIT")
-    equals(replica, database, where=where)
+    replica.wait_until_equal(database, where=where)
     database.sql(f"UPDATE t SET big = {BIG} WHERE id = 1; DELETE FROM t WHERE id = 30")
-    equals(replica, database, where=where)
+    replica.wait_until_equal(database, where=where)
 
 
 def test_rows_without_a_key_are_counted(database, follow):
     database.sql("CREATE TABLE t (a int, b text)")
     database.sql("INSERT INTO t VALUES (1, 'x'), (1, 'x'), (1, 'x'), (2, NULL), (2, NULL), (NULL, '')")
     replica, part = follow("t"), follow("t where a = 1")
-    equals(replica, database)
+    replica.wait_until_equal(database)
     one = "WHERE ctid = (SELECT min(ctid) FROM t WHERE {})"
     database.sql("DELETE FROM t " + one.format("a = 1"))
-    equals(replica, database)
+    replica.wait_until_equal(database)
     database.sql("UPDATE t SET b = 'y' " + one.format("a = 1"))
     database.sql("DELETE FROM t " + one.format("a = 2"))
     database.sql("UPDATE t SET a = 1, b = 'x' WHERE a IS NULL")
     database.sql("INSERT INTO t VALUES (1, 'y'), (1, 'y')")
-    equals(replica, database)
-    equals(part, database, where="a = 1")
+    replica.wait_until_equal(database)
+    part.wait_until_equal(database, where="a = 1")
 
 
 def test_generated_columns_are_refused_where_they_are_not_sent(database, bridge, follow):
@@ -360,10 +342,10 @@ def test_generated_columns_are_refused_where_they_are_not_sent(database, bridge,
         assert "generated" in str(answer.json()["errors"]["shapes[0].columns"])
     replica = follow("t" if sent else "t(id, n)")
     columns = "*" if sent else "id, n"
-    equals(replica, database, columns=columns)
+    replica.wait_until_equal(database, columns=columns)
     database.sql("INSERT INTO t (id, n) VALUES (3, 30); UPDATE t SET n = 11 WHERE id = 1;"
                  " DELETE FROM t WHERE id = 2")
-    equals(replica, database, columns=columns)
+    replica.wait_until_equal(database, columns=columns)
 
 
 def test_views_and_other_things_without_rows_of_their_own_are_refused(table, bridge):
@@ -400,7 +382,7 @@ def parts(database):
 
 
 def all_of(replica, database, where="true"):
-    equals(replica, database, "p", where=where, columns="id, region, v")
+    replica.wait_until_equal(database, "p", where=where, columns="id, region, v")
 
 
 def test_rows_move_between_partitions(parts, follow):
@@ -418,13 +400,13 @@ def test_leaf_shape_and_root_shape_side_by_side(parts, follow):
     all_of(replica, parts)
     parts.sql("UPDATE p SET region = 'a' WHERE id = 2; INSERT INTO p VALUES (5, 'a', '5'), (6, 'b', '6')")
     all_of(replica, parts)
-    equals(replica, parts, "p_a")
-    equals(replica, parts, "p_b")
+    replica.wait_until_equal(parts, "p_a")
+    replica.wait_until_equal(parts, "p_b")
     parts.sql("TRUNCATE p_a")
     parts.sql("INSERT INTO p VALUES (7, 'a', '7')")
     all_of(replica, parts)
-    equals(replica, parts, "p_a")
-    equals(replica, parts, "p_b")
+    replica.wait_until_equal(parts, "p_a")
+    replica.wait_until_equal(parts, "p_b")
 
 
 @pytest.mark.parametrize("shape, where", [("p", "true"), ("p where v <> 'x'", "v <> 'x'")],
@@ -475,7 +457,7 @@ def test_detached_partition_goes_on_as_a_table_of_its_own(parts, follow):
     all_of(replica, parts)
     parts.sql("ALTER TABLE p DETACH PARTITION p_a")
     parts.sql("INSERT INTO p_a VALUES (40, 'a', 'not in p')")
-    equals(replica, parts, "p_a")
+    replica.wait_until_equal(parts, "p_a")
     all_of(replica, parts)
 
 
@@ -487,7 +469,7 @@ def test_partition_shapes_survive_a_restart(parts, bridge, follow):
               " CREATE TABLE p_c PARTITION OF p FOR VALUES IN ('c'); INSERT INTO p VALUES (9, 'c', '')")
     bridge.start()
     all_of(replica, parts)
-    equals(replica, parts, "p_a")
+    replica.wait_until_equal(parts, "p_a")
 
 
 # ---- changes while nobody looks -----------------------------------------------------------------
@@ -498,15 +480,15 @@ def test_partition_shapes_survive_a_restart(parts, bridge, follow):
     "DROP TABLE t; CREATE TABLE t (id int PRIMARY KEY, v text, n int)"])
 def test_change_while_the_bridge_is_down_is_found_at_its_start(table, bridge, follow, change):
     replica = follow("t where id <> 77")
-    equals(replica, table)
+    replica.wait_until_equal(table)
     bridge.stop()
     table.sql(change)
     bridge.start()
-    equals(replica, table)
+    replica.wait_until_equal(table)
     table.sql("INSERT INTO t (id, v, n) SELECT 8, NULL, NULL" if "DROP COLUMN n" not in change
               and "RENAME" not in change and "SET NOT NULL" not in change
               and "PRIMARY KEY (n)" not in change else "DELETE FROM t WHERE id = 3")
-    equals(replica, table)
+    replica.wait_until_equal(table)
 
 
 def test_change_while_a_shape_is_being_made(table, bridge):

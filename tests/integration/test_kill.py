@@ -6,13 +6,7 @@ from oracle.chaos import Chaos
 
 
 def trouble(world, times):
-    chaos = Chaos(world, world.rng.random(), times)
-    chaos.start()
-    world.batch(0, chaos.join)
-    print(" ".join(chaos.done))
-    if chaos.failure:
-        raise chaos.failure
-    world.check(deadline=90)
+    Chaos(world, world.rng.random(), times).suffer()
 
 
 def suffer(world, times, rounds):

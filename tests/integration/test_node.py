@@ -70,6 +70,16 @@ def caught_up(replica, database):
     replica.wait_for(lambda: replica.rows("items") == everything(database), 60)
 
 
+@pytest.fixture
+def synced(items, feeder, make_node, make_replica):
+    """A node that was fed for a while, and a replica of it that has all."""
+    with feeder.running():
+        node = make_node().start(deadline=60)
+        replica = make_replica(node)
+        caught_up(replica, items)
+    return node, replica
+
+
 def source(node):
     return node.get("/v1/health").json()["source"]
 
@@ -84,12 +94,9 @@ def says(node, text, status="waiting"):
 
 
 @pytest.mark.sanitized
-def test_node_serves_what_postgres_holds_and_what_the_topic_brings(items, feeder, make_node,
-                                                                   make_replica):
+def test_node_serves_what_postgres_holds_and_what_the_topic_brings(items, feeder, synced):
+    node, replica = synced
     with feeder.running():
-        node = make_node().start(deadline=60)
-        replica = make_replica(node)
-        caught_up(replica, items)
         items.sql("UPDATE items SET what = 'changed' WHERE id < 3")
         items.sql("INSERT INTO items VALUES (9, 'new')")
         items.sql("DELETE FROM items WHERE id = 5")
@@ -123,11 +130,9 @@ def test_transaction_in_many_fragments_that_was_begun_anew_is_there_once(items, 
 
 
 @pytest.mark.sanitized
-def test_node_goes_on_where_its_folder_ends(items, feeder, make_node, make_replica):
+def test_node_goes_on_where_its_folder_ends(items, feeder, synced):
+    node, replica = synced
     with feeder.running():
-        node = make_node().start(deadline=60)
-        replica = make_replica(node)
-        caught_up(replica, items)
         for end in (node.stop, node.kill9):
             end()
             items.sql("INSERT INTO items SELECT max(id) + 1, 'meanwhile' FROM items")
@@ -138,12 +143,8 @@ def test_node_goes_on_where_its_folder_ends(items, feeder, make_node, make_repli
     assert not node.log_contains("everything must be fetched again")
 
 
-def test_late_records_of_a_replaced_publisher_mislead_nobody(items, feeder, make_node,
-                                                             make_replica):
-    with feeder.running():
-        node = make_node().start(deadline=60)
-        replica = make_replica(node)
-        caught_up(replica, items)
+def test_late_records_of_a_replaced_publisher_mislead_nobody(items, feeder, synced):
+    node, replica = synced
     feeder.feed()
     items.sql("INSERT INTO items VALUES (20, 'had')")
     late = feeder.transactions()[0][-1]
@@ -270,12 +271,9 @@ def refetched(node, reason):
     wait_for(lambda: said.search(node.log()), 60, lambda: f"{reason!r}\n{node.process.log_tail()}")
 
 
-def test_retention_that_has_passed_a_node_by_costs_a_refetch(kafka, items, feeder, make_node,
-                                                             make_replica):
+def test_retention_that_has_passed_a_node_by_costs_a_refetch(kafka, items, feeder, synced):
+    node, replica = synced
     with feeder.running():
-        node = make_node().start(deadline=60)
-        replica = make_replica(node)
-        caught_up(replica, items)
         node.stop()
         items.sql("DELETE FROM items WHERE id = 1; INSERT INTO items VALUES (8, 'meanwhile')")
         fed = feeder.fed
@@ -290,11 +288,8 @@ def test_retention_that_has_passed_a_node_by_costs_a_refetch(kafka, items, feede
         caught_up(replica, items)
 
 
-def test_topic_deleted_and_made_anew_costs_a_refetch(kafka, items, feeder, make_node, make_replica):
-    with feeder.running():
-        node = make_node().start(deadline=60)
-        replica = make_replica(node)
-        caught_up(replica, items)
+def test_topic_deleted_and_made_anew_costs_a_refetch(kafka, items, feeder, synced):
+    node, replica = synced
     kafka.delete_topic(feeder.topic)
     items.sql("DELETE FROM items WHERE id = 1; INSERT INTO items VALUES (8, 'meanwhile')")
     feeder.confirm(items.value("SELECT (pg_current_wal_flush_lsn() - '0/0')::bigint"))
@@ -306,11 +301,8 @@ def test_topic_deleted_and_made_anew_costs_a_refetch(kafka, items, feeder, make_
         caught_up(replica, items)
 
 
-def test_another_history_in_the_same_topic_costs_a_refetch(items, feeder, make_node, make_replica):
-    with feeder.running():
-        node = make_node().start(deadline=60)
-        replica = make_replica(node)
-        caught_up(replica, items)
+def test_another_history_in_the_same_topic_costs_a_refetch(items, feeder, synced):
+    node, replica = synced
     items.sql("DELETE FROM items WHERE id = 1")  # and this the new one does not have
     feeder.confirm(items.value("SELECT (pg_current_wal_flush_lsn() - '0/0')::bigint"))
     feeder.history = feeder.history.replace("0123456789", "abcdef0123")
@@ -322,11 +314,8 @@ def test_another_history_in_the_same_topic_costs_a_refetch(items, feeder, make_n
 
 
 @pytest.mark.sanitized
-def test_record_that_is_missing_costs_a_refetch(items, feeder, make_node, make_replica):
-    with feeder.running():
-        node = make_node().start(deadline=60)
-        replica = make_replica(node)
-        caught_up(replica, items)
+def test_record_that_is_missing_costs_a_refetch(items, feeder, synced):
+    node, replica = synced
     feeder.feed()
     feeder.limit = 100
     items.sql("INSERT INTO items SELECT n, 'many' FROM generate_series(100, 140) n")

@@ -5,16 +5,6 @@ import pytest
 from oracle.fanout import FanoutChaos, FanoutWorld
 
 
-def trouble(world, times):
-    chaos = FanoutChaos(world, world.rng.random(), times)
-    chaos.start()
-    world.batch(0, chaos.join)
-    print(" ".join(chaos.done))
-    if chaos.failure:
-        raise chaos.failure
-    world.check(deadline=120)
-
-
 def suffer(world, times, rounds):
     for _ in range(4):
         world.add_replica()
@@ -23,7 +13,7 @@ def suffer(world, times, rounds):
     world.batch(3)
     world.check()
     for _ in range(rounds):
-        trouble(world, times // rounds)
+        FanoutChaos(world, world.rng.random(), times // rounds).suffer(deadline=120)
     print(f"{world.transactions} transactions, {world.looks} reads and {world.cuts} cuts checked")
 
 

@@ -67,21 +67,6 @@ def parts(owner):
     return owner
 
 
-def equals(replica, database, table="t", where="true", columns="*", deadline=60.0):
-    def said():
-        return (f"{table}: the replica has {replica.rows(table, columns)}, Postgres"
-                f" {database.sql(f'SELECT {columns} FROM {table} WHERE {where}')}\n"
-                f"{replica.process.log_tail()}")
-
-    def same():
-        theirs = database.sql(f'SELECT {columns} FROM {table} WHERE {where}')
-        with contextlib.suppress(Exception):
-            return sorted(map(str, theirs)) == sorted(map(str, replica.rows(table, columns)))
-        return False
-
-    wait_for(same, deadline, said)
-
-
 def statements(database, *all_of):
     """Each in a transaction of its own, as fast as it goes."""
     with contextlib.closing(database.connect()) as connection, connection.cursor() as cursor:
@@ -119,27 +104,27 @@ def written(sqls):
 @pytest.mark.parametrize("away", AWAY.values(), ids=AWAY)
 def test_rows_written_while_it_was_out_of_the_publication_are_fetched(table, follow, away):
     replica = follow("t")
-    equals(replica, table)
+    replica.wait_until_equal(table)
     statements(table, *written(away))
-    equals(replica, table)
+    replica.wait_until_equal(table)
     table.sql("INSERT INTO t VALUES (7, 'after', 70)")
-    equals(replica, table)
+    replica.wait_until_equal(table)
 
 
 @pytest.mark.parametrize("away", AWAY.values(), ids=AWAY)
 def test_it_was_out_of_the_publication_while_the_bridge_was_down(table, bridge, follow, away):
     replica = follow("t")
-    equals(replica, table)
+    replica.wait_until_equal(table)
     bridge.stop()
     statements(table, *written(away))
     bridge.start()
-    equals(replica, table)
+    replica.wait_until_equal(table)
 
 
 def test_new_shape_of_a_table_that_was_taken_out_waits_for_its_writers(table, bridge, follow):
     """Nothing that was known of the table from before counts."""
     table.sql("ALTER TABLE t REPLICA IDENTITY FULL")
-    equals(follow("t"), table)
+    follow("t").wait_until_equal(table)
     with contextlib.closing(table.connect(autocommit=False)) as writer:
         cursor = writer.cursor()
         statements(table, "ALTER PUBLICATION tombolo_default DROP TABLE t")
@@ -149,38 +134,38 @@ def test_new_shape_of_a_table_that_was_taken_out_waits_for_its_writers(table, br
                              {"shapes": [{"table": "t", "where": "n > 15"}], "live": False})
         assert answer.status == 503 and b"being written by an open transaction" in answer.body
         writer.commit()
-    equals(follow("t where n > 15"), table, where="n > 15")
+    follow("t where n > 15").wait_until_equal(table, where="n > 15")
 
 
 @pytest.mark.parametrize("leaf, region", [("p_a", "a"), ("p_b", "b")])
 def test_rows_written_to_a_partition_while_it_was_detached_are_fetched(parts, follow, leaf, region):
     replica = follow("p")
-    equals(replica, parts, "p")
+    replica.wait_until_equal(parts, "p")
     statements(parts, f"ALTER TABLE p DETACH PARTITION {leaf}",
                f"DELETE FROM {leaf}", f"INSERT INTO {leaf} VALUES (50, '{region}', 'apart')",
                f"ALTER TABLE p ATTACH PARTITION {leaf} FOR VALUES IN ('{region}')")
-    equals(replica, parts, "p")
+    replica.wait_until_equal(parts, "p")
     parts.sql(f"INSERT INTO p VALUES (51, '{region}', 'after')")
-    equals(replica, parts, "p")
+    replica.wait_until_equal(parts, "p")
 
 
 def test_shape_of_a_partition_that_was_published_by_its_root_alone(parts, bridge, follow):
     follow("p")
     replica = follow("p_a")
-    equals(replica, parts, "p_a")
+    replica.wait_until_equal(parts, "p_a")
     statements(parts, "ALTER TABLE p DETACH PARTITION p_a", "INSERT INTO p_a VALUES (60, 'a', 'x')",
                "ALTER TABLE p ATTACH PARTITION p_a FOR VALUES IN ('a')")
-    equals(replica, parts, "p_a")
+    replica.wait_until_equal(parts, "p_a")
 
 
 def test_partition_detached_and_attached_while_the_bridge_was_down(parts, bridge, follow):
     replica = follow("p")
-    equals(replica, parts, "p")
+    replica.wait_until_equal(parts, "p")
     bridge.stop()
     statements(parts, "ALTER TABLE p DETACH PARTITION p_a", "DELETE FROM p_a",
                "ALTER TABLE p ATTACH PARTITION p_a FOR VALUES IN ('a')")
     bridge.start()
-    equals(replica, parts, "p")
+    replica.wait_until_equal(parts, "p")
 
 
 @pytest.mark.parametrize("goes", ["DROP TABLE p_c", "ALTER TABLE p DETACH PARTITION p_c"])
@@ -188,10 +173,10 @@ def test_partition_detached_and_attached_while_the_bridge_was_down(parts, bridge
 def test_partition_made_after_the_shape_takes_its_rows_when_it_goes(parts, bridge, follow, goes,
                                                                     when):
     replica = follow("p")
-    equals(replica, parts, "p")
+    replica.wait_until_equal(parts, "p")
     statements(parts, "CREATE TABLE p_c PARTITION OF p FOR VALUES IN ('c')",
                "INSERT INTO p VALUES (70, 'c', 'soon gone')")
-    equals(replica, parts, "p")
+    replica.wait_until_equal(parts, "p")
     handles = position(replica)
     wait_for(lambda: knows(bridge, parts, "p_c"), 60, "the bridge to know the partition")
     assert position(replica) == handles
@@ -200,7 +185,7 @@ def test_partition_made_after_the_shape_takes_its_rows_when_it_goes(parts, bridg
     parts.sql(goes)
     if when == "while it is down":
         bridge.start()
-    equals(replica, parts, "p")
+    replica.wait_until_equal(parts, "p")
 
 
 def knows(bridge, database, table):
@@ -215,26 +200,26 @@ def knows(bridge, database, table):
 
 def test_partition_filled_before_its_own_transaction_attaches_it(parts, follow):
     replica = follow("p")
-    equals(replica, parts, "p")
+    replica.wait_until_equal(parts, "p")
     parts.sql("BEGIN; CREATE TABLE p_d (id int NOT NULL, region text NOT NULL, v text);"
               " INSERT INTO p_d VALUES (80, 'd', 'before'); ALTER TABLE p ATTACH PARTITION p_d FOR"
               " VALUES IN ('d'); INSERT INTO p VALUES (81, 'd', 'after'); COMMIT")
-    equals(replica, parts, "p")
+    replica.wait_until_equal(parts, "p")
 
 
 def test_new_partitions_do_not_end_shapes(parts, bridge, follow):
     replica = follow("p", "p_b")
-    equals(replica, parts, "p")
-    equals(replica, parts, "p_b")
+    replica.wait_until_equal(parts, "p")
+    replica.wait_until_equal(parts, "p_b")
     handles = position(replica)
     statements(parts, "CREATE TABLE p_e PARTITION OF p FOR VALUES IN ('e')",
                "CREATE TABLE p_b2 PARTITION OF p_b FOR VALUES FROM (100) TO (200)",
                "INSERT INTO p VALUES (90, 'e', 'e'), (190, 'b', 'b')")
-    equals(replica, parts, "p")
+    replica.wait_until_equal(parts, "p")
     wait_for(lambda: knows(bridge, parts, "p_e"), 60, "the bridge to know the partition")
     parts.sql("UPDATE p SET v = 'u' WHERE id IN (90, 190)")
-    equals(replica, parts, "p")
-    equals(replica, parts, "p_b")
+    replica.wait_until_equal(parts, "p")
+    replica.wait_until_equal(parts, "p_b")
     assert position(replica) == handles
     assert bridge.metrics()["tombolo_shapes_ended_total"] == 0
 
@@ -246,7 +231,7 @@ def test_new_partition_without_a_key_can_be_updated_at_once(owner, follow):
     owner.sql("CREATE TABLE k_a PARTITION OF k FOR VALUES IN ('a')")
     owner.sql("INSERT INTO k VALUES (1, 'a')")
     replica = follow("k where id > 0")
-    equals(replica, owner, "k", where="id > 0")
+    replica.wait_until_equal(owner, "k", where="id > 0")
     owner.sql("CREATE TABLE k_b PARTITION OF k FOR VALUES IN ('b')")
     owner.sql("CREATE TABLE k_c (region text, id int); ALTER TABLE k ATTACH PARTITION k_c FOR"
               " VALUES IN ('c')")
@@ -256,7 +241,7 @@ def test_new_partition_without_a_key_can_be_updated_at_once(owner, follow):
                                      " AND relreplident <> 'f'") == 0, 60, "their identity")
     owner.sql("UPDATE k SET id = id + 10 WHERE id > 1")
     owner.sql("DELETE FROM k WHERE region = 'b'")
-    equals(replica, owner, "k", where="id > 0")
+    replica.wait_until_equal(owner, "k", where="id > 0")
 
 
 # ---- changes of columns -------------------------------------------------------------------------
@@ -283,25 +268,25 @@ def test_shape_that_names_its_columns_outlives_changes_of_others(table, bridge, 
     table.sql("ALTER TABLE t ADD COLUMN other int")
     shapes = [("t(id, v)", "true", "id, v", named), ("t(id) where n > 15", "n > 15", "id", filtered)]
     everything = follow("t")
-    equals(everything, table)
+    everything.wait_until_equal(table)
     followed = []
     for shape, where, columns, outlives in shapes:
         if outlives is not None:
             replica = follow(shape)
-            equals(replica, table, where=where, columns=columns)
+            replica.wait_until_equal(table, where=where, columns=columns)
             followed.append((replica, where, columns, outlives, position(replica)))
     before = position(everything)
     table.sql(change)
     for replica, where, columns, _, _ in followed:
-        equals(replica, table, where=where, columns=columns)
+        replica.wait_until_equal(table, where=where, columns=columns)
     renewed(everything, before)
     table.sql("INSERT INTO t (id) VALUES (11); UPDATE t SET id = 20 WHERE id = 2;"
               " DELETE FROM t WHERE id = 1")
-    equals(everything, table)
+    everything.wait_until_equal(table)
     for replica, where, columns, outlives, handles in followed:
         if not outlives:
             renewed(replica, handles)
-        equals(replica, table, where=where, columns=columns)
+        replica.wait_until_equal(table, where=where, columns=columns)
         assert (position(replica) == handles) == outlives
 
 
@@ -322,7 +307,7 @@ def schema_of(bridge, definition):
 
 def test_nullability_alone_is_told_and_ends_nothing(table, bridge, follow):
     replica = follow("t")
-    equals(replica, table)
+    replica.wait_until_equal(table)
     handle, schema = schema_of(bridge, {"table": "t"})
     assert "not_null" not in schema["v"]
     table.sql("ALTER TABLE t ALTER COLUMN v SET NOT NULL")
@@ -331,7 +316,7 @@ def test_nullability_alone_is_told_and_ends_nothing(table, bridge, follow):
     assert schema_of(bridge, {"table": "t"}) == \
         (handle, schema | {"v": schema["v"] | {"not_null": True}})
     table.sql("ALTER TABLE t ALTER COLUMN v DROP NOT NULL; INSERT INTO t VALUES (4, NULL, 40)")
-    equals(replica, table)
+    replica.wait_until_equal(table)
     assert replica.sql("SELECT handle FROM _tombolo_shapes") == [(handle,)]
 
 
@@ -347,11 +332,11 @@ def test_shape_from_before_a_change_is_the_one_that_is_found_after_it(table, bri
 
 def test_another_primary_key_ends_every_shape(table, bridge, follow):
     replica = follow("t(id, n)")
-    equals(replica, table, columns="id, n")
+    replica.wait_until_equal(table, columns="id, n")
     before = position(replica)
     table.sql("ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ADD PRIMARY KEY (n, id)")
     renewed(replica, before)
-    equals(replica, table, columns="id, n")
+    replica.wait_until_equal(table, columns="id, n")
 
 
 # ---- tables that others hold --------------------------------------------------------------------

@@ -33,13 +33,7 @@ def test_clients_hold_exactly_what_postgres_held(own_postgres, tmp_path, seed):
 
 
 def suffer(world, times):
-    chaos = Chaos(world, world.rng.random(), times, pause=(0.1, 0.8))
-    chaos.start()
-    world.batch(0, chaos.join)
-    print(" ".join(chaos.done))
-    if chaos.failure:
-        raise chaos.failure
-    world.check(deadline=90)
+    Chaos(world, world.rng.random(), times, pause=(0.1, 0.8)).suffer()
 
 
 def test_no_kill_or_cut_loses_a_row_or_ends_a_shape(own_postgres, tmp_path, seed):

@@ -8,6 +8,7 @@
 #define LESS (UNDER_ASAN || UNDER_TSAN ? 10u : 1u)
 #define ROWS (1000000u / LESS)
 #define MANY (100000u / LESS)
+#define LOGS 1000u
 
 /* Bytes that malloc has given out; sanitizers have another malloc, which says nothing. */
 static size_t memory(void)
@@ -49,6 +50,20 @@ static void close_world(struct world *w)
     remove_folder(w->dir);
 }
 
+static void register_logs(struct world *w, struct log *logs[LOGS])
+{
+    for (unsigned i = 0; i < LOGS; i++) {
+        logs[i] = new_log(w->store, i);
+        log_register(logs[i], 50);
+    }
+}
+
+static void drop_logs(struct log *logs[LOGS])
+{
+    for (unsigned i = 0; i < LOGS; i++)
+        log_unref(logs[i]);
+}
+
 static uint64_t count_extents(struct shapelog *store)
 {
     struct shapelog_stats stats;
@@ -85,55 +100,47 @@ static void test_a_million_rows_in_one_log_cost_an_extent_a_block(void **state)
 
 static void test_a_million_rows_over_a_thousand_logs_cost_their_extents(void **state)
 {
-    static struct log *logs[1000];
+    static struct log *logs[LOGS];
     struct world w;
     struct err err;
 
     (void)state;
     open_world(&w);
-    for (unsigned i = 0; i < 1000; i++) {
-        logs[i] = new_log(w.store, i);
-        log_register(logs[i], 50);
-    }
+    register_logs(&w, logs);
     size_t before = memory();
 
     begin(w.store, 100);
     for (unsigned i = 0; i < ROWS; i++)
-        assert_ok(shapelog_append(w.store, w.lane, MESSAGE, i, &logs[i * 7919u % 1000], 1, &err),
+        assert_ok(shapelog_append(w.store, w.lane, MESSAGE, i, &logs[i * 7919u % LOGS], 1, &err),
                   err);
     commit(w.store, 100);
     publish(w.store, 100);
     assert_int_equal(count_extents(w.store), ROWS);
     /* 32 bytes an extent, chunks that are not full, one segment's footer, the buffers. */
     assert_memory_within(before, (size_t)60 << 20);
-    for (unsigned i = 0; i < 1000; i++)
-        log_unref(logs[i]);
+    drop_logs(logs);
     close_world(&w);
 }
 
 static void test_every_row_in_a_thousand_logs_costs_an_extent_a_block_each(void **state)
 {
-    static struct log *logs[1000];
+    static struct log *logs[LOGS];
     struct world w;
     struct err err;
 
     (void)state;
     open_world(&w);
-    for (unsigned i = 0; i < 1000; i++) {
-        logs[i] = new_log(w.store, i);
-        log_register(logs[i], 50);
-    }
+    register_logs(&w, logs);
     size_t before = memory();
 
     begin(w.store, 100);
     for (unsigned i = 0; i < 20000 / LESS; i++)
-        assert_ok(shapelog_append(w.store, w.lane, MESSAGE, i, logs, 1000, &err), err);
+        assert_ok(shapelog_append(w.store, w.lane, MESSAGE, i, logs, LOGS, &err), err);
     commit(w.store, 100);
     publish(w.store, 100);
     assert_true(count_extents(w.store) < 20000 / LESS);
     assert_memory_within(before, (size_t)8 << 20);
-    for (unsigned i = 0; i < 1000; i++)
-        log_unref(logs[i]);
+    drop_logs(logs);
     close_world(&w);
 }
 

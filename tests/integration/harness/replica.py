@@ -116,6 +116,22 @@ class Replica:
 
         wait_for(lambda: self.rows(table, columns) == expected, deadline, difference)
 
+    def wait_until_equal(self, database, table="t", where="true", columns="*", deadline=60.0):
+        """Until the table has the columns and rows that Postgres has."""
+        query = f"SELECT {columns} FROM {table} WHERE {where}"
+
+        def said():
+            return (f"{table}: the replica has {self.rows(table, columns)}, Postgres"
+                    f" {database.sql(query)}\n{self.process.log_tail()}")
+
+        def same():
+            theirs = database.sql(query)
+            with contextlib.suppress(Exception):
+                return sorted(map(str, theirs)) == sorted(map(str, self.rows(table, columns)))
+            return False
+
+        wait_for(same, deadline, said)
+
 
 def _order(row):
     """Rows of any values can be sorted: None first, then by type, then by value."""

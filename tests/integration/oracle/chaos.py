@@ -33,6 +33,15 @@ class Chaos(threading.Thread):
         except BaseException as failure:  # pylint: disable=broad-except
             self.failure = failure
 
+    def suffer(self, deadline=90.0):
+        """All of it while there is work; in the end everything is as it should be."""
+        self.start()
+        self.world.batch(0, self.join)
+        print(" ".join(self.done))
+        if self.failure:
+            raise self.failure
+        self.world.check(deadline=deadline)
+
     def end(self):
         """After the trouble under way; what was ended is running again."""
         self._ended.set()
