@@ -134,23 +134,14 @@ static bool replace(struct shapelog *store, const struct catalog_segment *made,
 
     for (size_t i = 0; i < dropped->len; i++)
         numbers[i] = dropped->items[i]->number;
-    pthread_mutex_lock(&store->live);
-    struct numbers ended = syncer_take_ended(store);
     const struct catalog_batch batch = {
-        .ended = ended.items,
-        .nended = ended.len,
         .made = made,
         .nmade = made ? 1 : 0,
         .dropped = numbers,
         .ndropped = dropped->len,
     };
-    bool ok = catalog_apply(store->catalog, &batch, err);
+    bool ok = syncer_apply(store, &batch, err);
 
-    if (ok)
-        free(ended.items);
-    else
-        syncer_return_ended(store, &ended);
-    pthread_mutex_unlock(&store->live);
     free(numbers);
     return ok;
 }

@@ -355,8 +355,9 @@ void syncer_stop(struct shapelog *store);
 void syncer_wake(struct shapelog *store);
 /* Takes the logs that are to be deleted from the catalogue. Holding `live`. */
 struct numbers syncer_take_ended(struct shapelog *store);
-/* Gives them back, when they could not be. */
-void syncer_return_ended(struct shapelog *store, struct numbers *ended);
+/* Applies the batch, and with it deletes these logs: `ended` of the batch is not looked at. */
+bool syncer_apply(struct shapelog *store, const struct catalog_batch *batch,
+                  struct err *err) MUST_CHECK;
 void times_add(struct times *times, lsn_t lsn, int64_t us);
 /* Deletes sealed segments that nothing refers to any more, with the rows of ended logs. Holding
  * cycle. */

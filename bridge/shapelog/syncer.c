@@ -38,14 +38,29 @@ struct numbers syncer_take_ended(struct shapelog *store)
     return ended;
 }
 
-void syncer_return_ended(struct shapelog *store, struct numbers *ended)
+static void return_ended(struct shapelog *store, const struct numbers *ended)
 {
     pthread_mutex_lock(&store->sync_lock);
     for (size_t i = 0; i < ended->len; i++)
         numbers_push(&store->sync.ended, ended->items[i]);
     pthread_mutex_unlock(&store->sync_lock);
-    free(ended->items);
-    *ended = (struct numbers){0};
+}
+
+bool syncer_apply(struct shapelog *store, const struct catalog_batch *batch, struct err *err)
+{
+    struct catalog_batch whole = *batch;
+
+    pthread_mutex_lock(&store->live);
+    struct numbers ended = syncer_take_ended(store);
+    whole.ended = ended.items;
+    whole.nended = ended.len;
+    bool ok = catalog_apply(store->catalog, &whole, err);
+
+    if (!ok)
+        return_ended(store, &ended);
+    pthread_mutex_unlock(&store->live);
+    free(ended.items);
+    return ok;
 }
 
 static struct work take_work(struct shapelog *store)
@@ -132,24 +147,15 @@ static bool record(struct shapelog *store, const struct work *work, struct err *
     struct catalog_segment *made = rows_of(&work->made, false);
     struct catalog_segment *sealed = rows_of(&work->sealed, true);
 
-    pthread_mutex_lock(&store->live);
-    struct numbers ended = syncer_take_ended(store);
     const struct catalog_batch batch = {
-        .ended = ended.items,
-        .nended = ended.len,
         .made = made,
         .nmade = work->made.len,
         .sealed = sealed,
         .nsealed = work->sealed.len,
         .mark = &work->mark,
     };
-    bool ok = catalog_apply(store->catalog, &batch, err);
+    bool ok = syncer_apply(store, &batch, err);
 
-    if (ok)
-        free(ended.items);
-    else
-        syncer_return_ended(store, &ended);
-    pthread_mutex_unlock(&store->live);
     free_rows(made, work->made.len);
     free_rows(sealed, work->sealed.len);
     return ok;
