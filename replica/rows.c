@@ -4,7 +4,7 @@
  * Changes are applied in the order they come. A snapshot's rows may be applied
  * in any: where they do not come in the key's order they are gathered, up to
  * BATCH_BYTES, and sorted by the key's first column, because a b-tree larger than
- * the cache takes rows in order many times faster (SQLITE.md 6). They are committed
+ * the cache takes rows in order many times faster. They are committed
  * every SNAPSHOT_ROWS, with no position: a crash costs the snapshot, not a wrong row.
  */
 #include "replica/core.h"

@@ -5,12 +5,16 @@
  *
  *     int2 int4 int8 oid        INTEGER
  *     bool                      INTEGER 0 or 1
- *     float4 float8             REAL; NaN is the text 'NaN', for SQLite knows no other; -0 becomes
- * 0 bytea                     BLOB geometry geography        BLOB (EWKB) timestamptz TEXT
- * 2024-02-28 19:32:03.500000+00:00, which SQLite's date functions read timestamp TEXT 2024-02-28
- * 19:32:03.500000 arrays                    TEXT, a JSON array; what JSON cannot say exactly stays
- * Postgres's literal citext                    TEXT COLLATE NOCASE numeric and all others    TEXT,
- * as Postgres prints them
+ *     float4 float8             REAL; NaN is the text 'NaN', SQLite knows no other; -0 becomes 0
+ *     bytea                     BLOB
+ *     geometry geography        BLOB (EWKB)
+ *     timestamptz               TEXT 2024-02-28 19:32:03.500000+00:00, which SQLite's date
+ *                               functions read
+ *     timestamp                 TEXT 2024-02-28 19:32:03.500000
+ *     arrays                    TEXT, a JSON array; what JSON cannot say exactly stays
+ *                               Postgres's literal
+ *     citext                    TEXT COLLATE NOCASE
+ *     numeric and all others    TEXT, as Postgres prints them
  *
  * A column is declared INTEGER, REAL, TEXT or BLOB and never by Postgres's
  * name, whose affinity would change values ('1.10' in a NUMERIC column is 1.1).

@@ -4,7 +4,8 @@
  *     live shapes    merged by commit LSN up to the published position, a commit line behind each
  *                    commit that touches any of them
  *     other shapes   one step each: open line, snapshot blocks, then what happened since its
- * snapshot up to the session's position; then they are live, and a commit line says so
+ *                    snapshot up to the session's position; then they are live, and a commit line
+ *                    says so
  *
  * So at each commit line all live shapes stand at one position, and a shape
  * that is being fetched holds up no other. Only its last stretch does: a client

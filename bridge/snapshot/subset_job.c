@@ -64,8 +64,7 @@ static bool pause_for(struct run *r, long *ms, int64_t give_up, const char *text
     return true;
 }
 
-/* ---- the log ----------------------------------------------------------------------------------
- */
+/* ---- the log --------------------------------------------------------------------------------- */
 
 /* Until the log follows its table: what happens after our snapshot must be in it. */
 static bool await_log(struct run *r)
@@ -91,8 +90,7 @@ static bool await_log(struct run *r)
     return r->shape || failed(r, ERR_BUSY, "the bridge is starting");
 }
 
-/* ---- the snapshot -----------------------------------------------------------------------------
- */
+/* ---- the snapshot ---------------------------------------------------------------------------- */
 
 static bool begin(struct run *r)
 {
@@ -146,8 +144,7 @@ static bool compile(struct run *r, struct table **now)
                           &r->answer->field, err);
 }
 
-/* ---- the response's file ----------------------------------------------------------------------
- */
+/* ---- the response's file --------------------------------------------------------------------- */
 
 /* Nameless from the start where the file system knows how, so that nothing is left behind. */
 static int open_nameless(const char *dir)
@@ -222,8 +219,7 @@ static bool put_row(struct run *r, struct slice line)
     return r->out.len < WRITE_SIZE || flush(r);
 }
 
-/* ---- the query --------------------------------------------------------------------------------
- */
+/* ---- the query ------------------------------------------------------------------------------- */
 
 /* Whose fault it is that Postgres refused the query. Of the shape's own clause we know that it can
  * be run: its snapshot was made by it. */

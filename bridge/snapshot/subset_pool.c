@@ -46,8 +46,7 @@ struct subset_pool {
     int nworkers;
 };
 
-/* ---- the list ---------------------------------------------------------------------------------
- */
+/* ---- the list -------------------------------------------------------------------------------- */
 
 static struct asked *asked_new(struct subset_pool *pool, const struct shape_request *shape,
                                const struct subset_request *subset, struct slice handle,
@@ -135,8 +134,7 @@ static void refuse(struct asked *a, enum err_code code, const char *text)
     answer_asked(a, &answer);
 }
 
-/* ---- from request to worker -------------------------------------------------------------------
- */
+/* ---- from request to worker ------------------------------------------------------------------ */
 
 /* The log is there. On a thread of the snapshot pool, or on that of the request. */
 static void on_shape(void *arg, struct shape_answer *found)
@@ -208,8 +206,7 @@ void subset_pool_cancel(struct subset_pool *pool, void *arg)
         asked_unref(a);
 }
 
-/* ---- workers ----------------------------------------------------------------------------------
- */
+/* ---- workers --------------------------------------------------------------------------------- */
 
 /* Half of the workers. Whoever is done with one of its jobs takes the next. */
 static bool has_its_share(const struct subset_pool *pool, const struct asked *a)

@@ -1,7 +1,7 @@
 """Every type, by each way that a value comes: what SQLite holds, taken back to Postgres's text, is
 Postgres's text.
 
-The way back is written here anew from the rules (SQLITE.md's table, in replica/types.h): it shares
+The way back is written here anew from the rules (the table in replica/types.h): it shares
 no line with the program. Documented losses: -0 becomes 0.
 """
 

@@ -104,8 +104,7 @@ static void put_noise(struct buf *out, uint64_t number, size_t n)
         buf_put_u8(out, (uint8_t)('0' + (rand_r(&seed) >> 5) % 64));
 }
 
-/* ---- a desk: an encoder, a loop, who asks there ------------------------------------------------
- */
+/* ---- a desk: an encoder, a loop, who asks there ---------------------------------------------- */
 
 struct desk {
     struct encoder *encoder;

@@ -153,8 +153,7 @@ static void test_events_are_the_messages_wherever_a_read_ends(void **state)
     }
 }
 
-/* ---- one after the other ----------------------------------------------------------------------
- */
+/* ---- one after the other --------------------------------------------------------------------- */
 
 /* The last stretch of the first one fills its round: its end has nothing more to put. */
 static void test_events_go_on_behind_a_large_batch_that_ends_with_its_round(void **state)
