@@ -6,11 +6,15 @@
  *     BEGIN     'B' final_lsn:8 time:8 xid:4
  *     COMMIT    'C' flags:1 commit_lsn:8 end_lsn:8 time:8
  *     ORIGIN    'O' lsn:8 name\0
- *     RELATION  'R' relid:4 nspname\0 relname\0 replident:1 ncols:2 { flags:1 name\0 typid:4
- * typmod:4 } TYPE      'Y' typid:4 nspname\0 typname\0 INSERT    'I' relid:4 'N' tuple UPDATE 'U'
- * relid:4 [ ('K'|'O') tuple ] 'N' tuple DELETE    'D' relid:4 ('K'|'O') tuple TRUNCATE  'T' nrels:4
- * flags:1 { relid:4 } MESSAGE   'M' flags:1 lsn:8 prefix\0 len:4 content tuple     ncols:2 { 'n' |
- * 'u' | 't' len:4 text }
+ *     RELATION  'R' relid:4 nspname\0 relname\0 replident:1 ncols:2
+ *               { flags:1 name\0 typid:4 typmod:4 }
+ *     TYPE      'Y' typid:4 nspname\0 typname\0
+ *     INSERT    'I' relid:4 'N' tuple
+ *     UPDATE    'U' relid:4 [ ('K'|'O') tuple ] 'N' tuple
+ *     DELETE    'D' relid:4 ('K'|'O') tuple
+ *     TRUNCATE  'T' nrels:4 flags:1 { relid:4 }
+ *     MESSAGE   'M' flags:1 lsn:8 prefix\0 len:4 content
+ *     tuple     ncols:2 { 'n' | 'u' | 't' len:4 text }
  *
  * Integers are big-endian; times are microseconds since 2000-01-01 UTC on the
  * wire and since 1970 here. A message that is unknown, cut or has bytes left

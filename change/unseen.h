@@ -8,7 +8,7 @@
  *
  *   - a snapshot that misses one of them is taken again, and
  *   - the slot is not confirmed past the oldest of them, so that after a restart they are sent
- * again.
+ *     again.
  *
  * Any thread may call; a mutex guards the list.
  */

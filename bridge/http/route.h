@@ -6,8 +6,7 @@
  * the same check of the secret.
  *
  *     static const struct http_route routes[] = {
- *         {.path = "/v1/shape", .methods = HTTP_M_GET_HEAD, .handle = get_shape, .needs_secret =
- * true},
+ *         {.path = "/v1/shape", .methods = HTTP_M_GET_HEAD, .handle = get_shape},
  *         {.path = "/v1/shape", .methods = HTTP_M_POST, .handle = post_shape, .body_limit = 65536},
  *     };
  */

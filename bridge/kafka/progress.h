@@ -4,8 +4,8 @@
  * restart.
  *
  *     WANTED ---> QUEUED ---> BEGUN ---> SENT ---> DONE
- *        ^----------'-----------'----------'              the queue was dropped, or the bridge
- * ended
+ *        ^----------'-----------'----------'
+ *        the queue was dropped, or the bridge ended
  *
  * From the first time that they are BEGUN all changes are published that this snapshot did not see,
  * for good: a part of the rows may be in the topic, and if they are WANTED again, those that are

@@ -8,7 +8,8 @@
  *   when asked   the rules, when they were read again or a table was altered
  *   now and then the bridge's tables for writes (writes.h)
  *   now and then the catalogue: tables dropped, altered or rewritten, partitions attached or
- * detached, replica identity or publication lost; and the slot's state, for the metrics
+ *                detached, replica identity or publication lost; and the slot's state, for the
+ *                metrics
  *
  * A log whose table is not what it was ends, with the reason.
  */

@@ -10,7 +10,7 @@
  *   1. the table is in the publication, and everyone who was writing to it then has ended; how it
  *      stands there is looked up in between, and must be so still in the snapshot
  *   2. the log is registered with the stream: P is the commit LSN of the last transaction before
- * that
+ *      that
  *   3. in REPEATABLE READ: pg_current_snapshot(), and after it L = pg_current_wal_insert_lsn()
  *   4. if the snapshot misses a transaction decoded before P, go back to 3
  *   5. the log is told both (log_set_snapshot()), and the rows are copied
