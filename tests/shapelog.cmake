@@ -1,4 +1,6 @@
 unit(shapelog USES shapelog)
+unit(shapelog_logs USES shapelog)
+unit(shapelog_growth USES shapelog)
 unit(shapelog_damage USES shapelog)
 unit(shapelog_threads USES shapelog)
 unit(shapelog_scale USES shapelog)
