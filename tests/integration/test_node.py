@@ -94,6 +94,7 @@ def says(node, text, status="waiting"):
 
 
 @pytest.mark.sanitized
+@pytest.mark.threaded
 def test_node_serves_what_postgres_holds_and_what_the_topic_brings(items, feeder, synced):
     node, replica = synced
     with feeder.running():

@@ -154,6 +154,7 @@ def test_promotion_that_loses_nothing_begins_no_history(server, topic, make_publ
     assert [r.headers["timeline"] for r in (topic.records[0], topic.records[-1])] == ["1", "2"]
 
 
+@pytest.mark.sanitized
 def test_restored_server_is_not_forgotten_while_the_brokers_are_away(server, kafka, topic,
                                                                      make_publisher):
     """The bridge fetches everything again, and by then nothing but its note says that it did."""
