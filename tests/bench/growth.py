@@ -49,8 +49,8 @@ def ingest(bench):
     target = Curve("target", "shapes", "bytes a shape", log=True)
     for count in sorted({x for curve in held.values() for x, _ in curve.points}):
         target.at(count, 1000)
-    return Row("ingest", "what a row costs by the number of shapes: the stream's thread alone, "
-               "without Postgres", figures,
+    return Row("ingest", "what a row and a shape cost by the number of shapes: the stream's "
+               "thread alone, without Postgres", figures,
                curves=[*cost.values(), *(c for c in [*held.values(), target] if c.points)])
 
 

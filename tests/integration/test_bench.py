@@ -118,7 +118,8 @@ def test_tables_and_drawings_are_those_of_the_run_alone(tmp_path):
     made = text[text.index(begin):text.index(end)]
     assert "| `stream` | bridge / peer | 0.8 (0.7 .. 0.95) | >= 0.9 | 1.12 short |" in made
     assert "100 (90 .. 110) rows/s | bridge 2 µs a row | bridge 14 MB" in made
-    assert "2026-01-02, commit `abc1234`" in made and "Of 1 of" not in made
+    assert "2026-01-02, commit `abc1234`" in made
+    assert "Of 1 of" not in made and "Others" not in made
     drawn = {path.name for path in plots.iterdir()}
     assert drawn == {"targets.svg", "stream-us-of-cpu-a-row.svg"}
     for name in drawn:
@@ -129,6 +130,11 @@ def test_tables_and_drawings_are_those_of_the_run_alone(tmp_path):
 def test_a_part_of_the_rows_is_said_to_be_one(tmp_path):
     text, _ = tables(tmp_path, REPORT | {"scale": 0.01})
     assert "Of 0.01 of the rows" in text
+
+
+def test_a_machine_with_other_work_is_said_to_be_one(tmp_path):
+    text, _ = tables(tmp_path, REPORT | {"machine": REPORT["machine"] | {"load_before": 5.0}})
+    assert "Others were at work" in text
 
 
 def test_the_docs_drawings_are_those_that_the_page_shows():
