@@ -429,8 +429,8 @@ def test_shared_cache_keeps_two_bearers_apart(db, bridge, tmp_path):
 
 
 def soon_expired(ask):
-    """The headers of a token that ends within what ask(headers) begins, and what that gave; one that
-    a busy machine lets end before it is asked with is followed by one that lives longer."""
+    """The headers of a token that ends within what ask(headers) begins, and what that gave; one
+    that a busy machine lets end before it is asked with is followed by one that lives longer."""
     for seconds in (2, 4, 8, 16, 32):
         headers = who(exp=int(time.time()) + seconds)
         reply = ask(headers)

@@ -166,7 +166,7 @@ def test_another_database_system_behind_the_same_address_is_noticed(server, star
     bridge = start(server)
     replica = follow(bridge)
     replica.wait_for_rows("t", rows(server))
-    with Postgres(pg_version) as other:
+    with Postgres(pg_version, another_system=True) as other:
         other.sql("CREATE TABLE t (id int PRIMARY KEY, what text)")
         other.sql("INSERT INTO t VALUES (7, 'other')")
         if has_slot:  # as after another bridge of the same name

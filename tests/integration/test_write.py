@@ -625,7 +625,7 @@ def test_writes_may_begin_at_a_reload(items, make_bridge):
 def test_what_became_of_writes_is_counted(items, bridge):
     results(bridge, txn(1, insert(1)), txn(2, insert(1)), last := txn(3, insert(2), insert(1)))
     results(bridge, last)
-    wait_for(lambda: bridge.metrics()["tombolo_write_requests_total"] == 2, 60, "both to be counted")
+    wait_for(lambda: bridge.metrics()["tombolo_write_requests_total"] == 2, 60, "both requests")
     metrics = bridge.metrics()
     for what in ("applied", "partly", "rejected", "repeated"):
         assert metrics[f'tombolo_writes_total{{result="{what}"}}'] == 1, what
