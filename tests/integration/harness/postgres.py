@@ -166,7 +166,9 @@ class Postgres:
         return self.main.value(query, *params)
 
     def create_database(self, name):
-        self.sql(f'CREATE DATABASE "{name}" TEMPLATE template0')
+        # By files: the other way every slot of the server would have 4 MB of WAL to read.
+        by = " STRATEGY file_copy" if self.version >= 15 else ""
+        self.sql(f'CREATE DATABASE "{name}" TEMPLATE template0{by}')
         return Database(self, name)
 
     def start(self, deadline=60.0):
