@@ -1,1 +1,1 @@
-unit(base USES base)
+unit(base ONE_THREAD USES base)

@@ -1,2 +1,2 @@
-unit(change USES change)
+unit(change ONE_THREAD USES change)
 fuzz(pgoutput USES change)

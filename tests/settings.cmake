@@ -1,5 +1,5 @@
 if(TOMBOLO_BRIDGE)
-  unit(config USES settings base)
+  unit(config ONE_THREAD USES settings base)
   fuzz(config_ini USES settings base)
   unit(metrics USES metrics base)
 
