@@ -22,7 +22,8 @@ struct subscription {
 };
 
 struct fanout_registration {
-    struct log *log;
+    struct log *const *logs;
+    size_t n;
     bool done;
     lsn_t registered;
     struct fanout_registration *next;
@@ -176,11 +177,13 @@ void fanout_free(struct fanout *f)
 
 /* ---- requests of other threads --------------------------------------------------------------- */
 
-struct fanout_registration *fanout_register_begin(struct fanout *f, struct log *log)
+struct fanout_registration *fanout_register_begin(struct fanout *f, struct log *const *logs,
+                                                  size_t n)
 {
     struct fanout_registration *reg = xcalloc(1, sizeof(*reg));
 
-    reg->log = log;
+    reg->logs = logs;
+    reg->n = n;
     pthread_mutex_lock(&f->mutex);
     reg->next = f->asked;
     f->asked = reg;
@@ -247,8 +250,10 @@ static void serve_requests(struct fanout *f, lsn_t position)
     for (struct fanout_registration *reg = regs, *next; reg; reg = next) {
         next = reg->next;
         reg->registered = position;
-        log_register(reg->log, position);
-        fanout_add(f, reg->log);
+        for (size_t i = 0; i < reg->n; i++) {
+            log_register(reg->logs[i], position);
+            fanout_add(f, reg->logs[i]);
+        }
         reg->done = true;
     }
     if (regs)

@@ -66,12 +66,13 @@ bool fanout_settle(struct fanout *fanout, lsn_t position, lsn_t end_lsn,
 /* A recovered log, before the stream starts. */
 void fanout_add(struct fanout *fanout, struct log *log);
 
-/* Any thread: registers a new log (log_register()) at the next point between two transactions at
- * which the stream has caught up with what the log held before a restart. Waits for it, at most
- * `timeout_ms`: then ERR_TIMEOUT, and the log is not registered. The caller wakes the receiver
- * first. */
+/* Any thread: registers new logs (log_register()), all at one point between two transactions: the
+ * next at which the stream has caught up with what the logs held before a restart. Waits for it, at
+ * most `timeout_ms`: then ERR_TIMEOUT, and none is registered. The caller wakes the receiver
+ * first. The array is borrowed until the wait is over. */
 struct fanout_registration;
-struct fanout_registration *fanout_register_begin(struct fanout *fanout, struct log *log);
+struct fanout_registration *fanout_register_begin(struct fanout *fanout, struct log *const *logs,
+                                                  size_t n);
 bool fanout_register_wait(struct fanout *fanout, struct fanout_registration *registration,
                           int timeout_ms, lsn_t *registered, struct err *err) MUST_CHECK;
 /* Any thread: ends these waits, and lets nobody wait any more; for the bridge's end. */

@@ -82,11 +82,11 @@ static void revive_logs(struct bridge *b)
                  LOG_LSN("last_commit", shapelog_last_commit(b->store)));
 }
 
-static bool register_log(void *owner, struct log *log, int timeout_ms, lsn_t *registered,
-                         struct err *err)
+static bool register_logs(void *owner, struct log *const *logs, size_t n, int timeout_ms,
+                          lsn_t *registered, struct err *err)
 {
     struct bridge *b = owner;
-    struct fanout_registration *registration = fanout_register_begin(b->fanout, log);
+    struct fanout_registration *registration = fanout_register_begin(b->fanout, logs, n);
 
     receiver_wake(b->receiver);
     return fanout_register_wait(b->fanout, registration, timeout_ms, registered, err);
@@ -99,7 +99,7 @@ static bool make_pool(struct bridge *b, struct err *err)
         .publication = b->publication,
         .store = b->store,
         .unseen = b->unseen,
-        .stream = {b, register_log},
+        .stream = {b, register_logs},
         .workers = (int)b->config.snapshot_workers,
         .manual_publishing = b->config.manual_table_publishing,
         .lock_timeout_ms = (int)b->config.lock_timeout_ms,

@@ -81,6 +81,11 @@ bool io_sync(int fd, struct err *err)
     return true;
 }
 
+void io_begin_sync(int fd)
+{
+    sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
 bool io_sync_dir(const char *path, struct err *err)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -22,6 +22,9 @@ bool io_read(int fd, void *to, size_t len, uint64_t offset, struct err *err) MUS
 /* The file's size. */
 bool io_size(int fd, uint64_t *size, struct err *err) MUST_CHECK;
 bool io_sync(int fd, struct err *err) MUST_CHECK;
+/* The kernel begins to write the file's bytes, without being waited for: io_sync() is shorter then.
+ * Promises nothing. */
+void io_begin_sync(int fd);
 /* Makes names in the folder durable. */
 bool io_sync_dir(const char *path, struct err *err) MUST_CHECK;
 /* Makes the folder unless it is there. */

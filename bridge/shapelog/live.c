@@ -7,15 +7,6 @@
 
 #include <stdlib.h>
 
-/* On its thread's stack, until it is answered. */
-struct go_live {
-    struct go_live *next;
-    struct log *log;
-    struct buf snapshot; /* its text */
-    bool answered, ok;
-    struct err err;
-};
-
 /* The log's row. Neither of what it says changes any more while the log is COPYING. */
 static struct catalog_new_log new_row(const struct go_live *g)
 {
@@ -96,26 +87,28 @@ static void record_waiting(struct shapelog *store)
     pthread_cond_broadcast(&queue->answered);
 }
 
-bool log_go_live(struct log *log, struct err *err)
+void logs_go_live(struct shapelog *store, struct go_live *items, size_t n)
 {
-    struct shapelog *store = log->store;
     struct going_live *queue = &store->going_live;
-    struct go_live mine = {.log = log};
 
-    buf_init(&mine.snapshot, BUF_NO_LIMIT);
-    snapshot_format(log->snapshot, &mine.snapshot);
+    for (size_t i = 0; i < n; i++) {
+        buf_init(&items[i].snapshot, BUF_NO_LIMIT);
+        snapshot_format(items[i].log->snapshot, &items[i].snapshot);
+    }
     pthread_mutex_lock(&queue->lock);
-    mine.next = queue->first;
-    queue->first = &mine;
-    while (!mine.answered) {
-        if (queue->busy)
-            pthread_cond_wait(&queue->answered, &queue->lock);
-        else
-            record_waiting(store);
+    for (size_t i = 0; i < n; i++) {
+        items[i].next = queue->first;
+        queue->first = &items[i];
+    }
+    for (size_t i = 0; i < n; i++) {
+        while (!items[i].answered) {
+            if (queue->busy)
+                pthread_cond_wait(&queue->answered, &queue->lock);
+            else
+                record_waiting(store);
+        }
     }
     pthread_mutex_unlock(&queue->lock);
-    buf_release(&mine.snapshot);
-    if (!mine.ok)
-        *err = mine.err;
-    return mine.ok;
+    for (size_t i = 0; i < n; i++)
+        buf_release(&items[i].snapshot);
 }

@@ -178,6 +178,14 @@ bool snapshot_writer_put(struct snapshot_writer *writer, struct slice message,
 /* Completes: syncs the file, records the log in the catalogue, COPYING -> LIVE. Frees the writer
  * either way. */
 bool snapshot_writer_finish(struct snapshot_writer *writer, struct err *err) MUST_CHECK;
+/* The same for several, which share what the disk is waited for; each has its own outcome. All
+ * writers are freed. */
+struct snapshot_end {
+    struct snapshot_writer *writer;
+    bool ok;
+    struct err err;
+};
+void snapshot_writers_finish(struct snapshot_end *ends, size_t n);
 /* Gives up: ends the log with the reason; frees the writer. */
 void snapshot_writer_abandon(struct snapshot_writer *writer, const char *reason);
 
@@ -318,6 +326,9 @@ struct log *log_listener_next(struct shapelog *store, struct log_listener *liste
 /* Bytes of the snapshot, and of the messages that followed it: for the policy that starts a new
  * generation of a log which has become much larger than its snapshot. Any. */
 void log_get_size(struct log *log, uint64_t *snapshot_bytes, uint64_t *log_bytes);
+
+/* How many logs there are. Cheap. */
+size_t shapelog_count(struct shapelog *store);
 
 struct shapelog_stats {
     uint64_t logs, segments, segment_bytes, snapshot_bytes, extents, memory_bytes;

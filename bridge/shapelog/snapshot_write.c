@@ -141,25 +141,60 @@ bool snapshot_writer_put(struct snapshot_writer *writer, struct slice message, s
     return true;
 }
 
-/* Puts the table behind the blocks and makes it all durable. */
+/* Puts the table behind the blocks; the disk may begin. */
 static bool complete_file(struct snapshot_writer *writer, struct err *err)
 {
     struct buf *table = &writer->table;
-    struct buf path;
     size_t done;
 
+    if (!flush(writer, err))
+        return false;
     if (writer->blocks == 0)
         return true;
     snapshot_put_end(table, writer->log->id, writer->blocks);
-    if (!io_write(writer->log->file->fd, buf_slice(table), writer->offset, &done, err) ||
-        !io_sync(writer->log->file->fd, err))
+    if (!io_write(writer->log->file->fd, buf_slice(table), writer->offset, &done, err))
         return err_wrap(err, "snapshot of log %s", writer->log->handle);
     writer->offset += table->len;
+    io_begin_sync(writer->log->file->fd);
+    return true;
+}
+
+static bool sync_file(struct snapshot_writer *writer, struct err *err)
+{
+    return writer->blocks == 0 || io_sync(writer->log->file->fd, err) ||
+           err_wrap(err, "snapshot of log %s", writer->log->handle);
+}
+
+static bool sync_folder(const struct shapelog *store, struct err *err)
+{
+    struct buf path;
+
     buf_init(&path, BUF_NO_LIMIT);
-    buf_printf(&path, "%s/snapshots", writer->store->dir);
+    buf_printf(&path, "%s/snapshots", store->dir);
     bool ok = io_sync_dir(buf_cstr(&path), err);
     buf_release(&path);
     return ok;
+}
+
+/* Each step for all of them: with the first file that is synced, a file system makes most of what
+ * the others need durable as well. */
+static void sync_all(struct snapshot_end *ends, size_t n)
+{
+    bool any = false;
+    struct err err;
+
+    for (size_t i = 0; i < n; i++)
+        ends[i].ok = complete_file(ends[i].writer, &ends[i].err);
+    for (size_t i = 0; i < n; i++) {
+        ends[i].ok = ends[i].ok && sync_file(ends[i].writer, &ends[i].err);
+        any |= ends[i].ok && ends[i].writer->blocks > 0;
+    }
+    bool ok = !any || sync_folder(ends[0].writer->store, &err);
+    for (size_t i = 0; !ok && i < n; i++) {
+        if (ends[i].ok)
+            ends[i].err = err;
+        ends[i].ok = false;
+    }
 }
 
 /* Of the complete file, before anyone may look for it. */
@@ -170,19 +205,54 @@ static void show_size(struct snapshot_writer *writer)
     pthread_mutex_unlock(&writer->store->snapshots);
 }
 
+/* Those whose files are on disk. */
+static void go_live(struct snapshot_end *ends, size_t n)
+{
+    struct go_live *items = xcalloc(n, sizeof(*items));
+    size_t kept = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        if (!ends[i].ok)
+            continue;
+        show_size(ends[i].writer);
+        items[kept++].log = ends[i].writer->log;
+    }
+    if (kept)
+        logs_go_live(ends[0].writer->store, items, kept);
+    for (size_t i = 0, at = 0; i < n; i++) {
+        if (!ends[i].ok)
+            continue;
+        ends[i].ok = items[at].ok;
+        if (!items[at].ok)
+            ends[i].err = items[at].err;
+        at++;
+    }
+    free(items);
+}
+
+void snapshot_writers_finish(struct snapshot_end *ends, size_t n)
+{
+    sync_all(ends, n);
+    go_live(ends, n);
+    for (size_t i = 0; i < n; i++) {
+        struct snapshot_writer *writer = ends[i].writer;
+
+        if (ends[i].ok)
+            wait_notify(writer->log);
+        else
+            shapelog_end_log(writer->store, writer->log, ends[i].err.msg);
+        writer_free(writer);
+    }
+}
+
 bool snapshot_writer_finish(struct snapshot_writer *writer, struct err *err)
 {
-    bool ok = flush(writer, err) && complete_file(writer, err);
+    struct snapshot_end end = {.writer = writer};
 
-    if (ok)
-        show_size(writer);
-    ok = ok && log_go_live(writer->log, err);
-    if (ok)
-        wait_notify(writer->log);
-    else
-        shapelog_end_log(writer->store, writer->log, err->msg);
-    writer_free(writer);
-    return ok;
+    snapshot_writers_finish(&end, 1);
+    if (!end.ok)
+        *err = end.err;
+    return end.ok;
 }
 
 void snapshot_writer_abandon(struct snapshot_writer *writer, const char *reason)

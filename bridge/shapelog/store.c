@@ -561,6 +561,15 @@ int64_t shapelog_commit_time(struct shapelog *store, lsn_t commit_lsn)
     return us;
 }
 
+size_t shapelog_count(struct shapelog *store)
+{
+    pthread_mutex_lock(&store->registry);
+    size_t n = store->nlogs - store->logs_gone;
+
+    pthread_mutex_unlock(&store->registry);
+    return n;
+}
+
 static void add_log_stats(struct log *log, struct shapelog_stats *stats)
 {
     pthread_mutex_lock(&log->store->snapshots);

@@ -342,9 +342,19 @@ void snapshot_file_forget(struct log *log);
 
 /* ---- live.c ---------------------------------------------------------------------------------- */
 
-/* A COPYING log whose snapshot file is complete and synced: records it in the catalogue and moves
- * it to LIVE. Waits for the disk, with others that came meanwhile. */
-bool log_go_live(struct log *log, struct err *err) MUST_CHECK;
+/* One that is to go live: its log is given, and what became of it. */
+struct go_live {
+    struct log *log;
+    bool ok;
+    struct err err;
+
+    struct go_live *next;
+    struct buf snapshot; /* its text */
+    bool answered;
+};
+/* COPYING logs whose snapshot files are complete and synced: records them in the catalogue and
+ * moves them to LIVE. Waits for the disk, once for all of them and those that came meanwhile. */
+void logs_go_live(struct shapelog *store, struct go_live *items, size_t n);
 
 /* ---- syncer.c, compact.c --------------------------------------------------------------------- */
 

@@ -1,5 +1,6 @@
 /*
- * A log is filled: registered with the stream, then given the rows of a snapshot.
+ * Logs are filled: registered with the stream, then given the rows of a snapshot, one after the
+ * other. A snapshot is shared by logs of one table, as long as it is not old.
  */
 #include "snapshot/job.h"
 #include "base/clock.h"
@@ -12,6 +13,7 @@
 #include "pg/reading.h"
 #include "pg/server.h"
 #include "snapshot/failure.h"
+#include "snapshot/turns.h"
 #include "snapshot/waiting.h"
 
 #include <stdio.h>
@@ -21,6 +23,7 @@
 #define SNAPSHOT_RETRY_FIRST_MS 2
 #define SNAPSHOT_RETRY_MOST_MS 200
 #define SNAPSHOT_GIVE_UP_MS 60000
+#define SHARED_MS 1000   /* then those that are left get another one: Postgres cannot vacuum */
 #define LOCK_FIRST_MS 50 /* before somebody else takes our place */
 
 /* ---- the snapshot ---------------------------------------------------------------------------- */
@@ -44,12 +47,12 @@ static bool lock_table(const struct job_context *ctx, const struct table *table,
                       err))
         return true;
     if (err->code != ERR_BUSY ||
-        pool_wait_begin(ctx->pool, table->relid, NULL, err) == WAITING_REFUSED)
+        pool_wait_begin(ctx->worker, table->relid, NULL, err) == WAITING_REFUSED)
         return false;
     bool ok = reading_begin(ctx->conn, table, timeout_ms, err);
     if (!ok && err->code == ERR_BUSY)
         err_wrap(err, "Snapshot timed out while waiting for a table lock");
-    pool_wait_end(ctx->pool, table->relid, ok ? NULL : err);
+    pool_wait_end(ctx->worker, table->relid, ok ? NULL : err);
     return ok;
 }
 
@@ -79,25 +82,30 @@ static bool take_snapshot(const struct job_context *ctx, const struct table *tab
     }
 }
 
-/* Within the snapshot: whether the table is what the shape was typed against, lies where it lay,
- * and has been published all the time. */
-static bool same_table(const struct job_context *ctx, const struct shape *shape, struct err *err)
+/* The table within the snapshot. */
+static struct table *look_within(const struct job_context *ctx, const struct table *then,
+                                 struct err *err)
 {
-    const struct table *then = shape->table;
     struct table *now =
         catalog_followed_by_oid(ctx->conn, ctx->config->publication, then->relid, err);
 
     if (!now && err->code == ERR_NOT_FOUND)
-        return err_set(err, ERR_CHANGED, "Database table \"%.*s.%.*s\" has been dropped or renamed",
-                       SLICE_ARG(then->nspname), SLICE_ARG(then->relname));
-    if (!now)
-        return false;
+        err_set(err, ERR_CHANGED, "Database table \"%.*s.%.*s\" has been dropped or renamed",
+                SLICE_ARG(then->nspname), SLICE_ARG(then->relname));
+    return now;
+}
+
+/* Whether the table is what the shape was typed against, lies where it lay, and has been published
+ * all the time. */
+static bool same_table(const struct shape *shape, const struct table *now, struct err *err)
+{
+    const struct table *then = shape->table;
     const char *why = shape_misfit(shape, now);
+
     if (!why && !storage_same(then->storage, now->storage))
         why = "the table's rows were moved";
     if (!why && !published_since(then->published, now->published))
         why = "the table was taken out of the publication";
-    table_unref(now);
     return !why || err_set(err, ERR_CHANGED, "%s while the shape was made", why);
 }
 
@@ -172,58 +180,139 @@ static void note_failure(struct log *log, struct err *err)
     log_set_failure(log, err);
 }
 
-/* In the snapshot's transaction: all of the rows into the log's file. */
-static bool write_rows(const struct job_context *ctx, struct log *log, const struct shape *shape,
+/* ---- logs ------------------------------------------------------------------------------------ */
+
+/* A transaction whose snapshot logs of one table share. */
+struct session {
+    const struct job_context *ctx;
+    struct table *table; /* as it is in the snapshot */
+    struct snapshot snapshot;
+    lsn_t limit;
+    struct arena arena;
+    bool failed; /* the transaction cannot go on */
+};
+
+/* Takes the reference. */
+static void fail_log(const struct job_context *ctx, struct log *log, const struct err *why)
+{
+    struct err err = *why;
+
+    atomic_fetch_add_explicit(&ctx->stats->failures, 1, memory_order_relaxed);
+    log_warn("could not make a shape's snapshot", LOG_UINT("log", log_id(log)), LOG_ERR(&err));
+    if (err.code == ERR_CHANGED || err.code == ERR_PG)
+        trust_forget(ctx->trust, log_shape(log)->table->relid);
+    if (log_state(log) != LOG_ENDED)
+        note_failure(log, &err);
+    shapelog_end_log(ctx->config->store, log, err.msg);
+    log_unref(log);
+}
+
+/* All of the rows into the log's file. */
+static bool write_rows(struct session *s, struct log *log, struct snapshot_writer *writer,
                        struct err *err)
 {
-    struct snapshot_writer *writer = snapshot_writer_new(ctx->config->store, log, err);
+    const struct shape *shape = log_shape(log);
 
-    if (!writer)
+    if (!same_table(shape, s->table, err))
         return false;
-    if (!same_table(ctx, shape, err) || !copy_rows(ctx, writer, shape, err) ||
-        !pg_run(ctx->conn, "COMMIT", err)) {
-        note_failure(log, err);
-        snapshot_writer_abandon(writer, err->msg);
-        return false;
-    }
-    return snapshot_writer_finish(writer, err);
+    s->failed = !copy_rows(s->ctx, writer, shape, err);
+    return !s->failed;
 }
 
-static bool fill(const struct job_context *ctx, struct log *log, struct arena *arena,
-                 struct err *err)
+/* Takes the reference. */
+static void fill(struct session *s, struct log *log)
 {
-    struct shape *shape = log_shape(log);
-    const struct snapshot_config *config = ctx->config;
-    struct snapshot snapshot;
-    lsn_t registered, limit, fence;
-
-    return config->stream.register_log(config->stream.owner, log, config->register_timeout_ms,
-                                       &registered, err) &&
-           take_snapshot(ctx, shape->table, registered, arena, &snapshot, &limit, err) &&
-           (log_set_snapshot(log, &snapshot, limit), true) && write_rows(ctx, log, shape, err) &&
-           server_fence(ctx->conn, &fence, err);
-}
-
-void job_fill(const struct job_context *ctx, struct log *log)
-{
-    struct arena arena = {0};
     struct err err;
 
-    if (fill(ctx, log, &arena, &err)) {
-        atomic_fetch_add_explicit(&ctx->stats->snapshots, 1, memory_order_relaxed);
-        log_debug("snapshot complete", LOG_UINT("log", log_id(log)));
-    } else {
-        struct err ignored;
+    log_set_snapshot(log, &s->snapshot, s->limit);
+    struct snapshot_writer *writer = snapshot_writer_new(s->ctx->config->store, log, &err);
 
-        atomic_fetch_add_explicit(&ctx->stats->failures, 1, memory_order_relaxed);
-        log_warn("could not make a shape's snapshot", LOG_UINT("log", log_id(log)), LOG_ERR(&err));
-        if (err.code == ERR_CHANGED || err.code == ERR_PG)
-            trust_forget(ctx->trust, log_shape(log)->table->relid);
-        if (log_state(log) != LOG_ENDED)
-            note_failure(log, &err);
-        shapelog_end_log(ctx->config->store, log, err.msg);
-        if (!rollback(ctx, &ignored))
-            log_debug("no rollback", LOG_ERR(&ignored));
+    if (writer && write_rows(s, log, writer, &err)) {
+        finisher_put(s->ctx->finisher, writer, log);
+        return;
     }
-    arena_release(&arena);
+    if (writer) {
+        note_failure(log, &err);
+        snapshot_writer_abandon(writer, err.msg);
+    }
+    fail_log(s->ctx, log, &err);
+}
+
+static bool session_begin(struct session *s, const struct table *table, lsn_t registered,
+                          struct err *err)
+{
+    return take_snapshot(s->ctx, table, registered, &s->arena, &s->snapshot, &s->limit, err) &&
+           (s->table = look_within(s->ctx, table, err));
+}
+
+/* The message into the WAL behind the snapshot's position: without it an idle server takes longer
+ * to pass that, no more. */
+static void session_end(struct session *s)
+{
+    const char *end = s->failed ? "ROLLBACK" : "COMMIT";
+    struct err err;
+    lsn_t fence;
+
+    if (!pg_run(s->ctx->conn, end, &err) || !server_fence(s->ctx->conn, &fence, &err))
+        log_debug("no message behind a snapshot", LOG_ERR(&err));
+    table_unref(s->table);
+    arena_release(&s->arena);
+}
+
+/* Fills as many of the worker's logs as may share a snapshot; begins with this one. Their table
+ * is that of the first as long as the snapshot is not taken. */
+static void fill_together(const struct job_context *ctx, struct log *log, lsn_t registered)
+{
+    struct session s = {.ctx = ctx};
+    const struct shape *shape = log_shape(log);
+    uint32_t relid = shape->table->relid;
+    struct err err;
+    bool ok = session_begin(&s, shape->table, registered, &err);
+    int64_t until = clock_ms() + SHARED_MS;
+
+    s.failed = !ok;
+    for (; log; log = fills_take(ctx->worker, relid, &registered)) {
+        if (ok)
+            fill(&s, log);
+        else
+            fail_log(ctx, log, &err);
+        if (ok && (s.failed || clock_ms() > until))
+            break;
+    }
+    session_end(&s);
+}
+
+/* Those that are not yet; between the same two transactions. */
+static void register_new(const struct job_context *ctx)
+{
+    const struct snapshot_config *config = ctx->config;
+    struct log *logs[TOGETHER];
+    size_t n = fills_to_register(ctx->worker, logs);
+    lsn_t registered;
+    struct err err;
+
+    if (n == 0)
+        return;
+    if (config->stream.register_logs(config->stream.owner, logs, n, config->register_timeout_ms,
+                                     &registered, &err)) {
+        fills_put_back(ctx->worker, logs, n, registered);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        fail_log(ctx, logs[i], &err);
+}
+
+void job_fill(struct job_context *ctx)
+{
+    struct log *log;
+    lsn_t registered;
+    struct err err;
+
+    register_new(ctx);
+    while ((log = fills_take(ctx->worker, 0, &registered))) {
+        if (worker_connect(ctx->worker, &ctx->conn, &err))
+            fill_together(ctx, log, registered);
+        else
+            fail_log(ctx, log, &err);
+    }
 }

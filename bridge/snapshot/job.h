@@ -1,21 +1,24 @@
 /*
- * One request on one connection: the work of a pool's worker.
+ * Requests and logs on one connection: the work of a pool's worker.
  */
 #ifndef SNAPSHOT_JOB_H
 #define SNAPSHOT_JOB_H
 
 #include "change/tables.h"
 #include "pg/pg.h"
+#include "snapshot/finisher.h"
 #include "snapshot/pool.h"
 #include "snapshot/trust.h"
 
 struct job_context {
     const struct snapshot_config *config;
-    struct snapshot_pool *pool; /* for waiting (snapshot/waiting.h) */
-    struct request *request;    /* may be parked; NULL in job_fill() */
+    struct worker *worker;   /* for waiting (snapshot/waiting.h), and its logs (snapshot/turns.h) */
+    struct request *request; /* may be parked */
     struct pg_conn *conn;
     struct trust *trust;
     struct tables *tables;
+    struct table **looked; /* what was looked up for requests taken together; *looked may be NULL */
+    struct finisher *finisher;
     struct snapshot_stats *stats;
     const atomic_bool *stop;
 };
@@ -24,7 +27,7 @@ enum job_outcome {
     JOB_REFUSED, /* the answer's err is set, and its field when the request is to blame */
     JOB_PARKED,  /* the pool has the request back */
     JOB_FOUND,   /* the answer has the log */
-    JOB_MADE,    /* likewise: job_fill() it */
+    JOB_MADE,    /* likewise: it is to be filled */
     JOB_ABSENT,  /* job_look(): there is none */
 };
 
@@ -38,7 +41,7 @@ enum job_outcome job_look(const struct job_context *ctx, const struct shape_requ
 /* Looks it up and makes none: ERR_NOT_FOUND without a field when there is none. */
 enum job_outcome job_find(const struct job_context *ctx, const struct shape_request *request,
                           struct shape_answer *answer) MUST_CHECK;
-/* Fills a log that was made: registration, snapshot, rows. Ends it when that fails. */
-void job_fill(const struct job_context *ctx, struct log *log);
+/* Fills the worker's logs: registration, snapshot, rows. Ends those with which that fails. */
+void job_fill(struct job_context *ctx);
 
 #endif

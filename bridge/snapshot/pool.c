@@ -1,50 +1,14 @@
 #include "snapshot/pool.h"
 #include "base/logging.h"
 #include "snapshot/job.h"
-#include "snapshot/queue.h"
-#include "snapshot/waiting.h"
+#include "snapshot/pool_private.h"
 
-#include <pthread.h>
 #include <stdlib.h>
-
-#define STOPPING "the bridge is stopping"
-#define GONE "whoever asked has gone"
-#define MAX_WAITS 64 /* tables that are waited for at a time, each by a worker */
-
-struct worker {
-    struct snapshot_pool *pool;
-    pthread_t thread;
-    struct pg_conn *conn; /* written under the pool's mutex, so that it can be cancelled */
-};
-
-/* A table that is waited for. */
-struct table_wait {
-    unsigned users;
-    struct requests parked;
-};
-
-struct snapshot_pool {
-    struct snapshot_config config;
-    struct snapshot_stats stats;
-    struct trust trust;
-    struct tables tables;
-    atomic_bool stop;
-    pthread_mutex_t mutex;
-    pthread_cond_t work, look;
-    struct queue queue;
-    struct worker looker;
-    bool looks;             /* it was started */
-    struct worker *workers; /* room for all there may be */
-    int nworkers;           /* started */
-    int waiting;            /* of these, for a table: others take their place */
-    int busy;               /* with a request, and not waiting: at most config.workers begin one */
-    struct u64map waits;    /* relid -> struct table_wait */
-};
 
 /* ---- requests -------------------------------------------------------------------------------- */
 
 /* Whoever asked may use `arg` for another, once it is answered. */
-static void answer(struct snapshot_pool *pool, struct request *r, struct shape_answer *a)
+void pool_answer(struct snapshot_pool *pool, struct request *r, struct shape_answer *a)
 {
     pthread_mutex_lock(&pool->mutex);
     queue_forget(&pool->queue, r);
@@ -53,22 +17,13 @@ static void answer(struct snapshot_pool *pool, struct request *r, struct shape_a
     request_free(r);
 }
 
-static void refuse(struct snapshot_pool *pool, struct request *r, enum err_code code,
-                   const char *text)
+void pool_refuse(struct snapshot_pool *pool, struct request *r, enum err_code code,
+                 const char *text)
 {
     struct shape_answer a = {0};
 
     err_set(&a.err, code, "%s", text);
-    answer(pool, r, &a);
-}
-
-/* Somebody for what is in the queue. Holding the mutex. */
-static void wake(struct snapshot_pool *pool)
-{
-    if (pool->busy < pool->config.workers)
-        pthread_cond_signal(&pool->work);
-    else if (pool->queue.fresh.first)
-        pthread_cond_signal(&pool->look);
+    pool_answer(pool, r, &a);
 }
 
 /* ---- from outside ---------------------------------------------------------------------------- */
@@ -78,13 +33,13 @@ static void submit(struct snapshot_pool *pool, struct request *r)
     pthread_mutex_lock(&pool->mutex);
     bool stopping = atomic_load(&pool->stop), fits = !stopping && queue_add(&pool->queue, r);
     if (fits)
-        wake(pool);
+        pool_wake(pool);
     pthread_mutex_unlock(&pool->mutex);
     if (stopping)
-        refuse(pool, r, ERR_STOPPED, STOPPING);
+        pool_refuse(pool, r, ERR_STOPPED, STOPPING);
     else if (!fits)
-        refuse(pool, r, ERR_BUSY,
-               "Snapshot creation failed because of a connection pool queue timeout");
+        pool_refuse(pool, r, ERR_BUSY,
+                    "Snapshot creation failed because of a connection pool queue timeout");
 }
 
 void snapshot_pool_request(struct snapshot_pool *pool, const struct shape_request *shape,
@@ -115,39 +70,7 @@ void snapshot_pool_cancel(struct snapshot_pool *pool, void *arg)
         r->gone = true;
     pthread_mutex_unlock(&pool->mutex);
     if (waits)
-        refuse(pool, r, ERR_STOPPED, GONE);
-}
-
-static bool is_idle(const struct snapshot_pool *pool)
-{
-    return !pool->queue.fresh.first && !pool->queue.absent.first;
-}
-
-static struct request *next_request(struct snapshot_pool *pool)
-{
-    pthread_mutex_lock(&pool->mutex);
-    while ((is_idle(pool) || pool->busy >= pool->config.workers) && !atomic_load(&pool->stop))
-        pthread_cond_wait(&pool->work, &pool->mutex);
-    struct queue *q = &pool->queue;
-    struct request *r = queue_take(q, q->absent.first ? &q->absent : &q->fresh);
-    if (r) {
-        pool->busy++;
-        wake(pool);
-    }
-    pthread_mutex_unlock(&pool->mutex);
-    return r;
-}
-
-/* The looker's: while all others are at work. */
-static struct request *next_to_look_up(struct snapshot_pool *pool)
-{
-    pthread_mutex_lock(&pool->mutex);
-    while ((!pool->queue.fresh.first || pool->busy < pool->config.workers) &&
-           !atomic_load(&pool->stop))
-        pthread_cond_wait(&pool->look, &pool->mutex);
-    struct request *r = queue_take(&pool->queue, &pool->queue.fresh);
-    pthread_mutex_unlock(&pool->mutex);
-    return r;
+        pool_refuse(pool, r, ERR_STOPPED, GONE);
 }
 
 /* The looker has found no log: somebody is to make one. */
@@ -161,17 +84,7 @@ static void hand_over(struct snapshot_pool *pool, struct request *r)
     }
     pthread_mutex_unlock(&pool->mutex);
     if (gone || stopping)
-        refuse(pool, r, ERR_STOPPED, gone ? GONE : STOPPING);
-}
-
-/* Whether nothing waits to be done. */
-static bool end_request(struct snapshot_pool *pool)
-{
-    pthread_mutex_lock(&pool->mutex);
-    pool->busy--;
-    bool idle = is_idle(pool);
-    pthread_mutex_unlock(&pool->mutex);
-    return idle;
+        pool_refuse(pool, r, ERR_STOPPED, gone ? GONE : STOPPING);
 }
 
 /* ---- workers --------------------------------------------------------------------------------- */
@@ -185,78 +98,107 @@ static void set_conn(struct worker *w, struct pg_conn *conn)
     pg_close(before);
 }
 
-static bool ensure_connected(struct worker *w, struct err *err)
+bool worker_connect(struct worker *w, struct pg_conn **conn, struct err *err)
 {
-    if (pg_alive(w->conn))
-        return true;
-    set_conn(w, NULL);
-    struct pg_conn *conn = pg_connect(w->pool->config.conninfo, "tombolo snapshot", false, err);
-    if (conn)
-        set_conn(w, conn);
-    return conn != NULL;
+    if (!pg_alive(w->conn)) {
+        set_conn(w, NULL);
+        struct pg_conn *fresh =
+            pg_connect(w->pool->config.conninfo, "tombolo snapshot", false, err);
+        if (fresh)
+            set_conn(w, fresh);
+    }
+    *conn = w->conn;
+    return w->conn != NULL;
 }
 
-static struct job_context context_of(const struct worker *w, struct request *r)
+static struct job_context context_of(struct worker *w, struct table **looked)
 {
     struct snapshot_pool *pool = w->pool;
 
     return (struct job_context){.config = &pool->config,
-                                .pool = pool,
-                                .request = r,
+                                .worker = w,
                                 .conn = w->conn,
                                 .trust = &pool->trust,
                                 .tables = &pool->tables,
+                                .looked = looked,
+                                .finisher = pool->finisher,
                                 .stats = &pool->stats,
                                 .stop = &pool->stop};
 }
 
-static enum job_outcome resolve(const struct worker *w, struct request *r,
+static enum job_outcome resolve(struct job_context *ctx, struct request *r,
                                 struct shape_answer *answer)
 {
-    const struct job_context ctx = context_of(w, r);
-
     *answer = (struct shape_answer){0};
+    ctx->request = r;
     if (r->find_only)
-        return job_find(&ctx, &r->shape, answer);
-    return w == &w->pool->looker ? job_look(&ctx, &r->shape, answer)
-                                 : job_resolve(&ctx, &r->shape, answer);
+        return job_find(ctx, &r->shape, answer);
+    return ctx->worker == &ctx->worker->pool->looker ? job_look(ctx, &r->shape, answer)
+                                                     : job_resolve(ctx, &r->shape, answer);
 }
 
-static void serve(struct worker *w, struct request *r)
+/* The end cancels whatever it finds at work. */
+static void note_refusal(const struct snapshot_pool *pool, const struct request *r,
+                         struct shape_answer *a)
 {
-    struct shape_answer a = {0};
+    if (!a->field && atomic_load(&pool->stop))
+        err_set(&a->err, ERR_STOPPED, STOPPING);
+    else if (!a->field && !r->find_only)
+        log_warn("could not make a shape", LOG_ERR(&a->err));
+}
 
-    if (!ensure_connected(w, &a.err)) {
-        a.err.code = ERR_CONN;
-        answer(w->pool, r, &a);
-        return;
-    }
-    enum job_outcome outcome = resolve(w, r, &a);
+static void serve(struct job_context *ctx, struct request *r)
+{
+    struct worker *w = ctx->worker;
+    struct shape_answer a = {0};
+    enum job_outcome outcome = resolve(ctx, r, &a);
 
     /* A connection that turned out dead: once more with a new one. */
     if (outcome == JOB_REFUSED && a.err.code == ERR_CONN && !pg_alive(w->conn) &&
-        ensure_connected(w, &a.err))
-        outcome = resolve(w, r, &a);
+        worker_connect(w, &ctx->conn, &a.err))
+        outcome = resolve(ctx, r, &a);
     if (outcome == JOB_PARKED)
         return; /* somebody else may have served it by now */
     if (outcome == JOB_ABSENT) {
         hand_over(w->pool, r);
         return;
     }
-    /* The end cancels whatever it finds at work. */
-    if (outcome == JOB_REFUSED && !a.field && atomic_load(&w->pool->stop))
-        err_set(&a.err, ERR_STOPPED, STOPPING);
-    else if (outcome == JOB_REFUSED && !a.field && !r->find_only)
-        log_warn("could not make a shape", LOG_ERR(&a.err));
+    if (outcome == JOB_REFUSED)
+        note_refusal(w->pool, r, &a);
     struct log *log = outcome == JOB_MADE ? log_ref(a.log) : NULL;
 
-    answer(w->pool, r, &a);
-    if (log) {
-        const struct job_context now = context_of(w, NULL);
+    pool_answer(w->pool, r, &a);
+    if (log)
+        pool_put_fill(w, log);
+}
 
-        job_fill(&now, log);
-        log_unref(log);
+static void refuse_mates(struct worker *w, const struct err *err)
+{
+    for (struct request *r; (r = pool_next_mate(w));) {
+        struct shape_answer a = {.err = *err};
+
+        pool_answer(w->pool, r, &a);
     }
+}
+
+/* What was taken together: each request is answered, then the new logs are filled. */
+static void take_turn(struct worker *w)
+{
+    struct table *looked = NULL;
+    struct job_context ctx = context_of(w, &looked);
+    struct err err = {0};
+
+    if (atomic_load(&w->pool->stop)) {
+        err_set(&err, ERR_STOPPED, STOPPING);
+        refuse_mates(w, &err);
+    } else if (!worker_connect(w, &ctx.conn, &err)) {
+        err.code = ERR_CONN;
+        refuse_mates(w, &err);
+    }
+    for (struct request *r; (r = pool_next_mate(w));)
+        serve(&ctx, r);
+    table_unref(looked);
+    job_fill(&ctx);
 }
 
 static void *work(void *arg)
@@ -264,12 +206,9 @@ static void *work(void *arg)
     struct worker *w = arg;
     bool is_spare = w - w->pool->workers >= w->pool->config.workers;
 
-    for (struct request *r; (r = next_request(w->pool));) {
-        if (atomic_load(&w->pool->stop))
-            refuse(w->pool, r, ERR_STOPPED, STOPPING);
-        else
-            serve(w, r);
-        if (end_request(w->pool) && is_spare)
+    while (pool_next_turn(w)) {
+        take_turn(w);
+        if (pool_end_turn(w) && is_spare)
             set_conn(w, NULL);
     }
     set_conn(w, NULL);
@@ -280,12 +219,8 @@ static void *look(void *arg)
 {
     struct worker *w = arg;
 
-    for (struct request *r; (r = next_to_look_up(w->pool));) {
-        if (atomic_load(&w->pool->stop))
-            refuse(w->pool, r, ERR_STOPPED, STOPPING);
-        else
-            serve(w, r);
-    }
+    while (pool_next_look(w))
+        take_turn(w);
     set_conn(w, NULL);
     return NULL;
 }
@@ -297,8 +232,7 @@ static bool start_looker(struct snapshot_pool *pool)
     return pool->looks;
 }
 
-/* Holding the mutex, or before there is another thread. */
-static bool start_worker(struct snapshot_pool *pool)
+bool pool_start_worker(struct snapshot_pool *pool)
 {
     struct worker *w = &pool->workers[pool->nworkers];
 
@@ -320,87 +254,15 @@ struct snapshot_pool *snapshot_pool_new(const struct snapshot_config *config, st
     pthread_cond_init(&pool->work, NULL);
     pthread_cond_init(&pool->look, NULL);
     pool->workers = xcalloc((size_t)config->workers + MAX_WAITS, sizeof(*pool->workers));
-    bool ok = start_looker(pool);
+    pool->finisher = finisher_new(&pool->stats);
+    bool ok = pool->finisher && start_looker(pool);
     while (ok && pool->nworkers < config->workers)
-        ok = start_worker(pool);
+        ok = pool_start_worker(pool);
     if (ok)
         return pool;
     err_set(err, ERR_IO, "could not start a snapshot worker");
     snapshot_pool_free(pool);
     return NULL;
-}
-
-/* ---- tables that are waited for -------------------------------------------------------------- */
-
-static void step_aside(struct snapshot_pool *pool, uint32_t relid, struct table_wait *wait)
-{
-    if (!wait) {
-        wait = xcalloc(1, sizeof(*wait));
-        u64map_set(&pool->waits, relid, wait);
-    }
-    wait->users++;
-    pool->busy--;
-    if (pool->nworkers - ++pool->waiting < pool->config.workers && !start_worker(pool))
-        log_warn("could not start a spare snapshot worker");
-    pthread_cond_signal(&pool->work);
-}
-
-enum waiting pool_wait_begin(struct snapshot_pool *pool, uint32_t relid, struct request *request,
-                             struct err *err)
-{
-    enum waiting outcome = WAITING;
-
-    pthread_mutex_lock(&pool->mutex);
-    struct table_wait *wait = u64map_get(&pool->waits, relid);
-    bool gone = request && request->gone;
-    if (gone || (wait && request))
-        outcome = WAITING_PARKED;
-    else if (pool->waiting >= MAX_WAITS)
-        outcome = WAITING_REFUSED;
-    if (outcome == WAITING_PARKED && !gone)
-        queue_join(&pool->queue, &wait->parked, request);
-    else if (outcome == WAITING)
-        step_aside(pool, relid, wait);
-    pthread_mutex_unlock(&pool->mutex);
-    if (gone)
-        refuse(pool, request, ERR_STOPPED, GONE);
-    if (outcome == WAITING_REFUSED)
-        err_set(err, ERR_BUSY, "%d tables are locked by other transactions already", MAX_WAITS);
-    return outcome;
-}
-
-/* Each is out of its list, and cannot be cancelled, before it is answered. */
-static void fail(struct snapshot_pool *pool, struct request *parked, const struct err *failed)
-{
-    for (struct request *r = parked, *next; r; r = next) {
-        struct shape_answer a = {.err = *failed};
-
-        next = r->next;
-        answer(pool, r, &a);
-    }
-}
-
-void pool_wait_end(struct snapshot_pool *pool, uint32_t relid, const struct err *failed)
-{
-    struct request *parked = NULL;
-
-    pthread_mutex_lock(&pool->mutex);
-    struct table_wait *wait = u64map_get(&pool->waits, relid);
-    pool->waiting--;
-    pool->busy++;
-    if (--wait->users == 0) {
-        if (failed) {
-            parked = queue_take_all(&pool->queue, &wait->parked);
-        } else {
-            queue_put_back(&pool->queue, &wait->parked);
-            pthread_cond_broadcast(&pool->work);
-        }
-        u64map_remove(&pool->waits, relid);
-        free(wait);
-    }
-    wake(pool);
-    pthread_mutex_unlock(&pool->mutex);
-    fail(pool, parked, failed);
 }
 
 /* ---- the end --------------------------------------------------------------------------------- */
@@ -429,6 +291,7 @@ void snapshot_pool_free(struct snapshot_pool *pool)
         pthread_join(pool->workers[i].thread, NULL);
     if (pool->looks)
         pthread_join(pool->looker.thread, NULL);
+    finisher_free(pool->finisher);
     free(pool->workers);
     u64map_release(&pool->waits);
     queue_release(&pool->queue);

@@ -5,15 +5,21 @@
  * work another thread, the looker, answers for the logs that are there: who
  * asks for one does not stand behind others' first rows.
  *
+ * What waits for one table goes together: a worker takes its part of it (turns.h),
+ * looks the table up once, registers the new logs at once, and copies the rows of
+ * all of them from one snapshot, one log after the other. Whoever has nothing to do
+ * takes half of what another has not begun with, so that nobody waits behind a large one.
+ * A log whose rows are there is made durable with others by one more thread (finisher.h).
+ *
  * The handoff between snapshot and stream (docs/ARCHITECTURE.md) happens here:
  *
  *   1. the table is in the publication, and everyone who was writing to it then has ended; how it
  *      stands there is looked up in between, and must be so still in the snapshot
- *   2. the log is registered with the stream: P is the commit LSN of the last transaction before
- *      that
+ *   2. the logs are registered with the stream: P is the commit LSN of the last transaction
+ *      before that
  *   3. in REPEATABLE READ: pg_current_snapshot(), and after it L = pg_current_wal_insert_lsn()
  *   4. if the snapshot misses a transaction decoded before P, go back to 3
- *   5. the log is told both (log_set_snapshot()), and the rows are copied
+ *   5. each log is told both (log_set_snapshot()) when its turn has come, and its rows are copied
  *   6. a message into the WAL, so that the stream passes L on an idle server too
  */
 #ifndef SNAPSHOT_POOL_H
@@ -30,9 +36,9 @@ struct snapshot_pool;
 /* What the pool needs of the stream; `owner` is passed through. Called on the workers' threads. */
 struct snapshot_stream {
     void *owner;
-    /* Registers the log between two transactions; waits at most timeout_ms. */
-    bool (*register_log)(void *owner, struct log *log, int timeout_ms, lsn_t *registered,
-                         struct err *err);
+    /* Registers the logs between the same two transactions; waits at most timeout_ms. */
+    bool (*register_logs)(void *owner, struct log *const *logs, size_t n, int timeout_ms,
+                          lsn_t *registered, struct err *err);
 };
 
 struct snapshot_config {

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #define MAX_WAITING 20000
+#define GATHER_LOOKS 1024u
 #define MAX_WAITING_SIZE ((size_t)256 << 20)
 
 /* ---- requests -------------------------------------------------------------------------------- */
@@ -86,6 +87,7 @@ void queue_join(struct queue *q, struct requests *list, struct request *r)
     r->next = NULL;
     *(r->prev ? &r->prev->next : &list->first) = r;
     list->last = r;
+    list->n++;
     q->n++;
     q->size += r->size;
 }
@@ -94,6 +96,7 @@ void queue_leave(struct queue *q, struct request *r)
 {
     *(r->prev ? &r->prev->next : &r->where->first) = r->next;
     *(r->next ? &r->next->prev : &r->where->last) = r->prev;
+    r->where->n--;
     r->where = NULL;
     q->n--;
     q->size -= r->size;
@@ -106,6 +109,23 @@ struct request *queue_take(struct queue *q, struct requests *list)
     if (r)
         queue_leave(q, r);
     return r;
+}
+
+void queue_gather(struct queue *q, struct requests *from, struct requests *to, size_t most)
+{
+    struct request *r = from->first;
+    struct slice table = r->shape.table;
+
+    for (size_t looked = 0; r && most > 0 && looked < GATHER_LOOKS; looked++) {
+        struct request *next = r->next;
+
+        if (slice_eq(r->shape.table, table)) {
+            queue_leave(q, r);
+            queue_join(q, to, r);
+            most--;
+        }
+        r = next;
+    }
 }
 
 struct request *queue_take_all(struct queue *q, struct requests *list)
@@ -132,5 +152,6 @@ void queue_put_back(struct queue *q, struct requests *list)
     list->last->next = fresh->first;
     *(fresh->first ? &fresh->first->prev : &fresh->last) = list->last;
     fresh->first = list->first;
+    fresh->n += list->n;
     *list = (struct requests){0};
 }

@@ -18,6 +18,7 @@ struct request;
 
 struct requests {
     struct request *first, *last; /* oldest first */
+    size_t n;
 };
 
 /* Either waits, and then it is in a list; or it is at work, and then in none. */
@@ -58,6 +59,9 @@ void queue_join(struct queue *q, struct requests *list, struct request *r);
 void queue_leave(struct queue *q, struct request *r);
 /* The list's first, which leaves it; NULL: it is empty. */
 struct request *queue_take(struct queue *q, struct requests *list);
+/* The list's first, and up to `most` in all that ask for the same table, leave it for another.
+ * Looks at so many only that it does not take long. */
+void queue_gather(struct queue *q, struct requests *from, struct requests *to, size_t most);
 /* All of the list, which leave it; linked by `next`. */
 struct request *queue_take_all(struct queue *q, struct requests *list);
 /* All of the list become fresh again, before those who came later. */

@@ -19,13 +19,16 @@ static bool refuse(struct shape_answer *answer, const char *field)
     return false;
 }
 
+/* Once for all that were taken together. */
 static struct table *look_up(const struct job_context *ctx, const struct shape_request *request,
                              struct shape_answer *answer)
 {
     struct arena arena = {0};
     struct slice nspname, relname;
-    struct table *table = NULL;
+    struct table *table = *ctx->looked;
 
+    if (table)
+        return table_ref(table);
     if (!shape_table_name(request->table, &arena, &nspname, &relname, &answer->err)) {
         refuse(answer, "table");
     } else {
@@ -35,13 +38,19 @@ static struct table *look_up(const struct job_context *ctx, const struct shape_r
             refuse(answer, "table");
     }
     arena_release(&arena);
+    if (table)
+        *ctx->looked = table_ref(table);
     return table;
+}
+
+static void forget_look(const struct job_context *ctx)
+{
+    table_unref(*ctx->looked);
+    *ctx->looked = NULL;
 }
 
 static bool has_room(const struct job_context *ctx, struct shape *shape, struct err *err)
 {
-    struct shapelog_stats stats;
-
     if (!ctx->config->max_logs)
         return true;
     struct log *there = shapelog_find_identity(ctx->config->store, shape->identity);
@@ -49,10 +58,10 @@ static bool has_room(const struct job_context *ctx, struct shape *shape, struct 
         log_unref(there);
         return true;
     }
-    shapelog_get_stats(ctx->config->store, &stats);
-    if (stats.logs < ctx->config->max_logs)
+    size_t n = shapelog_count(ctx->config->store);
+    if (n < ctx->config->max_logs)
         return true;
-    err_set(err, ERR_LIMIT, "there are %llu shapes already", (unsigned long long)stats.logs);
+    err_set(err, ERR_LIMIT, "there are %zu shapes already", n);
     return err_hint(err, "raise TOMBOLO_MAX_SHAPES");
 }
 
@@ -108,7 +117,7 @@ static enum join join_stream(const struct job_context *ctx, const struct table *
     if (!publication_may_join(ctx->conn, config->publication, table, full,
                               config->manual_publishing, err))
         return JOIN_REFUSED;
-    switch (pool_wait_begin(ctx->pool, table->relid, ctx->request, err)) {
+    switch (pool_wait_begin(ctx->worker, table->relid, ctx->request, err)) {
     case WAITING:
         break;
     case WAITING_PARKED:
@@ -127,7 +136,7 @@ static enum join join_stream(const struct job_context *ctx, const struct table *
 
     if (ok && !is_lacking)
         trust_set(ctx->trust, table, full);
-    pool_wait_end(ctx->pool, table->relid, ok ? NULL : err);
+    pool_wait_end(ctx->worker, table->relid, ok ? NULL : err);
     *altered |= is_lacking;
     return !ok ? JOIN_REFUSED : is_lacking ? JOIN_AGAIN : JOINED;
 }
@@ -177,6 +186,7 @@ static struct shape *joined_shape(const struct job_context *ctx,
         shape_unref(shape);
         if (*join != JOIN_AGAIN)
             return NULL;
+        forget_look(ctx);
     }
     err_set(&answer->err, ERR_BUSY, "somebody keeps changing how the table is published");
     return NULL;

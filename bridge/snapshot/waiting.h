@@ -2,7 +2,8 @@
  * Waiting for others' locks, which may take as long as the settings allow: a
  * worker that does so does not count, another one takes its place. And one
  * worker waits for a table at a time; requests for it that would have to wait
- * as well are parked until it is done, and share its failure.
+ * as well are parked until it is done, and share its failure. Those that the
+ * worker has taken together with the one that waits wait for a turn again.
  *
  * Private to this room: implemented by the pool, called by its jobs.
  */
@@ -13,7 +14,7 @@
 
 #include <stdint.h>
 
-struct snapshot_pool;
+struct worker;
 struct request;
 
 enum waiting {
@@ -24,9 +25,9 @@ enum waiting {
 };
 
 /* `request` may be parked; NULL: the job is past the point where it can be. */
-enum waiting pool_wait_begin(struct snapshot_pool *pool, uint32_t relid, struct request *request,
+enum waiting pool_wait_begin(struct worker *w, uint32_t relid, struct request *request,
                              struct err *err);
 /* `failed`: what the parked requests are answered with; NULL: they are served. */
-void pool_wait_end(struct snapshot_pool *pool, uint32_t relid, const struct err *failed);
+void pool_wait_end(struct worker *w, uint32_t relid, const struct err *failed);
 
 #endif

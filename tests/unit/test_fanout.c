@@ -93,7 +93,7 @@ static struct log *follow_request(struct world *w, const struct shape_request *r
     shape_unref(shape);
 
     lsn_t registered;
-    struct fanout_registration *reg = fanout_register_begin(w->fanout, log);
+    struct fanout_registration *reg = fanout_register_begin(w->fanout, &log, 1);
     assert_true(fanout_settle(w->fanout, w->lsn, w->lsn + 1, &err));
     assert_true(fanout_register_wait(w->fanout, reg, 1000, &registered, &err));
     assert_true(registered == w->lsn);
@@ -451,7 +451,7 @@ static void test_registration_waits_until_the_log_has_gone_by_again(void **state
 
     run(w, &relation, (struct change){.op = CHANGE_INSERT, .new = TUPLE(TEXT("1"), TEXT("7"))});
     fanout_connected(w->fanout);
-    struct fanout_registration *reg = fanout_register_begin(w->fanout, w->all);
+    struct fanout_registration *reg = fanout_register_begin(w->fanout, &w->all, 1);
     assert_true(fanout_settle(w->fanout, w->lsn - 1, w->lsn, &err));
     assert_false(fanout_register_wait(w->fanout, reg, 1, &registered, &err));
     assert_int_equal(err.code, ERR_TIMEOUT);

@@ -42,11 +42,6 @@ static void *maker_finish(void *arg)
     return NULL;
 }
 
-/* How one that waits begins: private to live.c. */
-struct queued {
-    const struct queued *next;
-};
-
 /* Until one is being recorded and all others wait. */
 static void await_queue(struct shapelog *store)
 {
@@ -58,7 +53,7 @@ static void await_queue(struct shapelog *store)
         usleep(500);
         pthread_mutex_lock(&store->going_live.lock);
         n = 0;
-        for (const struct queued *q = (void *)store->going_live.first; q; q = q->next)
+        for (const struct go_live *q = store->going_live.first; q; q = q->next)
             n++;
         n = store->going_live.busy ? n : 0;
         pthread_mutex_unlock(&store->going_live.lock);
@@ -187,8 +182,10 @@ static void test_a_log_that_has_ended_gets_no_row_any_more(void **state)
     shapelog_end_log(store, late.log, "not wanted any more");
     put(store, lane, 100, other, "m");
     wait_durable(store, 105);
-    assert_false(log_go_live(late.log, &late.err));
-    assert_int_equal(late.err.code, ERR_NOT_FOUND);
+    struct go_live item = {.log = late.log};
+    logs_go_live(store, &item, 1);
+    assert_false(item.ok);
+    assert_int_equal(item.err.code, ERR_NOT_FOUND);
     assert_int_equal(log_state(late.log), LOG_ENDED);
     snapshot_writer_abandon(late.writer, "not wanted any more");
     log_unref(late.log);
