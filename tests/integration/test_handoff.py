@@ -7,6 +7,7 @@ transaction; until the wait is cancelled no new snapshot sees what it wrote.
 
 import contextlib
 import shutil
+import sqlite3
 import subprocess
 import threading
 
@@ -255,9 +256,10 @@ def write_race(database, w, stop, written):
             n += 1
 
 
-def check_race(stream):
+def check_race(stream, shape=0):
     for w in range(WRITERS):
-        rows = sorted((int(row["n"]), int(row["v"])) for row in stream.rows() if row["w"] == str(w))
+        rows = sorted((int(row["n"]), int(row["v"])) for row in stream.rows(shape)
+                      if row["w"] == str(w))
         last = rows[-1][0]
         assert rows == [(n, int(n < last)) for n in range(last - WINDOW + 1, last + 1)], \
             f"writer {w} at {stream.position}"
@@ -304,6 +306,74 @@ def test_hundreds_of_snapshots_under_load_are_exact(server, beside):
     expected = sorted(server.sql("SELECT w::text, n::text, v::text FROM race"))
     for stream in streams[-5:]:
         assert sorted(stream.read().tuples("w", "n", "v")) == expected
+
+
+# ---- one snapshot for many shapes ---------------------------------------------------------------
+
+def shapes_of(table, column, first, n):
+    return [{"table": table, "where": f"{column} > -{i}"} for i in range(first, first + n)]
+
+
+def snapshots_of(bridge):
+    """How many logs there are, and how many snapshots they came from."""
+    with contextlib.closing(sqlite3.connect(f"{bridge.data_dir / 'tombolo.db'}")) as catalogue:
+        return catalogue.execute('SELECT count(*), count(DISTINCT "limit") FROM logs').fetchone()
+
+
+def test_shapes_that_share_a_snapshot_under_load_are_exact(server, beside):
+    """Several clients ask for many at once; who waits meanwhile is filled together."""
+    clients, at_once = 3, 60
+    bridge = beside(server)
+    streams = []
+
+    def ask(client):
+        for turn in range(3):
+            first = 1 + (client * 3 + turn) * at_once
+            stream = Stream(bridge, *shapes_of("race", "n", first, at_once)).read()
+            assert not stream.error
+            for shape in range(at_once):
+                check_race(stream, shape)
+            streams.append(stream)
+
+    with racing(server) as written:
+        readers = [threading.Thread(target=ask, args=(n,), daemon=True) for n in range(clients)]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join(180)
+        wait_for(lambda: min(written.get(w, 0) for w in range(WRITERS)) > 3 * WINDOW, 60,
+                 "the writers")
+    assert len(streams) == 3 * clients, "one failed; its thread said why"
+    expected = sorted(server.sql("SELECT w::text, n::text, v::text FROM race"))
+    for stream in streams:
+        stream.read()
+        for shape in range(at_once):
+            assert sorted(stream.tuples("w", "n", "v", shape=shape)) == expected
+    logs, snapshots = snapshots_of(bridge)
+    assert logs == 3 * clients * at_once
+    assert snapshots < logs / 2, "the snapshots were not shared: this shows nothing"
+
+
+def test_shapes_that_share_a_snapshot_have_a_decoded_commit_that_was_unseen(server, beside,
+                                                                            tmp_path):
+    bridge = beside(server)
+    first = Replica(bridge, tmp_path / "first.db", ["t"]).start()
+    first.wait_for_rows("t", FIRST)
+    writer = Writer(server)
+    writer.run("INSERT INTO t VALUES (2, 'unseen')")
+    writer.commit_unseen()
+    first.wait_for_rows("t", [*FIRST, (2, "unseen")])
+    stream = Stream(bridge, *shapes_of("t", "id", 1, 80))
+    reader = threading.Thread(target=stream.read, daemon=True)
+    reader.start()
+    snapshots_taken(server, times=4)
+    assert not any(shape.handle for shape in stream.shapes)
+    writer.let_go()
+    reader.join(60)
+    assert not reader.is_alive()
+    for shape in range(80):
+        assert stream.tuples("id", "what", shape=shape) == [("1", "old"), ("2", "unseen")]
+    first.stop()
 
 
 # ---- a writer that is open while the table joins the publication --------------------------------
