@@ -256,8 +256,10 @@ struct snapshot_pool *snapshot_pool_new(const struct snapshot_config *config, st
     pool->workers = xcalloc((size_t)config->workers + MAX_WAITS, sizeof(*pool->workers));
     pool->finisher = finisher_new(&pool->stats);
     bool ok = pool->finisher && start_looker(pool);
+    pthread_mutex_lock(&pool->mutex); /* the first of them looks who else there is */
     while (ok && pool->nworkers < config->workers)
         ok = pool_start_worker(pool);
+    pthread_mutex_unlock(&pool->mutex);
     if (ok)
         return pool;
     err_set(err, ERR_IO, "could not start a snapshot worker");

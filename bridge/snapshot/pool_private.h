@@ -67,7 +67,7 @@ struct snapshot_pool {
 void pool_answer(struct snapshot_pool *pool, struct request *r, struct shape_answer *a);
 void pool_refuse(struct snapshot_pool *pool, struct request *r, enum err_code code,
                  const char *text);
-/* Holding the mutex, or before there is another thread. */
+/* Holding the mutex. */
 bool pool_start_worker(struct snapshot_pool *pool);
 
 /* ---- turns.c --------------------------------------------------------------------------------- */
