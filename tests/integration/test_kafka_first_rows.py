@@ -101,7 +101,7 @@ def wait_for_equal(database, kafka, tables, seed):
             found[table] = (sorted(ours - theirs)[:5], sorted(theirs - ours)[:5])
         return f"the topics to have what the tables have, seed {seed}: {found}"
 
-    wait_for(are_equal, 60, differences, 0.5)
+    wait_for(are_equal, 120, differences, 0.5)
     return events
 
 

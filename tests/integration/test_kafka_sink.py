@@ -65,7 +65,7 @@ def test_a_jdbc_sink_s_table_becomes_the_source_s(database, kafka, tmp_path, see
                    == sink.sql(f"TABLE {theirs} ORDER BY id") for ours, theirs in pairs)
 
     try:
-        wait_for(are_equal, 120, f"the sink's tables to be as the source's (seed {seed})", 0.5)
+        wait_for(are_equal, 300, f"the sink's tables to be as the source's (seed {seed})", 0.5)
         assert database.value("SELECT count(*) FROM items") > 5
     finally:
         worker.process.kill9()

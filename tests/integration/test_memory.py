@@ -60,7 +60,7 @@ def follow(bridge, database, rows):
     peak = Peak(bridge.process)
     before = published(bridge)
     write_much(database, rows)
-    wait_for(lambda: peak.look() and published(bridge) >= before + rows, 120, "the rows to come in",
+    wait_for(lambda: peak.look() and published(bridge) >= before + rows, 240, "the rows to come in",
              interval=0.05)
     wait_for(lambda: peak.look() and bridge.metrics()["tombolo_wal_lag_bytes"] < MB, 60,
              "the rows to be published")
@@ -71,7 +71,7 @@ def test_transaction_of_a_million_rows_does_not_grow_memory(wide, bridge, make_r
     replica = make_replica(["wide"]).once()
     grown = follow(bridge, wide, 1_000_000)
     assert grown < 60 * MB, f"grew by {grown / MB:.0f} MB"
-    assert replica.once(deadline=120).sql("SELECT count(*), sum(id) FROM wide") == wide.sql(
+    assert replica.once(deadline=240).sql("SELECT count(*), sum(id) FROM wide") == wide.sql(
         "SELECT count(*), sum(id) FROM wide")
 
 
