@@ -127,6 +127,7 @@ static bool read_open(struct replica *r, struct lite_feed *feed, yyjson_val *eve
 {
     yyjson_val *schema = yyjson_obj_get(event, "schema");
     const char *handle = yyjson_get_str(yyjson_obj_get(event, "handle"));
+    const char *lineage = yyjson_get_str(yyjson_obj_get(event, "lineage"));
     char *json = yyjson_val_write(schema, 0, NULL);
 
     feed->schema_json = json ? arena_strdup(&r->session, json) : NULL;
@@ -134,6 +135,7 @@ static bool read_open(struct replica *r, struct lite_feed *feed, yyjson_val *eve
     if (!handle || !feed->schema_json)
         return err_set(err, ERR_PROTOCOL, "a shape was opened without handle or schema");
     feed->handle = arena_strdup(&r->session, handle);
+    feed->lineage = lineage ? arena_strdup(&r->session, lineage) : NULL;
     feed->writable = yyjson_arr_size(yyjson_obj_get(event, "writes")) > 0;
     feed->looked = false;
     if (!lite_schema_parse(schema, &r->session, &feed->schema, err))
@@ -171,13 +173,31 @@ static bool compare_schema(struct replica *r, struct lite_feed *feed, struct err
     return true;
 }
 
+static bool same_text(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+/* Another node goes on with it under a handle of its own. */
+static bool take_handle(struct replica *r, struct lite_feed *feed, struct err *err)
+{
+    struct lite_shape *s = feed->shape;
+
+    if (same_text(s->handle, feed->handle) && same_text(s->lineage, feed->lineage))
+        return true;
+    s->handle = feed->handle;
+    s->lineage = feed->lineage;
+    return lite_apply_begin(r, err) && lite_shape_save(&r->db, s, err) && commit_alone(r, err);
+}
+
 static bool go_on(struct replica *r, struct lite_feed *feed, struct err *err)
 {
     if (!feed->shape->handle || feed->shape->status != LITE_LIVE)
         return err_set(err, ERR_PROTOCOL, "the bridge goes on with a shape that is not here");
     if (!feed->same)
         return lite_apply_refetch(r, feed, "its columns have changed", err);
-    feed->shape->handle = feed->handle;
+    if (!take_handle(r, feed, err))
+        return false;
     lite_table_init(&feed->table, &r->db, &feed->schema, feed->shape->local);
     feed->phase = LITE_STREAMING;
     return true;
@@ -286,6 +306,7 @@ static bool complete(struct replica *r, struct lite_feed *feed, struct err *err)
     }
     s->status = LITE_LIVE;
     s->handle = feed->handle;
+    s->lineage = feed->lineage;
     s->schema_json = feed->schema_json;
     s->reason = NULL;
     s->stood_handle = NULL;

@@ -37,6 +37,7 @@ struct lite_feed {
     bool looked;   /* and whether it is captured has been seen to */
     int64_t again; /* clock_ms(): when to see to it again, as it could not be; 0: no need */
     const char *handle;
+    const char *lineage; /* or NULL */
     const char *schema_json;
     struct lite_schema schema;
     struct lite_table table;

@@ -111,6 +111,14 @@ static void put_table(struct buf *body, const struct lite_shape *s)
     buf_release(&name);
 }
 
+static void put_lineage(struct buf *body, const char *lineage)
+{
+    if (!lineage)
+        return;
+    buf_put_cstr(body, ",\"lineage\":");
+    lite_json_string(body, slice_of(lineage));
+}
+
 static void put_shape(struct buf *body, const struct lite_shape *s, const struct lite_trouble *t)
 {
     if (s->name) {
@@ -131,6 +139,7 @@ static void put_shape(struct buf *body, const struct lite_shape *s, const struct
         buf_put_cstr(body, ",\"handle\":");
         lite_json_string(body, slice_of(s->handle));
         buf_printf(body, ",\"offset\":\"%" PRIu64 "_inf\"", s->offset);
+        put_lineage(body, s->lineage);
     } else if (lite_trouble_refusal(t)) {
         buf_put_cstr(body, ",\"handle\":");
         lite_json_string(body, slice_of(t->handle));

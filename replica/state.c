@@ -85,6 +85,7 @@ static bool add_columns(struct lite_db *db, struct err *err)
         {"_tombolo_shapes", "stood_offset", "INTEGER"},
         {"_tombolo_shapes", "gap", "INTEGER"},
         {"_tombolo_shapes", "kept", "TEXT"},
+        {"_tombolo_shapes", "lineage", "TEXT"},
     };
 
     for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
@@ -242,6 +243,7 @@ static void read_shape(sqlite3_stmt *stmt, struct arena *arena, struct lite_shap
     s->stood_offset = (uint64_t)sqlite3_column_int64(stmt, 14);
     s->gap = sqlite3_column_int(stmt, 15) != 0;
     s->kept = text_at(stmt, 16, arena);
+    s->lineage = text_at(stmt, 17, arena);
 }
 
 bool lite_shapes_load(struct lite_db *db, struct arena *arena, struct lite_shape **shapes,
@@ -249,7 +251,7 @@ bool lite_shapes_load(struct lite_db *db, struct arena *arena, struct lite_shape
 {
     static const char sql[] =
         "SELECT id, \"schema\", \"table\", local, \"where\", params, columns, handle, \"offset\","
-        " status, reason, schema_json, name, stood_handle, stood_offset, gap, kept"
+        " status, reason, schema_json, name, stood_handle, stood_offset, gap, kept, lineage"
         " FROM _tombolo_shapes ORDER BY id";
     sqlite3_stmt *stmt = NULL;
     int64_t count;
@@ -272,16 +274,15 @@ bool lite_shape_save(struct lite_db *db, struct lite_shape *shape, struct err *e
     static const char sql[] =
         "INSERT INTO _tombolo_shapes(id, \"schema\", \"table\", local, \"where\", params, columns,"
         " handle, \"offset\", status, reason, schema_json, name, stood_handle, stood_offset, gap,"
-        " kept) VALUES (nullif(?1, 0), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, "
-        "?15,"
-        " ?16, ?17)"
+        " kept, lineage) VALUES (nullif(?1, 0), ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, "
+        "?13, ?14, ?15, ?16, ?17, ?18)"
         " ON CONFLICT(id) DO UPDATE SET \"schema\" = excluded.\"schema\","
         " \"table\" = excluded.\"table\", local = excluded.local, \"where\" = excluded.\"where\","
         " params = excluded.params, columns = excluded.columns, handle = excluded.handle,"
         " \"offset\" = excluded.\"offset\", status = excluded.status, reason = excluded.reason,"
         " schema_json = excluded.schema_json, name = excluded.name,"
         " stood_handle = excluded.stood_handle, stood_offset = excluded.stood_offset,"
-        " gap = excluded.gap, kept = excluded.kept";
+        " gap = excluded.gap, kept = excluded.kept, lineage = excluded.lineage";
     const char *const texts[] = {
         [2] = shape->schema,  [3] = shape->table,
         [4] = shape->local,   [5] = shape->where,
@@ -305,6 +306,7 @@ bool lite_shape_save(struct lite_db *db, struct lite_shape *shape, struct err *e
         sqlite3_bind_int64(stmt, 15, (int64_t)shape->stood_offset);
     sqlite3_bind_int(stmt, 16, shape->gap);
     sqlite3_bind_text(stmt, 17, shape->kept, -1, SQLITE_STATIC);
+    sqlite3_bind_text(stmt, 18, shape->lineage, -1, SQLITE_STATIC);
     if (!run(db, stmt, "could not store a shape", err))
         return false;
     if (shape->id == 0)

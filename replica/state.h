@@ -44,6 +44,7 @@ struct lite_shape {
     const char *params;         /* a JSON object, or NULL */
     const char *columns;        /* a JSON array, or NULL: all */
     const char *handle;         /* NULL: fetch from the beginning */
+    const char *lineage;        /* what the bridge said with the handle, for another one; or NULL */
     uint64_t offset;
     enum lite_status status;
     const char *reason;      /* why it is fetched again, or NULL */

@@ -31,6 +31,9 @@ struct service {
     /* Where the server's WAL ended when the stream was connected: before the log has been published
      * up to there, a client may be ahead of it. 0 while not connected. */
     lsn_t (*catchup)(void *owner);
+    /* The history of a stream that other nodes read too, which makes logs of theirs and ours one
+     * lineage; false where there is none. */
+    bool (*history)(void *owner, char history[32]);
     void (*request_shape)(void *owner, const struct shape_request *request,
                           shape_answered *answered, void *arg);
     /* Whoever asked has gone: the request with this `arg` is answered soon, with ERR_STOPPED when

@@ -154,21 +154,7 @@ static void on_news(struct watcher *watcher)
         begin_if_ready(s->session);
 }
 
-/* Why the replica cannot go on where it was, or NULL. */
-static const char *why_not_resume(const struct sync_shape *s)
-{
-    const struct sync_shape_request *r = s->request;
-
-    if (!slice_eq(log_handle(s->log), r->handle))
-        return "the shape was begun anew while this replica was away";
-    if (r->after < log_first(s->log))
-        return "what has changed since this replica was last here is not kept any more";
-    if (r->after > shapelog_published(s->session->service->store))
-        return "this replica is ahead of what the bridge has of the shape";
-    return NULL;
-}
-
-/* The shape has its log: from where does it go? Takes the reference. */
+/* The shape has its log; from where it goes is decided when all have. Takes the reference. */
 static void take_log(struct sync_session *session, size_t i, struct log *log)
 {
     struct sync_shape *s = &session->shapes[i];
@@ -178,13 +164,6 @@ static void take_log(struct sync_session *session, size_t i, struct log *log)
     s->block = 0;
     s->cursor = (struct log_cursor){0};
     watchers_add(&session->loop->watchers, log, &s->watcher);
-    if (!s->request->resumes || s->refetched)
-        return;
-    const char *why = why_not_resume(s);
-    if (why)
-        s->refetch = xstrdup(why);
-    else
-        s->cursor.after = s->request->after;
 }
 
 static void note_failure(struct sync_session *session, size_t i, const struct shape_answer *answer)
@@ -399,6 +378,7 @@ static void begin_if_ready(struct sync_session *session)
         session->answered = true;
         respond_unavailable(session->conn, reason[0] ? reason : "the shape could not be made");
     } else if (all_begun(session)) {
+        sync_resume(session);
         sync_stream_start(session);
     }
 }

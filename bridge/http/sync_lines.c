@@ -135,6 +135,7 @@ bool sync_put_open(struct http_out *out, const struct sync_shape *s)
     buf_put_cstr(&b, "],\"schema\":");
     log_put_schema(s->log, true, &b);
     put_writes(s, &b);
+    sync_put_lineage(s, &b);
     buf_printf(&b, ",\"snapshot\":%s}}\n", s->cursor.after ? "false" : "true");
     bool ok = b.len <= http_out_room(out) || b.len > HTTP_OUT_OWNED / 2;
     if (ok && b.len <= http_out_room(out)) {
@@ -229,4 +230,10 @@ void sync_put_keepalive(struct sync_session *session, struct http_out *out)
     put_text(out, "{\"keepalive\":{\"lsn\":\"%" PRIu64 "\",\"consistent\":%s}}\n",
              session->position, session->said_consistent ? "true" : "false");
     session->said = session->position;
+}
+
+void sync_put_waiting(const struct sync_session *session, struct http_out *out)
+{
+    put_text(out, "{\"waiting\":{\"lsn\":\"%" PRIu64 "\"}}\n",
+             shapelog_published(session->service->store));
 }

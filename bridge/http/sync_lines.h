@@ -38,5 +38,7 @@ bool sync_ack_is_due(const struct sync_session *session, lsn_t at);
 /* With the acknowledgement that belongs before it. */
 void sync_put_commit(struct sync_session *session, struct http_out *out, lsn_t lsn);
 void sync_put_keepalive(struct sync_session *session, struct http_out *out);
+/* Where this node is, while a client that is further waits for it. */
+void sync_put_waiting(const struct sync_session *session, struct http_out *out);
 
 #endif

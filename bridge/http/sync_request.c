@@ -164,6 +164,7 @@ static bool take_shape(struct parse *p, yyjson_val *object, struct sync_shape_re
         !take_string(p, object, "table", &out->shape.table) ||
         !take_string(p, object, "where", &out->shape.where) ||
         !take_string(p, object, "handle", &out->handle) ||
+        !take_string(p, object, "lineage", &out->lineage) ||
         !take_columns(p, object, &out->shape.columns) ||
         !take_params(p, object, &out->shape.params) || !take_offset(p, object, out) ||
         !take_refused(p, object, out))

@@ -13,6 +13,7 @@ struct sync_shape_request {
     struct slice name;          /* of the rules' shape; empty: `shape` is what was given */
     struct shape_request shape; /* named: to be filled in */
     struct slice handle;        /* empty: none */
+    struct slice lineage;       /* what came with that handle (shapes/lineage.h); empty: none */
     struct slice refused;       /* why the replica cannot use that handle; empty: it can */
     bool resumes;               /* a handle and an offset behind its snapshot were given */
     lsn_t after;                /* then: everything behind this position */

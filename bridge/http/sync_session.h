@@ -72,6 +72,7 @@ struct sync_session {
     bool said_consistent; /* the last commit or keepalive line was consistent */
     bool live_turn;
     bool joined; /* a shape has caught up: a commit line is due */
+    bool ahead;  /* the client has been at a node that was further than this one is yet */
     bool fence_asked, fenced;
 };
 
@@ -94,6 +95,14 @@ bool sync_is_feed(const struct sync_shape *shape);
 bool sync_feed_take(struct sync_shape *shape, int fd, uint64_t offset, uint32_t len);
 /* There is room for a line. */
 void sync_put_ack(struct sync_session *session, struct http_out *out);
+
+/* sync_resume.c: once every log has begun, where each shape goes on: a cursor, or why not. */
+void sync_resume(struct sync_session *session);
+/* The member of the open line that a replica gives back when it comes again, to whatever node; none
+ * where no other node reads the same stream. */
+void sync_put_lineage(const struct sync_shape *shape, struct buf *out);
+/* What the open line tells is not known yet; there will be news of the log. */
+bool sync_awaits_limit(const struct sync_shape *shape);
 
 /* sync_stream.c */
 void sync_stream_start(struct sync_session *session);

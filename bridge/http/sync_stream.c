@@ -20,6 +20,8 @@
 
 #include <stdlib.h>
 
+#define AHEAD_LOOK_MS 20
+
 /* ---- the shapes' steps ----------------------------------------------------------------------- */
 
 enum step {
@@ -86,6 +88,8 @@ static enum step open_shape(struct sync_session *session, struct sync_shape *s,
 {
     if (log_state(s->log) == LOG_ENDED)
         return STEP_GONE;
+    if (!sync_is_feed(s) && sync_awaits_limit(s))
+        return STEP_IDLE;
     if (!sync_is_feed(s) && !announce(s, out))
         return STEP_FULL;
     if (!s->cursor.after)
@@ -355,6 +359,22 @@ static enum http_pull rest(struct sync_session *session, struct http_conn *conn,
     return HTTP_WAIT;
 }
 
+/* The client has had more, of another node, than there is here yet: nothing is said before. */
+static enum http_pull await_position(struct sync_session *session, struct http_conn *conn,
+                                     struct http_out *out)
+{
+    int64_t now = http_loop_now(http_conn_loop(conn));
+
+    if (http_conn_stopping(conn))
+        return sync_put_error(out, -1, "the bridge is stopping", true);
+    if (now - session->said_at >= session->service->keepalive_ms && sync_room_for_line(out)) {
+        sync_put_waiting(session, out);
+        session->said_at = now;
+    }
+    http_conn_wake_after(conn, AHEAD_LOOK_MS);
+    return HTTP_WAIT;
+}
+
 static enum http_pull pull(struct http_source *source, struct http_conn *conn, struct http_out *out)
 {
     struct sync_session *session = (struct sync_session *)source;
@@ -371,6 +391,10 @@ static enum http_pull pull(struct http_source *source, struct http_conn *conn, s
                                   err_retriable(session->invalid->err.code));
     if (session->history != shapelog_resets(session->service->store))
         return sync_put_error(out, -1, "the database's history is another one: begin again", true);
+    session->ahead =
+        session->ahead && shapelog_published(session->service->store) < session->position;
+    if (session->ahead)
+        return await_position(session, conn, out);
     for (;;) {
         switch (advance(session, out, &gone)) {
         case STEP_DONE:
@@ -426,6 +450,7 @@ void sync_stream_start(struct sync_session *session)
         atomic_fetch_add(session->service->clients, 1);
     session->history = shapelog_resets(session->service->store);
     session->position = resume_position(session);
+    session->ahead = true; /* maybe */
     sync_feeds_resume(session);
     session->said_at = http_loop_now(http_conn_loop(session->conn));
     http_headers_init(&h);

@@ -38,6 +38,18 @@ static lsn_t catchup(void *owner)
     return atomic_load(&receiver_get_stats(b->receiver)->catchup_lsn);
 }
 
+static bool history(void *owner, char out[32])
+{
+    const struct bridge *b = owner;
+    struct shapelog_source source;
+
+    if (!b->node)
+        return false;
+    shapelog_get_source(b->store, &source);
+    snprintf(out, 32, "%s", source.system_id);
+    return source.system_id[0] != '\0';
+}
+
 static void request_shape(void *owner, const struct shape_request *request,
                           shape_answered *answered, void *arg)
 {
@@ -122,6 +134,7 @@ static void fill_service(struct bridge *b)
         .owner = b,
         .status = status,
         .catchup = catchup,
+        .history = history,
         .request_shape = request_shape,
         .cancel_shape = cancel_shape,
         .find_shape = find_shape,

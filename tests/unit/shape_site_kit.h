@@ -30,6 +30,7 @@ struct kit {
         shape_answered *answered;
         void *arg;
     } held[16];
+    const char *history; /* of a stream that others read too, or NULL */
     unsigned nheld;
     unsigned cancelled; /* of them; they are answered nevertheless */
 };
@@ -42,6 +43,14 @@ static inline enum service_status kit_status(void *owner)
 static inline lsn_t kit_catchup(void *owner)
 {
     return ((struct kit *)owner)->catchup;
+}
+
+static inline bool kit_history(void *owner, char history[32])
+{
+    const struct kit *kit = owner;
+
+    snprintf(history, 32, "%s", kit->history ? kit->history : "");
+    return kit->history != NULL;
 }
 
 static inline void kit_request_shape(void *owner, const struct shape_request *request,
@@ -124,6 +133,7 @@ static inline struct kit *kit_new_pending_chunked(size_t chunk_size)
                                     .owner = kit,
                                     .status = kit_status,
                                     .catchup = kit_catchup,
+                                    .history = kit_history,
                                     .request_shape = kit_request_shape,
                                     .cancel_shape = kit_cancel_shape,
                                     .find_shape = kit_request_shape,
