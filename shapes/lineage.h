@@ -10,9 +10,9 @@
  *
  *     the stream's history    nothing is missing within it (kafka/publisher.h)
  *     the shape's identity    table, clause, parameters, columns
- *     its table               where its rows lie, by what they are published, and the columns that
- *                             the shape uses (change/standing.h): what says that nothing happened
- * to them of which the stream does not tell
+ *     its table               where its rows lie, by what they are published, and the columns
+ *                             that the shape uses (change/standing.h): what says that nothing
+ *                             happened to them of which the stream does not tell
  *
  * The replica identity is not among them: whatever it was, the stream says the same to all nodes.
  */
