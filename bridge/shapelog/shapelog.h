@@ -175,6 +175,9 @@ struct snapshot_writer *snapshot_writer_new(struct shapelog *store, struct log *
  * row was not added, and the call may be tried again. */
 bool snapshot_writer_put(struct snapshot_writer *writer, struct slice message,
                          struct err *err) MUST_CHECK;
+/* There are no more rows: readers get all of them now, and the writer's memory is given back. After
+ * a failure the writer is to be abandoned. */
+bool snapshot_writer_show(struct snapshot_writer *writer, struct err *err) MUST_CHECK;
 /* Completes: syncs the file, records the log in the catalogue, COPYING -> LIVE. Frees the writer
  * either way. */
 bool snapshot_writer_finish(struct snapshot_writer *writer, struct err *err) MUST_CHECK;

@@ -4,8 +4,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#define KEPT_MOST 4096u
 #define TRAILER_SIZE 32u
 #define ENTRY_SIZE 20u
 #define ENDS_CHUNK 1u
@@ -59,6 +61,27 @@ void snapshot_file_add(struct snapshot_file *file, const struct block_entry *blo
 
     file->blocks[file->n] = *block;
     file->blocks[file->n++].chunk = before ? before->chunk + before->ends_chunk : 0;
+}
+
+unsigned snapshot_files_kept(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur / 4 > KEPT_MOST)
+        return KEPT_MOST;
+    return (unsigned)(limit.rlim_cur / 4);
+}
+
+void snapshot_file_rest(struct log *log)
+{
+    struct shapelog *store = log->store;
+    enum log_state state = log_state_of(log);
+
+    if (!log->file || log->file->users > 0 || (state != LOG_LIVE && state != LOG_LOADED) ||
+        atomic_load(&store->snapshots_open) <= store->snapshots_kept)
+        return;
+    snapshot_file_free(store, log->file);
+    log->file = NULL;
 }
 
 void snapshot_file_forget(struct log *log)

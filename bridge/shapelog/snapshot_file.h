@@ -39,6 +39,8 @@ struct snapshot_file {
 
 struct snapshot_file *snapshot_file_new(int fd);
 void snapshot_file_free(struct shapelog *store, struct snapshot_file *file);
+/* Closes it, if it is complete, nobody reads it and many are open. Holding the lock. */
+void snapshot_file_rest(struct log *log);
 /* -1: errno says why. */
 int snapshot_file_open(struct shapelog *store, uint64_t id, int flags);
 /* Adds a block; its chunk number follows from those before. */

@@ -8,8 +8,6 @@
 
 #include <stdlib.h>
 
-#define OPEN_MAX_KEPT 4096u
-
 static bool is_complete(enum log_state state)
 {
     return state == LOG_LIVE || state == LOG_LOADED;
@@ -17,14 +15,10 @@ static bool is_complete(enum log_state state)
 
 static void release(struct log *log)
 {
-    struct shapelog *store = log->store;
     struct snapshot_file *file = log->file;
 
-    if (file && file->users > 0 && --file->users == 0 &&
-        atomic_load(&store->snapshots_open) > OPEN_MAX_KEPT && is_complete(log_state_of(log))) {
-        snapshot_file_free(store, file);
-        log->file = NULL;
-    }
+    if (file && file->users > 0 && --file->users == 0)
+        snapshot_file_rest(log);
 }
 
 /* Reads the complete file's table and leaves it with the log, unless another thread has done so

@@ -141,6 +141,15 @@ bool snapshot_writer_put(struct snapshot_writer *writer, struct slice message, s
     return true;
 }
 
+bool snapshot_writer_show(struct snapshot_writer *writer, struct err *err)
+{
+    bool ok = flush(writer, err);
+
+    buf_release(&writer->block);
+    buf_init(&writer->block, BUF_NO_LIMIT);
+    return ok;
+}
+
 /* Puts the table behind the blocks; the disk may begin. */
 static bool complete_file(struct snapshot_writer *writer, struct err *err)
 {
@@ -230,6 +239,14 @@ static void go_live(struct snapshot_end *ends, size_t n)
     free(items);
 }
 
+static void show_end(struct snapshot_writer *writer)
+{
+    pthread_mutex_lock(&writer->store->snapshots);
+    snapshot_file_rest(writer->log);
+    pthread_mutex_unlock(&writer->store->snapshots);
+    wait_notify(writer->log);
+}
+
 void snapshot_writers_finish(struct snapshot_end *ends, size_t n)
 {
     sync_all(ends, n);
@@ -238,7 +255,7 @@ void snapshot_writers_finish(struct snapshot_end *ends, size_t n)
         struct snapshot_writer *writer = ends[i].writer;
 
         if (ends[i].ok)
-            wait_notify(writer->log);
+            show_end(writer);
         else
             shapelog_end_log(writer->store, writer->log, ends[i].err.msg);
         writer_free(writer);

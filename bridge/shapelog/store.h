@@ -241,6 +241,7 @@ struct shapelog {
 
     pthread_mutex_t snapshots;
     atomic_uint snapshots_open; /* descriptors */
+    unsigned snapshots_kept;    /* so many of them though nobody reads */
 
     struct appender appender; /* the stream's */
     struct times times;
@@ -337,6 +338,8 @@ void log_extent_release(struct log_extent *extent);
 /* ---- snapshot_file.c ------------------------------------------------------------------------- */
 
 void snapshot_path(const struct shapelog *store, uint64_t id, struct buf *path);
+/* A share of the files that the process may have open. */
+unsigned snapshot_files_kept(void);
 /* The log goes: closes its snapshot and, when it had ended or never was LIVE, deletes it. */
 void snapshot_file_forget(struct log *log);
 

@@ -4,7 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#define MOST 1024u /* wait at a time: each may have a file open */
+#define MOST 128u /* wait at a time: each may have a file open */
 
 struct batch {
     struct snapshot_end ends[MOST];

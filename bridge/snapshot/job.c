@@ -216,7 +216,7 @@ static bool write_rows(struct session *s, struct log *log, struct snapshot_write
     if (!same_table(shape, s->table, err))
         return false;
     s->failed = !copy_rows(s->ctx, writer, shape, err);
-    return !s->failed;
+    return !s->failed && snapshot_writer_show(writer, err);
 }
 
 /* Takes the reference. */

@@ -1,6 +1,8 @@
 /* The shape log's contract (shapelog/shapelog.h): a log's life, from the handoff to its end. */
 #include "shapelog_kit.h"
 
+#include <sys/resource.h>
+
 /* ---- logs ------------------------------------------------------------------------------------ */
 
 static void test_equal_shapes_share_a_log_and_ended_ones_are_not_found(void **state)
@@ -559,6 +561,57 @@ static void test_waiters_hear_of_snapshots_and_of_the_end(void **state)
     log_unref(log);
 }
 
+/* A snapshot's file is open while somebody is at it, and not for good. */
+static void test_there_may_be_more_logs_than_open_files(void **state)
+{
+    enum { LOGS = 300, FILES = 128 };
+    struct log *logs[LOGS];
+    struct rlimit kept, low;
+    char dir[64];
+
+    (void)state;
+    getrlimit(RLIMIT_NOFILE, &kept);
+    low = kept;
+    low.rlim_cur = FILES;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    make_folder(dir);
+    struct shapelog *store = open_store(dir, 0);
+    for (unsigned i = 0; i < LOGS; i++)
+        logs[i] = new_live_log(store, i, 90);
+    for (unsigned i = 0; i < LOGS; i++) {
+        struct snapshot_block block;
+
+        assert_int_equal(log_snapshot_block(store, logs[i], 0, &block), SNAPSHOT_BLOCK);
+        snapshot_block_release(&block);
+        log_unref(logs[i]);
+    }
+    shapelog_close(store);
+    remove_folder(dir);
+    setrlimit(RLIMIT_NOFILE, &kept);
+}
+
+static void test_all_rows_are_shown_before_the_disk_has_them(void **state)
+{
+    struct fixture *f = *state;
+    struct log *log = new_log(f->store, 1);
+    struct snapshot_block block;
+    struct err err;
+
+    log_register(log, 90);
+    set_snapshot(log, 1, 0, 90);
+    struct snapshot_writer *writer = snapshot_writer_new(f->store, log, &err);
+    assert_non_null(writer);
+    put_row(writer, "row");
+    assert_int_equal(log_snapshot_block(f->store, log, 0, &block), SNAPSHOT_WAIT);
+    assert_ok(snapshot_writer_show(writer, &err), err);
+    assert_int_equal(log_snapshot_block(f->store, log, 0, &block), SNAPSHOT_BLOCK);
+    assert_int_equal(block.rows, 1);
+    snapshot_block_release(&block);
+    assert_ok(snapshot_writer_finish(writer, &err), err);
+    assert_int_equal(log_snapshot_block(f->store, log, 1, &block), SNAPSHOT_END);
+    log_unref(log);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -581,6 +634,8 @@ int main(void)
         TEST(test_an_abandoned_snapshot_ends_its_log_with_the_reason),
         TEST(test_a_watched_log_is_queued_once_until_it_is_taken),
         TEST(test_waiters_hear_of_snapshots_and_of_the_end),
+        TEST(test_all_rows_are_shown_before_the_disk_has_them),
+        cmocka_unit_test(test_there_may_be_more_logs_than_open_files),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
