@@ -85,16 +85,6 @@ static bool send_line(struct sender *s, struct slice line, bool last, struct err
     return true;
 }
 
-/* So that the connection can be used on. */
-static void drop_rest(struct pg_conn *conn)
-{
-    if (!pg_alive(conn))
-        return;
-    pg_cancel(conn);
-    pg_drain(conn);
-    pg_await_cancels();
-}
-
 /* One line behind what is read: of the last row it is said that it is. */
 static bool send_lines(struct sender *s, struct err *err)
 {
@@ -114,11 +104,9 @@ static bool send_lines(struct sender *s, struct err *err)
         is_held = true;
     }
     ok = ok && (!is_held || send_line(s, buf_slice(&held), true, err));
-    pg_copy_drop(&line);
+    pg_copy_end(s->rows->conn, &line);
     buf_release(&held);
     buf_release(&sql);
-    if (!ok)
-        drop_rest(s->rows->conn);
     return ok;
 }
 

@@ -82,11 +82,21 @@ static bool finish(struct pg_conn *conn, struct err *err)
     return ok;
 }
 
-void pg_copy_drop(struct slice *line)
+static void free_line(struct slice *line)
 {
     if (line->ptr)
         PQfreemem((void *)(uintptr_t)line->ptr);
     *line = (struct slice){NULL, 0};
+}
+
+void pg_copy_end(struct pg_conn *conn, struct slice *line)
+{
+    free_line(line);
+    if (PQtransactionStatus(conn) != PQTRANS_ACTIVE)
+        return;
+    pg_cancel(conn);
+    pg_drain(conn);
+    pg_await_cancels();
 }
 
 bool pg_copy_line(struct pg_conn *conn, const struct pg_watch *watch, struct slice *line,
@@ -95,7 +105,7 @@ bool pg_copy_line(struct pg_conn *conn, const struct pg_watch *watch, struct sli
     char *text = NULL;
     int n;
 
-    pg_copy_drop(line);
+    free_line(line);
     while ((n = PQgetCopyData(conn, &text, 1)) == 0) {
         if (!wait_input(conn, watch, err))
             return false;

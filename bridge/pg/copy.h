@@ -19,10 +19,11 @@ struct pg_watch {
 bool pg_copy_begin(struct pg_conn *conn, const char *query, const struct pg_watch *watch,
                    struct err *err) MUST_CHECK;
 /* The next line without its newline; line->ptr is NULL at the end. Begin with a zeroed slice; each
- * call gives the line before back, so read to the end or to the error (pg_copy_drop() frees the
- * last line otherwise). */
+ * call gives the line before back. */
 bool pg_copy_line(struct pg_conn *conn, const struct pg_watch *watch, struct slice *line,
                   struct err *err) MUST_CHECK;
-void pg_copy_drop(struct slice *line);
+/* Wherever the reading has ended, or whether it has begun: gives the last line back. Rows that are
+ * left are not waited for: the query is cancelled. */
+void pg_copy_end(struct pg_conn *conn, struct slice *line);
 
 #endif

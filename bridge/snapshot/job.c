@@ -148,7 +148,7 @@ static bool copy_lines(const struct job_context *ctx, struct copy *c, struct err
         if (ok && atomic_load_explicit(ctx->stop, memory_order_relaxed))
             ok = err_set(err, ERR_STOPPED, "the bridge is stopping");
     }
-    pg_copy_drop(&line);
+    pg_copy_end(ctx->conn, &line);
     return ok;
 }
 

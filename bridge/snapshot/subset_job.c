@@ -251,7 +251,7 @@ static bool copy_rows(struct run *r)
     buf_release(&sql);
     while (ok && (ok = pg_copy_line(job->conn, &watch, &line, err)) && line.ptr)
         ok = put_row(r, line) && may_go_on(r);
-    pg_copy_drop(&line);
+    pg_copy_end(job->conn, &line);
     return ok;
 }
 

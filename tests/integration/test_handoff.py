@@ -6,14 +6,16 @@ transaction; until the wait is cancelled no new snapshot sees what it wrote.
 """
 
 import contextlib
+import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import threading
 
 import psycopg2
 import pytest
-from harness import Bridge, Database, Postgres, Refused, Replica, Stream, wait_for
+from harness import Bridge, Database, Postgres, Refused, Replica, ShapeApi, Stream, wait_for
 from harness.process import as_user
 
 STANDBY_AWAY = {"synchronous_standby_names": "nobody", "synchronous_commit": "local"}
@@ -374,6 +376,30 @@ def test_shapes_that_share_a_snapshot_have_a_decoded_commit_that_was_unseen(serv
     for shape in range(80):
         assert stream.tuples("id", "what", shape=shape) == [("1", "old"), ("2", "unseen")]
     first.stop()
+
+
+def test_rest_of_a_shape_that_ends_in_its_rows_is_not_waited_for(server, beside):
+    """Others wait for the worker; and the snapshot holds VACUUM back."""
+    server.sql("CREATE TABLE big (id int PRIMARY KEY, what text);"
+               "INSERT INTO big SELECT n, repeat(md5(n::text), 20)"
+               " FROM generate_series(1, 300000) n")
+    bridge = beside(server, allow_delete="true")
+    api = ShapeApi(bridge)
+    reader = threading.Thread(target=api.get, kwargs={"table": "big", "offset": "-1"}, daemon=True)
+    reader.start()
+    with contextlib.closing(server.connect()) as connection, connection.cursor() as cursor:
+        def copying():
+            cursor.execute("SELECT pid FROM pg_stat_activity WHERE state = 'active'"
+                           " AND application_name = 'tombolo snapshot' AND query LIKE 'COPY%big%'")
+            return cursor.fetchone()
+
+        (pid,) = wait_for(copying, 60, "the rows to be read", 0.001)
+        os.kill(pid, signal.SIGSTOP)
+    assert api.get(method="DELETE", table="big").status == 202
+    os.kill(pid, signal.SIGCONT)
+    wait_for(lambda: server.process.log_contains("canceling statement due to user request"), 60,
+             "the query to be cancelled")
+    reader.join(60)
 
 
 # ---- a writer that is open while the table joins the publication --------------------------------
