@@ -276,10 +276,17 @@ static void fill_together(const struct job_context *ctx, struct log *log, lsn_t 
             fill(&s, log);
         else
             fail_log(ctx, log, &err);
-        if (ok && (s.failed || clock_ms() > until))
+        /* What is wrong with the table is so for all; a connection can be made anew. */
+        if (ok ? s.failed || clock_ms() > until : !pg_alive(ctx->conn))
             break;
     }
     session_end(&s);
+}
+
+static void fail_all(const struct job_context *ctx, struct log *log, const struct err *err)
+{
+    for (lsn_t registered; log; log = fills_take(ctx->worker, 0, &registered))
+        fail_log(ctx, log, err);
 }
 
 /* Those that are not yet; between the same two transactions. */
@@ -302,6 +309,13 @@ static void register_new(const struct job_context *ctx)
         fail_log(ctx, logs[i], &err);
 }
 
+static bool may_begin(struct job_context *ctx, struct err *err)
+{
+    if (atomic_load(ctx->stop))
+        return err_set(err, ERR_STOPPED, "the bridge is stopping");
+    return worker_connect(ctx->worker, &ctx->conn, err);
+}
+
 void job_fill(struct job_context *ctx)
 {
     struct log *log;
@@ -310,9 +324,9 @@ void job_fill(struct job_context *ctx)
 
     register_new(ctx);
     while ((log = fills_take(ctx->worker, 0, &registered))) {
-        if (worker_connect(ctx->worker, &ctx->conn, &err))
+        if (may_begin(ctx, &err))
             fill_together(ctx, log, registered);
         else
-            fail_log(ctx, log, &err);
+            fail_all(ctx, log, &err);
     }
 }

@@ -378,6 +378,36 @@ def test_shapes_that_share_a_snapshot_have_a_decoded_commit_that_was_unseen(serv
     first.stop()
 
 
+def test_lost_connection_costs_one_shape_its_snapshot_and_not_all_that_share_it(server, beside):
+    """Many wait for one locked table, each worker with several; the connections are cut."""
+    asked = 40
+    bridge = beside(server, snapshot_workers="2")
+    assert ShapeApi(bridge).get(table="t", offset="-1").status == 200
+    blocker = Writer(server)
+    blocker.run("LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
+    statuses = []
+
+    def ask(n):
+        reply = ShapeApi(bridge).get(table="t", where=f"id > -{n}", offset="-1", timeout=120.0)
+        statuses.append(reply.status)
+
+    readers = [threading.Thread(target=ask, args=(n,), daemon=True) for n in range(1, asked + 1)]
+    for reader in readers:
+        reader.start()
+    wait_for(lambda: bridge.metrics()["tombolo_shapes"] == asked + 1, 60, "the logs to be made")
+    waiting = ("SELECT {} FROM pg_stat_activity WHERE application_name = 'tombolo snapshot'"
+               " AND wait_event = 'relation'")
+    wait_for(lambda: server.value(waiting.format("count(*)")), 60, "the workers to wait")
+    cut = len(server.sql(waiting.format("pg_terminate_backend(pid)")))
+    blocker.commit()
+    blocker.close()
+    for reader in readers:
+        reader.join(120)
+    assert cut > 0
+    assert statuses.count(200) >= asked - cut, statuses
+    assert len(statuses) == asked
+
+
 def test_rest_of_a_shape_that_ends_in_its_rows_is_not_waited_for(server, beside):
     """Others wait for the worker; and the snapshot holds VACUUM back."""
     server.sql("CREATE TABLE big (id int PRIMARY KEY, what text);"
