@@ -32,11 +32,13 @@ static uint32_t read_timeline(struct slice text)
     return (uint32_t)timeline;
 }
 
-/* A record of before there were these headers is without them. */
-static void take_labels(struct stream_tail *tail, const struct frames_header *headers, size_t n)
+/* A record of before there were these headers is without them. What the offsets' topic has is said
+ * of the tables' topics and of nothing else. */
+static void take_labels(struct stream_tail *tail, const struct tail_source *source,
+                        const struct frames_header *headers, size_t n)
 {
     tail->timeline = 0;
-    tail->tables = false;
+    tail->tables = source->key != NULL;
     for (size_t i = 0; i < n; i++) {
         struct slice value = headers[i].value;
 
@@ -47,7 +49,8 @@ static void take_labels(struct stream_tail *tail, const struct frames_header *he
     }
 }
 
-static bool take_record(struct stream_tail *tail, const rd_kafka_message_t *msg, struct err *err)
+static bool take_record(struct stream_tail *tail, const struct tail_source *source,
+                        const rd_kafka_message_t *msg, struct err *err)
 {
     struct frames_header headers[FRAMES_MAX_HEADERS];
     size_t n = admin_read_headers(msg, headers);
@@ -65,7 +68,7 @@ static bool take_record(struct stream_tail *tail, const rd_kafka_message_t *msg,
     tail->found = true;
     tail->position = record.end_lsn;
     snprintf(tail->history, sizeof(tail->history), "%.*s", SLICE_ARG(frames_history(headers, n)));
-    take_labels(tail, headers, n);
+    take_labels(tail, source, headers, n);
     return true;
 }
 
@@ -97,7 +100,7 @@ static bool read_from(struct reading *r, int64_t offset, struct err *err)
         else if (msg && msg->err)
             ok = admin_err(err, msg->err, "could not read");
         else if (msg)
-            ok = !has_key(msg, r->source->key) || take_record(r->tail, msg, err);
+            ok = !has_key(msg, r->source->key) || take_record(r->tail, r->source, msg, err);
         if (msg && !msg->err)
             until = clock_ms() + TIMEOUT_MS;
         if (msg)

@@ -74,6 +74,37 @@ def test_transactions_that_are_turned_on_bring_what_table_topics_lacked(database
     assert len(topic.read().histories) == 1
 
 
+def test_offsets_that_the_version_before_wrote_speak_for_the_tables_topics(database, kafka, prefix,
+                                                                           make_publisher):
+    """It had none of the newer headers; and the slot is behind what the topics have."""
+    make_orders(database)
+    offsets, table = f"{prefix}.offsets", f"{prefix}.public.orders"
+    copy_slot = "SELECT pg_copy_logical_replication_slot(%s, %s)"
+    publisher = make_publisher(database, kafka_stream="false", kafka_topics="true",
+                               kafka_tables="public.orders", kafka_snapshot="never",
+                               kafka_transactions="true").start()
+    wait_for(lambda: publisher.log_contains("table joined the publication"), 60, "the table")
+    insert_orders(database, 1, 1)
+    wait_until_confirmed(database, publisher)
+    publisher.stop()
+    database.sql(copy_slot, "tombolo_default", "earlier")
+    publisher.start()
+    insert_orders(database, 2, 2)
+    wait_until_confirmed(database, publisher)
+    publisher.stop()
+    last = kafka.consume(offsets)[-1]
+    kafka.produce(offsets, last.value.decode(), key=last.key.decode(),
+                  headers={name: text for name, text in last.headers.items()
+                           if name not in ("timeline", "tables")})
+    database.sql("SELECT pg_drop_replication_slot('tombolo_default')")
+    database.sql(copy_slot, "earlier", "tombolo_default")
+    database.sql("SELECT pg_drop_replication_slot('earlier')")
+    publisher.start()
+    insert_orders(database, 3, 3)
+    wait_until_confirmed(database, publisher)
+    assert [event.key["id"] for event in read_events(kafka, table)] == [1, 2, 3]
+
+
 def copy_of(server):
     """A copy of its folder, as a backup has it. The server goes on."""
     copy = server.folder / "copy"
