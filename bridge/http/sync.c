@@ -495,6 +495,7 @@ void sync_post(struct http_conn *conn, const struct http_request *request)
         respond_unavailable(conn, unready);
         return;
     }
+    session->history = shapelog_resets(session->service->store);
     make_shapes(session, replica);
     if (!session->request.live)
         sync_ask_fence(session);

@@ -81,12 +81,14 @@ void sync_resume(struct sync_session *session)
     }
 }
 
+/* Once another history has begun, which is known before its name, the log is none of it. */
 void sync_put_lineage(const struct sync_shape *s, struct buf *out)
 {
     lsn_t limit = log_limit(s->log);
     char text[LINEAGE_SIZE];
 
-    if (limit && make_lineage(s, log_handle(s->log), limit, text))
+    if (limit && make_lineage(s, log_handle(s->log), limit, text) &&
+        shapelog_resets(s->session->service->store) == s->session->history)
         buf_printf(out, ",\"lineage\":\"%s\"", text);
 }
 

@@ -63,7 +63,7 @@ struct sync_session {
     lsn_t fence;
     int64_t expires;  /* loop time: when the token does, and the stream ends; INT64_MAX: never */
     unsigned rules;   /* service->rules_version at the beginning: what is allowed is by these */
-    unsigned history; /* shapelog_resets() at the beginning: positions are of that history */
+    unsigned history; /* shapelog_resets() before a log was found: positions are of that history */
 
     bool by_rules;        /* what it may have is for the rules to say */
     bool streaming;       /* the response has begun */
@@ -72,8 +72,9 @@ struct sync_session {
     bool said_consistent; /* the last commit or keepalive line was consistent */
     bool live_turn;
     bool joined; /* a shape has caught up: a commit line is due */
-    bool ahead;  /* the client has been at a node that was further than this one is yet */
     bool fence_asked, fenced;
+    unsigned ahead_ms; /* not 0: the client has been at a node that was further than this one is
+                          yet, and after so long is looked at again */
 };
 
 /* sync.c: asks for a shape's log; the answer sets its phase to SYNC_OPEN, or ends the stream. */

@@ -20,7 +20,9 @@
 
 #include <stdlib.h>
 
-#define AHEAD_LOOK_MS 20
+/* A client that is ahead: one that is so for long is one of many, perhaps all of another node's. */
+#define AHEAD_LOOK_MS 10
+#define AHEAD_LOOK_MOST_MS 500
 
 /* ---- the shapes' steps ----------------------------------------------------------------------- */
 
@@ -359,7 +361,17 @@ static enum http_pull rest(struct sync_session *session, struct http_conn *conn,
     return HTTP_WAIT;
 }
 
-/* The client has had more, of another node, than there is here yet: nothing is said before. */
+static bool any_ended(const struct sync_session *session)
+{
+    for (size_t i = 0; i < session->nshapes; i++) {
+        if (session->shapes[i].log && log_state(session->shapes[i].log) == LOG_ENDED)
+            return true;
+    }
+    return false;
+}
+
+/* The client has had more, of another node, than there is here yet: nothing is said before. It may
+ * be lying, and wait for ever: what is on disk is not kept for it. */
 static enum http_pull await_position(struct sync_session *session, struct http_conn *conn,
                                      struct http_out *out)
 {
@@ -367,11 +379,15 @@ static enum http_pull await_position(struct sync_session *session, struct http_c
 
     if (http_conn_stopping(conn))
         return sync_put_error(out, -1, "the bridge is stopping", true);
+    if (any_ended(session))
+        return sync_put_error(out, -1, "a shape has ended meanwhile: begin again", true);
     if (now - session->said_at >= session->service->keepalive_ms && sync_room_for_line(out)) {
         sync_put_waiting(session, out);
         session->said_at = now;
     }
-    http_conn_wake_after(conn, AHEAD_LOOK_MS);
+    if (session->ahead_ms < AHEAD_LOOK_MOST_MS)
+        session->ahead_ms *= 2;
+    http_conn_wake_after(conn, session->ahead_ms);
     return HTTP_WAIT;
 }
 
@@ -391,9 +407,9 @@ static enum http_pull pull(struct http_source *source, struct http_conn *conn, s
                                   err_retriable(session->invalid->err.code));
     if (session->history != shapelog_resets(session->service->store))
         return sync_put_error(out, -1, "the database's history is another one: begin again", true);
-    session->ahead =
-        session->ahead && shapelog_published(session->service->store) < session->position;
-    if (session->ahead)
+    if (shapelog_published(session->service->store) >= session->position)
+        session->ahead_ms = 0;
+    if (session->ahead_ms)
         return await_position(session, conn, out);
     for (;;) {
         switch (advance(session, out, &gone)) {
@@ -448,9 +464,8 @@ void sync_stream_start(struct sync_session *session)
     session->streaming = true;
     if (session->request.live)
         atomic_fetch_add(session->service->clients, 1);
-    session->history = shapelog_resets(session->service->store);
     session->position = resume_position(session);
-    session->ahead = true; /* maybe */
+    session->ahead_ms = AHEAD_LOOK_MS; /* maybe */
     sync_feeds_resume(session);
     session->said_at = http_loop_now(http_conn_loop(session->conn));
     http_headers_init(&h);

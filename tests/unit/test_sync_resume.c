@@ -127,12 +127,52 @@ static void test_a_node_that_is_behind_says_nothing_before_it_is_there(void **st
     resume_free(&r);
 }
 
+static void test_a_log_that_ends_is_not_kept_for_who_waits(void **state)
+{
+    struct resume r;
+
+    (void)state;
+    resume_new(&r, 10);
+    r.kit->service.keepalive_ms = 1;
+    come(&r, HISTORY, 10, INT64_MAX);
+    ask(&r);
+    client_hear_until(&r.client, "{\"waiting\":{\"lsn\":\"20\"}}");
+    shapelog_end_log(r.kit->store, r.kit->log, "truncated");
+    client_hear_until(&r.client, "has ended meanwhile: begin again\",\"retry\":true");
+    resume_free(&r);
+}
+
+/* What a replica is given under one history must not be good for the next one: neither its position
+ * is waited for, nor is the dead log's handle told as one of the new history's. */
+static void test_another_history_begins_while_it_is_looked_up(void **state)
+{
+    static const struct {
+        bool while_opened;
+    } cases[] = {{false}, {true}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct resume r;
+
+        resume_new(&r, 10);
+        come(&r, HISTORY, 10, 20);
+        r.kit->skip = cases[i].while_opened;
+        r.kit->next = "7-abd";
+        ask(&r);
+        client_hear_until(&r.client, "another one: begin again");
+        assert_false(client_has(&r.client, "\"lineage\""));
+        resume_free(&r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_it_goes_on_behind_its_position),
         cmocka_unit_test(test_it_begins_anew_where_that_would_not_be_exact),
         cmocka_unit_test(test_a_node_that_is_behind_says_nothing_before_it_is_there),
+        cmocka_unit_test(test_a_log_that_ends_is_not_kept_for_who_waits),
+        cmocka_unit_test(test_another_history_begins_while_it_is_looked_up),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
