@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define REGISTER_TIMEOUT_MS 30000
 
@@ -21,6 +22,19 @@ static void block_signals(sigset_t *set)
     sigaddset(set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, set, NULL);
     signal(SIGPIPE, SIG_IGN);
+}
+
+/* The soft limit of open files is kept low for programs that use select(), and this one does not:
+ * each client is a file. Where it may not be raised, it stays. */
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        log_debug("the limit of open files stays as it is", LOG_STR("error", strerror(errno)));
 }
 
 static bool open_store(struct bridge *b, struct err *err)
@@ -261,6 +275,7 @@ int serve_main(int argc, char **argv)
     logging_init(b.config.log_level, b.config.log_format);
     warn_of_electric();
     block_signals(&signals);
+    raise_file_limit();
     bool started = start(&b, &err);
     if (started)
         wait_for_end(&b, &signals, argc, argv);

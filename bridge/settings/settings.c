@@ -240,8 +240,9 @@ const struct setting settings[] = {
      FIELD(max_connections),
      .initial = "0",
      .max = 10000000,
-     .help = "How many clients may be connected at a time. 0: as many as the limit of open files "
-             "(ulimit -n) allows."},
+     .help =
+         "How many clients may be connected at a time. 0: as many as the hard limit of open files "
+         "(ulimit -Hn) allows."},
     {.section = "http",
      .name = "keepalive",
      .env = {"TOMBOLO_KEEPALIVE"},

@@ -412,6 +412,16 @@ def test_dripped_request_that_ends_in_time_is_answered(bridge):
     assert status_of(answer) == 200 and b"nails" in answer, answer
 
 
+def test_bridge_takes_as_many_files_as_the_hard_limit_allows(make_bridge):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 1000), hard))
+    try:
+        bridge = make_bridge()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert resource.prlimit(bridge.process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+
+
 def test_thousand_silent_connections_keep_nobody_out_and_are_closed(make_bridge, tmp_path):
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert most > 1200, "raise the limit of open files (ulimit -n)"
