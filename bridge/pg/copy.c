@@ -6,12 +6,55 @@
 #include <poll.h>
 
 #define LOOK_MS 100
+#define CANCEL_AGAIN_MS 1000
+
+/* Drops what has come of the command; false: there is more to come. While a COPY gives, its result
+ * comes again and again: what it gives has to be taken first. */
+static bool drop_rest(struct pg_conn *conn)
+{
+    char *line = NULL;
+    int n;
+
+    while (PQstatus(conn) == CONNECTION_OK) {
+        while ((n = PQgetCopyData(conn, &line, 1)) > 0)
+            PQfreemem(line);
+        if (n == 0 || PQisBusy(conn))
+            return false;
+        PGresult *result = PQgetResult(conn);
+        if (!result)
+            return true;
+        PQclear(result);
+    }
+    return true;
+}
+
+static bool ends_within(struct pg_conn *conn, int64_t ms)
+{
+    int64_t until = clock_ms() + ms;
+
+    while (!drop_rest(conn)) {
+        struct pollfd pfd = {.fd = PQsocket(conn), .events = POLLIN};
+
+        if (clock_ms() > until)
+            return false;
+        poll(&pfd, 1, LOOK_MS);
+        PQconsumeInput(conn); /* that it fails is seen by its status */
+    }
+    return true;
+}
+
+/* A cancel request that comes before its query is lost, so it is sent until the query has ended. */
+static void abandon(struct pg_conn *conn)
+{
+    do
+        pg_cancel(conn);
+    while (!ends_within(conn, CANCEL_AGAIN_MS));
+    pg_await_cancels();
+}
 
 static bool give_up(struct pg_conn *conn, enum err_code code, const char *text, struct err *err)
 {
-    pg_cancel(conn);
-    pg_drain(conn);
-    pg_await_cancels();
+    abandon(conn);
     return err_set(err, code, "%s", text);
 }
 
@@ -48,9 +91,23 @@ static bool wait_begin(struct pg_conn *conn, const struct pg_watch *watch, struc
     return true;
 }
 
+/* After the last line the command's own result says whether it went well. */
+static bool finish(struct pg_conn *conn, struct err *err)
+{
+    bool ok = true;
+
+    for (PGresult *result; (result = PQgetResult(conn));) {
+        if (PQresultStatus(result) != PGRES_COMMAND_OK && ok)
+            ok = pg_error(conn, result, err);
+        PQclear(result);
+    }
+    return ok;
+}
+
 bool pg_copy_begin(struct pg_conn *conn, const char *query, const struct pg_watch *watch,
                    struct err *err)
 {
+    struct err ignored;
     struct buf sql;
 
     buf_init(&sql, BUF_NO_LIMIT);
@@ -64,22 +121,7 @@ bool pg_copy_begin(struct pg_conn *conn, const char *query, const struct pg_watc
     PGresult *result = PQgetResult(conn);
     bool ok = PQresultStatus(result) == PGRES_COPY_OUT || pg_error(conn, result, err);
     PQclear(result);
-    if (!ok)
-        pg_drain(conn);
-    return ok;
-}
-
-/* After the last line the command's own result says whether it went well. */
-static bool finish(struct pg_conn *conn, struct err *err)
-{
-    bool ok = true;
-
-    for (PGresult *result; (result = PQgetResult(conn));) {
-        if (PQresultStatus(result) != PGRES_COMMAND_OK && ok)
-            ok = pg_error(conn, result, err);
-        PQclear(result);
-    }
-    return ok;
+    return ok || (finish(conn, &ignored), false);
 }
 
 static void free_line(struct slice *line)
@@ -94,9 +136,7 @@ void pg_copy_end(struct pg_conn *conn, struct slice *line)
     free_line(line);
     if (PQtransactionStatus(conn) != PQTRANS_ACTIVE)
         return;
-    pg_cancel(conn);
-    pg_drain(conn);
-    pg_await_cancels();
+    abandon(conn);
 }
 
 bool pg_copy_line(struct pg_conn *conn, const struct pg_watch *watch, struct slice *line,

@@ -220,18 +220,3 @@ void pg_result_free(struct pg_result *result)
 {
     PQclear(result);
 }
-
-/* While a COPY gives, its result comes again and again: what it gives has to be taken first. */
-void pg_drain(struct pg_conn *conn)
-{
-    for (struct pg_result *result; (result = PQgetResult(conn));) {
-        bool copies = PQresultStatus(result) == PGRES_COPY_OUT;
-        char *line = NULL;
-
-        PQclear(result);
-        while (copies && PQgetCopyData(conn, &line, 0) > 0)
-            PQfreemem(line);
-        if (PQstatus(conn) != CONNECTION_OK)
-            return;
-    }
-}

@@ -76,9 +76,6 @@ uint32_t pg_oid(const struct pg_result *result, int row, int column);
 bool pg_bool(const struct pg_result *result, int row, int column);
 void pg_result_free(struct pg_result *result);
 
-/* Takes what is left of the command at hand and drops it: after a cancel, say. */
-void pg_drain(struct pg_conn *conn);
-
 /* Fills err from the connection's last error, or from the result's. Always false. */
 bool pg_error(const struct pg_conn *conn, const struct pg_result *result, struct err *err);
 /* The result when it is good; frees it otherwise, and returns NULL with the error. */

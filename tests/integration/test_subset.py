@@ -2,8 +2,10 @@
 when nobody waits for it. Also why first rows could not be had, as clients are told."""
 
 import contextlib
-import threading
 import json
+import random
+import threading
+import time
 
 import pytest
 from harness import Bridge, ShapeApi, wait_for
@@ -162,6 +164,17 @@ def test_query_ends_when_its_client_goes(db, api, slow):
     connection.close()
     wait_for(lambda: not running(db), 60, "the query to be cancelled")
     # The worker goes on with the next.
+    assert ids(api.get(**{**slow, "subset__where": "id = 1"})) == [1]
+
+
+def test_queries_end_whenever_their_clients_go(api, db, slow):
+    """In whatever moment: a cancel request may be there before its query."""
+    rng = random.Random(len(SLOW_WHERE))
+    for _ in range(60):
+        connection = Connection(api.port).send("GET", api.target(**slow))
+        time.sleep(rng.uniform(0, 0.03))
+        connection.close()
+    wait_for(lambda: not running(db), 60, "all to be cancelled")
     assert ids(api.get(**{**slow, "subset__where": "id = 1"})) == [1]
 
 
