@@ -309,11 +309,12 @@ static enum step advance(struct sync_session *session, struct http_out *out,
     return live_first ? advance_others(session, out, gone) : advance_live(session, out, gone);
 }
 
-/* A request that is not live ends when it has passed the fence, consistently. */
+/* A request that is not live ends when it has passed the fence, consistently: also when there is
+ * more to send by then, as there always is where changes come faster than the client takes them. */
 static bool is_complete(const struct sync_session *session)
 {
-    return !session->request.live && session->fenced && all_settled(session) &&
-           session->said_consistent && session->said + 1 >= session->fence;
+    return !session->request.live && session->fenced && session->said + 1 >= session->fence &&
+           !session->commit && session->said_consistent && all_settled(session);
 }
 
 /* It began before the tables of acknowledgements were there: it comes again, and gets them. */
@@ -414,6 +415,8 @@ static enum http_pull pull(struct http_source *source, struct http_conn *conn, s
     for (;;) {
         switch (advance(session, out, &gone)) {
         case STEP_DONE:
+            if (is_complete(session))
+                return HTTP_END;
             break;
         case STEP_FULL:
             session->said_at = http_loop_now(http_conn_loop(conn));

@@ -310,6 +310,28 @@ def test_hundreds_of_snapshots_under_load_are_exact(server, beside):
         assert sorted(stream.read().tuples("w", "n", "v")) == expected
 
 
+def test_request_that_is_not_live_ends_though_its_client_is_behind(server, beside):
+    """It asks for what is there: it would never come to the end of what is written meanwhile."""
+    bridge = beside(server)
+    each, times = 300, 100
+
+    def write(first):
+        for n in range(first, first + times):
+            server.sql("INSERT INTO wide SELECT %s + g, repeat('x', 2000)"
+                       "  FROM generate_series(1, %s) g", n * each, each)
+        Stream(bridge, {"table": "t"}).read()  # the bridge has it all
+
+    server.sql("CREATE TABLE wide (id int PRIMARY KEY, text text)")
+    write(0)
+    stream = Stream(bridge, {"table": "wide"}).read(until=lambda stream: stream.shapes[0].handle)
+    write(times)
+    stream.read(until=lambda stream: stream.shapes[0].changes)
+    write(2 * times)
+    stream.read()
+    assert not stream.error and stream.shapes[0].complete and stream.consistent
+    assert 2 * each * times <= len(stream.rows()) < 3 * each * times
+
+
 # ---- one snapshot for many shapes ---------------------------------------------------------------
 
 def shapes_of(table, column, first, n):
