@@ -1,22 +1,31 @@
 /*
  * The moment at which a log is complete: its row is in the catalogue, it is LIVE. Each such moment
- * costs a sync; when many shapes are made at a time, those that have come while one was under way
- * go together. One of the waiting threads does it for all that wait.
+ * costs a sync, which logs that go together share.
  */
+#include "base/arena.h"
 #include "shapelog/store.h"
 
-#include <stdlib.h>
-
-/* The log's row. Neither of what it says changes any more while the log is COPYING. */
-static struct catalog_new_log new_row(const struct go_live *g)
+/* The snapshot's text, in the arena. */
+static struct slice snapshot_text(const struct snapshot *snapshot, struct arena *arena)
 {
-    struct log *log = g->log;
+    struct buf text;
 
+    buf_init(&text, BUF_NO_LIMIT);
+    snapshot_format(snapshot, &text);
+    struct slice copy = arena_copy(arena, buf_slice(&text));
+
+    buf_release(&text);
+    return copy;
+}
+
+/* The log's row. Nothing of what it says changes any more while the log is COPYING. */
+static struct catalog_new_log new_row(struct log *log, struct arena *arena)
+{
     return (struct catalog_new_log){.row = {.id = log->id,
                                             .handle = log_handle(log),
                                             .registered = log->registered,
                                             .limit = log->limit,
-                                            .snapshot = buf_slice(&g->snapshot),
+                                            .snapshot = snapshot_text(log->snapshot, arena),
                                             .snapshot_bytes = log->snapshot_bytes,
                                             .chunk_size = log->chunk_size},
                                     .shape = log_shape(log)};
@@ -44,71 +53,22 @@ static void end_one(struct go_live *g, bool ok, const struct err *why)
 
 /* Those that have not ended go into the catalogue. Under `live`, so that the syncer deletes the row
  * of a log that ends meanwhile after it was made, not before. */
-static void record(struct shapelog *store, struct go_live *first, size_t n)
+void logs_go_live(struct shapelog *store, struct go_live *items, size_t n)
 {
-    struct catalog_new_log *rows = xcalloc(n, sizeof(*rows));
+    struct arena arena = {0};
+    struct catalog_new_log *rows = arena_calloc(&arena, n, sizeof(*rows));
     struct err err;
     size_t kept = 0;
 
     pthread_mutex_lock(&store->live);
-    for (struct go_live *g = first; g; g = g->next) {
-        if (log_state_of(g->log) == LOG_COPYING)
-            rows[kept++] = new_row(g);
+    for (size_t i = 0; i < n; i++) {
+        if (log_state_of(items[i].log) == LOG_COPYING)
+            rows[kept++] = new_row(items[i].log, &arena);
     }
     bool ok = kept == 0 || catalog_add_logs(store->catalog, rows, kept, &err);
 
-    for (struct go_live *g = first; g; g = g->next)
-        end_one(g, ok, &err);
-    pthread_mutex_unlock(&store->live);
-    free(rows);
-}
-
-/* Takes all that wait. Holding the queue's lock, which it lets go in between. */
-static void record_waiting(struct shapelog *store)
-{
-    struct going_live *queue = &store->going_live;
-    struct go_live *first = queue->first;
-    size_t n = 0;
-
-    for (struct go_live *g = first; g; g = g->next)
-        n++;
-    queue->first = NULL;
-    queue->busy = true;
-    pthread_mutex_unlock(&queue->lock);
-    record(store, first, n);
-    pthread_mutex_lock(&queue->lock);
-    queue->busy = false;
-    while (first) {
-        struct go_live *g = first;
-
-        first = g->next; /* it may be gone as soon as the lock is */
-        g->answered = true;
-    }
-    pthread_cond_broadcast(&queue->answered);
-}
-
-void logs_go_live(struct shapelog *store, struct go_live *items, size_t n)
-{
-    struct going_live *queue = &store->going_live;
-
-    for (size_t i = 0; i < n; i++) {
-        buf_init(&items[i].snapshot, BUF_NO_LIMIT);
-        snapshot_format(items[i].log->snapshot, &items[i].snapshot);
-    }
-    pthread_mutex_lock(&queue->lock);
-    for (size_t i = 0; i < n; i++) {
-        items[i].next = queue->first;
-        queue->first = &items[i];
-    }
-    for (size_t i = 0; i < n; i++) {
-        while (!items[i].answered) {
-            if (queue->busy)
-                pthread_cond_wait(&queue->answered, &queue->lock);
-            else
-                record_waiting(store);
-        }
-    }
-    pthread_mutex_unlock(&queue->lock);
     for (size_t i = 0; i < n; i++)
-        buf_release(&items[i].snapshot);
+        end_one(&items[i], ok, &err);
+    pthread_mutex_unlock(&store->live);
+    arena_release(&arena);
 }

@@ -87,8 +87,6 @@ static struct shapelog *store_new(const struct shapelog_config *config)
     pthread_mutex_init(&store->times.lock, NULL);
     pthread_mutex_init(&store->cycle, NULL);
     pthread_mutex_init(&store->live, NULL);
-    pthread_mutex_init(&store->going_live.lock, NULL);
-    pthread_cond_init(&store->going_live.answered, NULL);
     pthread_mutex_init(&store->sync_lock, NULL);
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
@@ -166,7 +164,6 @@ static void store_free(struct shapelog *store)
     for (size_t i = 0; i < STRIPES; i++)
         pthread_mutex_destroy(&store->stripes[i]);
     pthread_cond_destroy(&store->sync_wanted);
-    pthread_cond_destroy(&store->going_live.answered);
     free(store->dir);
     free(store);
 }

@@ -204,15 +204,6 @@ struct times {
     uint64_t n; /* ever added */
 };
 
-struct go_live;
-/* Logs that wait for the catalogue. */
-struct going_live {
-    pthread_mutex_t lock;
-    pthread_cond_t answered;
-    struct go_live *first;
-    bool busy; /* some of them are being recorded */
-};
-
 struct shapelog {
     char *dir;
     uint64_t segment_size;
@@ -247,7 +238,6 @@ struct shapelog {
     struct times times;
 
     pthread_mutex_t cycle, live;
-    struct going_live going_live;
     pthread_mutex_t sync_lock;
     pthread_cond_t sync_wanted;
     struct sync_state sync;
@@ -350,13 +340,9 @@ struct go_live {
     struct log *log;
     bool ok;
     struct err err;
-
-    struct go_live *next;
-    struct buf snapshot; /* its text */
-    bool answered;
 };
 /* COPYING logs whose snapshot files are complete and synced: records them in the catalogue and
- * moves them to LIVE. Waits for the disk, once for all of them and those that came meanwhile. */
+ * moves them to LIVE. Waits for the disk, once for all of them. */
 void logs_go_live(struct shapelog *store, struct go_live *items, size_t n);
 
 /* ---- syncer.c, compact.c --------------------------------------------------------------------- */

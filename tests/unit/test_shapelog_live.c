@@ -1,5 +1,5 @@
 /*
- * The moment at which logs become LIVE (shapelog/live.c): those that wait together cost one sync,
+ * The moment at which logs become LIVE (shapelog/live.c): those that go together cost one sync,
  * and what the catalogue does not have is not LIVE. The catalogue is looked into, and broken, from
  * outside.
  */
@@ -8,13 +8,11 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <sqlite3.h>
 
 #define TOGETHER 6u
 
 struct maker {
-    pthread_t thread;
     struct snapshot_writer *writer;
     struct log *log;
     char handle[64];
@@ -34,30 +32,9 @@ static void maker_begin(struct maker *m, struct shapelog *store, unsigned number
     assert_ok(snapshot_writer_put(m->writer, SLICE("row"), &m->err), m->err);
 }
 
-static void *maker_finish(void *arg)
+static void maker_finish(struct maker *m)
 {
-    struct maker *m = arg;
-
     m->ok = snapshot_writer_finish(m->writer, &m->err);
-    return NULL;
-}
-
-/* Until one is being recorded and all others wait. */
-static void await_queue(struct shapelog *store)
-{
-    int64_t deadline = clock_ms() + DEADLINE_MS;
-    unsigned n = 0;
-
-    while (n + 1 < TOGETHER) {
-        assert_true(clock_ms() < deadline);
-        usleep(500);
-        pthread_mutex_lock(&store->going_live.lock);
-        n = 0;
-        for (const struct go_live *q = store->going_live.first; q; q = q->next)
-            n++;
-        n = store->going_live.busy ? n : 0;
-        pthread_mutex_unlock(&store->going_live.lock);
-    }
 }
 
 /* ---- the catalogue from outside -------------------------------------------------------------- */
@@ -103,8 +80,9 @@ static void change_catalogue(const char *dir, const char *sql)
 
 /* ---- tests ----------------------------------------------------------------------------------- */
 
-static void test_logs_that_wait_together_are_one_transaction(void **state)
+static void test_logs_that_are_finished_together_are_one_transaction(void **state)
 {
+    struct snapshot_end ends[TOGETHER] = {0};
     struct maker makers[TOGETHER] = {0};
     char dir[64];
 
@@ -112,22 +90,18 @@ static void test_logs_that_wait_together_are_one_transaction(void **state)
     make_folder(dir);
     struct shapelog *store = open_store(dir, 0);
 
-    for (unsigned i = 0; i < TOGETHER; i++)
-        maker_begin(&makers[i], store, i);
-    pthread_mutex_lock(&store->live); /* the first one is held up, the others gather */
-    for (unsigned i = 0; i < TOGETHER; i++)
-        pthread_create(&makers[i].thread, NULL, maker_finish, &makers[i]);
-    await_queue(store);
-    unsigned before = count_commits(dir);
-    pthread_mutex_unlock(&store->live);
     for (unsigned i = 0; i < TOGETHER; i++) {
-        pthread_join(makers[i].thread, NULL);
-        assert_ok(makers[i].ok, makers[i].err);
-        assert_int_equal(log_state(makers[i].log), LOG_LIVE);
+        maker_begin(&makers[i], store, i);
+        ends[i].writer = makers[i].writer;
     }
-    assert_int_equal(count_commits(dir) - before, 2);
-    for (unsigned i = 0; i < TOGETHER; i++)
+    unsigned before = count_commits(dir);
+    snapshot_writers_finish(ends, TOGETHER);
+    assert_int_equal(count_commits(dir) - before, 1);
+    for (unsigned i = 0; i < TOGETHER; i++) {
+        assert_ok(ends[i].ok, ends[i].err);
+        assert_int_equal(log_state(makers[i].log), LOG_LIVE);
         log_unref(makers[i].log);
+    }
     shapelog_close(store);
     remove_folder(dir);
 }
@@ -202,7 +176,7 @@ static void test_a_log_that_has_ended_gets_no_row_any_more(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_logs_that_wait_together_are_one_transaction),
+        cmocka_unit_test(test_logs_that_are_finished_together_are_one_transaction),
         cmocka_unit_test(test_what_the_catalogue_does_not_take_is_not_live_and_says_why),
         cmocka_unit_test(test_a_log_that_has_ended_gets_no_row_any_more),
     };

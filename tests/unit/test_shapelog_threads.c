@@ -246,76 +246,79 @@ static void test_all_threads_at_once(void **state)
 
 struct finisher {
     pthread_t thread;
-    struct snapshot_writer *writer;
-    struct log *log;
-    char handle[64];
-    bool ok;
-    struct err err;
+    struct snapshot_end ends[TOGETHER];
+    struct log *logs[TOGETHER];
+    char handles[TOGETHER][64];
 };
 
-static void *finish_main(void *arg)
+static void finisher_begin(struct finisher *f, struct shapelog *store)
 {
-    struct finisher *finisher = arg;
+    struct err err;
 
-    finisher->ok = snapshot_writer_finish(finisher->writer, &finisher->err);
+    for (unsigned i = 0; i < TOGETHER; i++) {
+        struct log *log = f->logs[i] = new_log(store, i);
+
+        copy_handle(log, f->handles[i]);
+        log_register(log, 90);
+        set_snapshot(log, 10, 0, 95);
+        assert_non_null(f->ends[i].writer = snapshot_writer_new(store, log, &err));
+        assert_ok(snapshot_writer_put(f->ends[i].writer, SLICE("row"), &err), err);
+    }
+}
+
+static void *finisher_main(void *arg)
+{
+    struct finisher *f = arg;
+
+    snapshot_writers_finish(f->ends, TOGETHER);
     return NULL;
 }
 
-/* Until one of them is being recorded and others wait. */
-static void wait_for_queue(struct shapelog *store)
+/* Until its files are complete: nothing is left but the catalogue. */
+static void await_catalogue(struct shapelog *store, struct log *last)
 {
     int64_t deadline = clock_ms() + DEADLINE_MS;
-    bool waits = false;
+    bool complete = false;
 
-    while (!waits) {
+    while (!complete) {
         assert_true(clock_ms() < deadline);
         usleep(500);
-        pthread_mutex_lock(&store->going_live.lock);
-        waits = store->going_live.busy && store->going_live.first;
-        pthread_mutex_unlock(&store->going_live.lock);
+        pthread_mutex_lock(&store->snapshots);
+        complete = last->snapshot_bytes > 0;
+        pthread_mutex_unlock(&store->snapshots);
     }
 }
 
 static void
 test_logs_that_wait_for_the_catalogue_are_live_together_but_for_one_that_ends(void **state)
 {
-    struct finisher finishers[TOGETHER] = {0};
+    const unsigned ends = TOGETHER - 1;
+    struct finisher f = {0};
     char dir[64];
-    struct err err;
 
     (void)state;
     make_folder(dir);
     struct shapelog *store = open_store(dir, 0);
 
-    for (unsigned i = 0; i < TOGETHER; i++) {
-        struct finisher *f = &finishers[i];
-
-        f->log = new_log(store, i);
-        copy_handle(f->log, f->handle);
-        log_register(f->log, 90);
-        set_snapshot(f->log, 10, 0, 95);
-        assert_non_null(f->writer = snapshot_writer_new(store, f->log, &err));
-        assert_ok(snapshot_writer_put(f->writer, SLICE("row"), &err), err);
-    }
-    pthread_mutex_lock(&store->live); /* the first one is held up, the others gather */
-    for (unsigned i = 0; i < TOGETHER; i++)
-        pthread_create(&finishers[i].thread, NULL, finish_main, &finishers[i]);
-    wait_for_queue(store);
-    shapelog_end_log(store, finishers[TOGETHER - 1].log, "not wanted any more");
+    finisher_begin(&f, store);
+    pthread_mutex_lock(&store->live); /* they are held up before the catalogue */
+    pthread_create(&f.thread, NULL, finisher_main, &f);
+    await_catalogue(store, f.logs[ends]);
+    shapelog_end_log(store, f.logs[ends], "not wanted any more");
     pthread_mutex_unlock(&store->live);
+    pthread_join(f.thread, NULL);
     for (unsigned i = 0; i < TOGETHER; i++) {
-        pthread_join(finishers[i].thread, NULL);
-        assert_int_equal(finishers[i].ok, i + 1 < TOGETHER);
-        assert_int_equal(log_state(finishers[i].log), i + 1 < TOGETHER ? LOG_LIVE : LOG_ENDED);
-        log_unref(finishers[i].log);
+        assert_int_equal(f.ends[i].ok, i != ends);
+        assert_int_equal(log_state(f.logs[i]), i != ends ? LOG_LIVE : LOG_ENDED);
+        log_unref(f.logs[i]);
     }
-    assert_int_equal(finishers[TOGETHER - 1].err.code, ERR_NOT_FOUND);
+    assert_int_equal(f.ends[ends].err.code, ERR_NOT_FOUND);
     shapelog_close(store);
     store = open_store(dir, 0);
     for (unsigned i = 0; i < TOGETHER; i++) {
-        struct log *log = shapelog_find(store, slice_of(finishers[i].handle));
+        struct log *log = shapelog_find(store, slice_of(f.handles[i]));
 
-        assert_int_equal(log != NULL, i + 1 < TOGETHER);
+        assert_int_equal(log != NULL, i != ends);
         log_unref(log);
     }
     shapelog_close(store);
