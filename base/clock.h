@@ -34,4 +34,10 @@ static inline int64_t clock_unix_us(void)
     return clock_us_of(CLOCK_REALTIME);
 }
 
+/* Shorter when a signal comes. */
+static inline void clock_sleep_ms(int64_t ms)
+{
+    nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
+}
+
 #endif

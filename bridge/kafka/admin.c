@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #define ASK_AGAIN_MS 100
 #define LOOK_MS 500 /* at what may end a wait; an answer takes less where there is one */
@@ -182,7 +181,7 @@ bool admin_partitions(rd_kafka_t *rk, const char *name, struct admin_wait wait, 
         }
         if (ok || has_ended(wait) || clock_ms() >= until)
             break;
-        nanosleep(&(struct timespec){.tv_nsec = ASK_AGAIN_MS * 1000000}, NULL);
+        clock_sleep_ms(ASK_AGAIN_MS);
     }
     if (topic)
         rd_kafka_topic_destroy(topic);

@@ -3,7 +3,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 /* One row a live column. Domains are resolved to the type below all of them. A deferrable primary
  * key is none: two rows may have it for a while, and Postgres does not take it for an identity
@@ -361,6 +360,6 @@ bool catalog_await_relation(struct pg_conn *conn, uint32_t relid, uint32_t xid, 
                            "relation %u, made by a transaction that is committed, stays invisible; "
                            "is a synchronous standby away?",
                            relid);
-        nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
+        clock_sleep_ms(ms);
     }
 }

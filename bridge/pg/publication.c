@@ -7,7 +7,6 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define PG15 150000
 #define PG18 180000
@@ -15,11 +14,6 @@
 #define LOCK_PAUSE_MS 50
 #define CREATE_HINT "the user needs CREATE on the database: GRANT CREATE ON DATABASE ... TO ..."
 #define LOCK_LEAST_MS 10
-
-static void sleep_ms(long ms)
-{
-    nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
-}
 
 static bool check_options(const struct pg_result *res, const char *name, struct err *err)
 {
@@ -262,7 +256,7 @@ static bool set_full(struct pg_conn *conn, const struct table *table,
         if (ok || err->code != ERR_BUSY || is_stopping(patience) ||
             clock_ms() + LOCK_PAUSE_MS >= patience->until)
             break;
-        sleep_ms(LOCK_PAUSE_MS);
+        clock_sleep_ms(LOCK_PAUSE_MS);
     }
     if (!ok && is_refused(err))
         is_not_full(table, err);
@@ -394,7 +388,7 @@ bool publication_wait_writers(struct pg_conn *conn, const struct table *table,
             err_hint(err, "it must end before the table can be followed; see pg_stat_activity");
             break;
         }
-        sleep_ms(pause);
+        clock_sleep_ms(pause);
     }
     pg_result_free(res);
     return ok;

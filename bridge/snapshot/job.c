@@ -13,24 +13,21 @@
 #include "pg/reading.h"
 #include "pg/server.h"
 #include "snapshot/failure.h"
+#include "snapshot/retry.h"
 #include "snapshot/turns.h"
 #include "snapshot/waiting.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
-#define SNAPSHOT_RETRY_FIRST_MS 2
-#define SNAPSHOT_RETRY_MOST_MS 200
-#define SNAPSHOT_GIVE_UP_MS 60000
 #define SHARED_MS 1000   /* then those that are left get another one: Postgres cannot vacuum */
 #define LOCK_FIRST_MS 50 /* before somebody else takes our place */
 
 /* ---- the snapshot ---------------------------------------------------------------------------- */
 
-static void sleep_ms(long ms)
+static bool may_go_on(const struct job_context *ctx, struct err *err)
 {
-    nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
+    return !atomic_load(ctx->stop) || err_set(err, ERR_STOPPED, "the bridge is stopping");
 }
 
 static bool rollback(const struct job_context *ctx, struct err *err)
@@ -61,24 +58,15 @@ static bool take_snapshot(const struct job_context *ctx, const struct table *tab
                           lsn_t registered, struct arena *arena, struct snapshot *snapshot,
                           lsn_t *limit, struct err *err)
 {
-    int64_t give_up = clock_ms() + SNAPSHOT_GIVE_UP_MS;
-
-    for (long pause = SNAPSHOT_RETRY_FIRST_MS;;
-         pause = pause < SNAPSHOT_RETRY_MOST_MS ? pause * 2 : pause) {
+    for (struct retry retry = retry_begin();;) {
         if (!lock_table(ctx, table, err) ||
             !reading_snapshot(ctx->conn, arena, snapshot, limit, err))
             return false;
         if (!unseen_misses(ctx->config->unseen, snapshot, registered))
             return true;
-        if (!rollback(ctx, err))
+        if (!rollback(ctx, err) || !may_go_on(ctx, err) ||
+            !retry_pause(&retry, RETRY_INVISIBLE, err))
             return false;
-        if (atomic_load(ctx->stop))
-            return err_set(err, ERR_STOPPED, "the bridge is stopping");
-        if (clock_ms() > give_up)
-            return err_set(
-                err, ERR_TIMEOUT,
-                "a committed transaction stays invisible; is a synchronous standby away?");
-        sleep_ms(pause);
     }
 }
 
@@ -143,11 +131,8 @@ static bool copy_lines(const struct job_context *ctx, struct copy *c, struct err
     shape_put_select(c->shape, &sql);
     bool ok = pg_copy_begin(ctx->conn, buf_cstr(&sql), &watch, err);
     buf_release(&sql);
-    while (ok && (ok = pg_copy_line(ctx->conn, &watch, &line, err)) && line.ptr) {
-        ok = copy_line(c, line, err);
-        if (ok && atomic_load_explicit(ctx->stop, memory_order_relaxed))
-            ok = err_set(err, ERR_STOPPED, "the bridge is stopping");
-    }
+    while (ok && (ok = pg_copy_line(ctx->conn, &watch, &line, err)) && line.ptr)
+        ok = copy_line(c, line, err) && may_go_on(ctx, err);
     pg_copy_end(ctx->conn, &line);
     return ok;
 }
@@ -311,9 +296,7 @@ static void register_new(const struct job_context *ctx)
 
 static bool may_begin(struct job_context *ctx, struct err *err)
 {
-    if (atomic_load(ctx->stop))
-        return err_set(err, ERR_STOPPED, "the bridge is stopping");
-    return worker_connect(ctx->worker, &ctx->conn, err);
+    return may_go_on(ctx, err) && worker_connect(ctx->worker, &ctx->conn, err);
 }
 
 void job_fill(struct job_context *ctx)

@@ -9,18 +9,15 @@
 #include "pg/reading.h"
 #include "shapelog/io.h"
 #include "snapshot/failure.h"
+#include "snapshot/retry.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
-#include <time.h>
 #include <unistd.h>
 
-#define RETRY_FIRST_MS 2
-#define RETRY_MOST_MS 200
-#define GIVE_UP_MS 60000
 #define WRITE_SIZE ((size_t)64 * 1024)
 
 struct run {
@@ -53,15 +50,9 @@ static bool may_go_on(struct run *r)
     return true;
 }
 
-static bool pause_for(struct run *r, long *ms, int64_t give_up, const char *text)
+static bool pause_for(struct run *r, struct retry *retry, const char *text)
 {
-    if (!may_go_on(r))
-        return false;
-    if (clock_ms() > give_up)
-        return failed(r, ERR_TIMEOUT, text);
-    nanosleep(&(struct timespec){*ms / 1000, *ms % 1000 * 1000000}, NULL);
-    *ms = *ms < RETRY_MOST_MS ? *ms * 2 : *ms;
-    return true;
+    return may_go_on(r) && retry_pause(retry, text, &r->answer->err);
 }
 
 /* ---- the log --------------------------------------------------------------------------------- */
@@ -69,10 +60,7 @@ static bool pause_for(struct run *r, long *ms, int64_t give_up, const char *text
 /* Until the log follows its table: what happens after our snapshot must be in it. */
 static bool await_log(struct run *r)
 {
-    int64_t give_up = clock_ms() + GIVE_UP_MS;
-    long ms = RETRY_FIRST_MS;
-
-    for (;;) {
+    for (struct retry retry = retry_begin();;) {
         struct log *log = r->job->log;
         enum log_state state = log_state(log);
 
@@ -82,7 +70,7 @@ static bool await_log(struct run *r)
             return log_failure(log, &r->answer->err)
                        ? false
                        : failed(r, ERR_CHANGED, "the shape has ended meanwhile");
-        if (!pause_for(r, &ms, give_up,
+        if (!pause_for(r, &retry,
                        "Snapshot query took too long to start reading from the database"))
             return false;
     }
@@ -110,18 +98,15 @@ static bool take_snapshot(struct run *r)
 {
     const struct snapshot_config *config = r->job->config;
     const lsn_t published = shapelog_published(config->store);
-    int64_t give_up = clock_ms() + GIVE_UP_MS;
-    long ms = RETRY_FIRST_MS;
 
     r->answer->after = published;
-    for (;;) {
+    for (struct retry retry = retry_begin();;) {
         if (!begin(r))
             return false;
         if (!unseen_misses(config->unseen, &r->snapshot, published))
             return true;
         if (!pg_run(r->job->conn, "ROLLBACK", &r->answer->err) ||
-            !pause_for(r, &ms, give_up,
-                       "a committed transaction stays invisible; is a synchronous standby away?"))
+            !pause_for(r, &retry, RETRY_INVISIBLE))
             return false;
     }
 }

@@ -4,6 +4,7 @@
  * is used up.
  */
 #include "write/apply.h"
+#include "base/clock.h"
 #include "base/logging.h"
 #include "write/mutation.h"
 #include "write/record.h"
@@ -11,7 +12,6 @@
 
 #include <libpq-fe.h>
 #include <string.h>
-#include <time.h>
 
 struct work {
     struct pg_conn *conn;
@@ -75,7 +75,7 @@ static enum step failed(struct work *w)
     if (++w->attempts >= w->limits->attempts)
         return STEP_END;
     /* Whoever was in our way gets through. */
-    nanosleep(&(struct timespec){0, (20L << (w->attempts < 5 ? w->attempts : 5)) * 1000000}, NULL);
+    clock_sleep_ms(20L << (w->attempts < 5 ? w->attempts : 5));
     return STEP_AGAIN;
 }
 
