@@ -274,7 +274,7 @@ static void *finisher_main(void *arg)
     return NULL;
 }
 
-/* Until its files are complete: nothing is left but the catalogue. */
+/* Until the last file is known with its table: nothing is left but the catalogue. */
 static void await_catalogue(struct shapelog *store, struct log *last)
 {
     int64_t deadline = clock_ms() + DEADLINE_MS;
@@ -284,7 +284,7 @@ static void await_catalogue(struct shapelog *store, struct log *last)
         assert_true(clock_ms() < deadline);
         usleep(500);
         pthread_mutex_lock(&store->snapshots);
-        complete = last->snapshot_bytes > 0;
+        complete = last->snapshot_bytes > strlen("row");
         pthread_mutex_unlock(&store->snapshots);
     }
 }
