@@ -75,4 +75,14 @@ struct service {
     const char *secret; /* "" : none is needed */
 };
 
+/* Bytes of WAL that requests wait for after a start: until they are published, a client may be
+ * ahead of the log. */
+static inline uint64_t service_behind(const struct service *service)
+{
+    lsn_t upto = service->catchup(service->owner);
+    lsn_t here = shapelog_published(service->store) + 1;
+
+    return upto > here ? upto - here : 0;
+}
+
 #endif

@@ -231,8 +231,7 @@ static const char *not_ready(struct shape_site *site)
     case SERVICE_ACTIVE:
         break;
     }
-    lsn_t catchup = service->catchup(service->owner);
-    if (!catchup || shapelog_published(service->store) + 1 < catchup)
+    if (service_behind(service))
         return "Timeout waiting for the bridge to catch up with Postgres";
     atomic_store(&site->was_ready, true);
     return NULL;

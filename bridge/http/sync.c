@@ -394,10 +394,7 @@ static const char *not_ready(const struct service *service)
     case SERVICE_ACTIVE:
         break;
     }
-    lsn_t catchup = service->catchup(service->owner);
-    if (catchup && shapelog_published(service->store) + 1 < catchup)
-        return "the bridge is catching up with Postgres";
-    return NULL;
+    return service_behind(service) ? "the bridge is catching up with Postgres" : NULL;
 }
 
 /* What the rules have under the names. False: it was answered. */

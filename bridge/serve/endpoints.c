@@ -191,16 +191,6 @@ static void put_source(const struct bridge *b, struct buf *out)
     buf_put_u8(out, '}');
 }
 
-/* Bytes of WAL that requests wait for after a start: until then a client may be ahead of the log.
- */
-static lsn_t left_to_catch_up(const struct bridge *b)
-{
-    lsn_t upto = atomic_load(&receiver_get_stats(b->receiver)->catchup_lsn);
-    lsn_t here = shapelog_published(b->store) + 1;
-
-    return upto > here ? upto - here : 0;
-}
-
 /* Active is what serves. Why nothing moves though the bridge is active, if so, is said beside; how
  * far it has to catch up before it serves; and why no write could be applied. */
 static void get_health(struct http_conn *conn, const struct http_request *request)
@@ -214,7 +204,7 @@ static void get_health(struct http_conn *conn, const struct http_request *reques
         [SERVICE_ACTIVE] = {200, "active"},
     };
     enum service_status now = status(bridge_of(conn));
-    lsn_t left = now == SERVICE_ACTIVE ? left_to_catch_up(bridge_of(conn)) : 0;
+    uint64_t left = now == SERVICE_ACTIVE ? service_behind(&bridge_of(conn)->service) : 0;
     const char *hold = receiver_hold_text(bridge_of(conn)->receiver);
     struct http_headers h;
     char trouble[256];
