@@ -51,19 +51,19 @@ void lineage_put(const struct lineage *l, char out[LINEAGE_SIZE])
     uint64_t halves[2];
     struct buf b;
 
-    for (int i = 0; i < 2; i++) {
-        buf_init(&b, BUF_NO_LIMIT);
-        buf_put_u8(&b, (uint8_t)i);
-        buf_put_u64(&b, l->limit);
-        put_text(&b, l->handle);
-        put_text(&b, l->history);
-        put_text(&b, l->shape->identity);
-        put_storage(&b, l->table->storage);
-        put_text(&b, l->table->published);
-        put_columns(&b, l->shape, l->table);
-        halves[i] = hash_bytes(buf_slice(&b));
-        buf_release(&b);
-    }
+    buf_init(&b, BUF_NO_LIMIT);
+    buf_put_u8(&b, 0); /* which half it is */
+    buf_put_u64(&b, l->limit);
+    put_text(&b, l->handle);
+    put_text(&b, l->history);
+    put_text(&b, l->shape->identity);
+    put_storage(&b, l->table->storage);
+    put_text(&b, l->table->published);
+    put_columns(&b, l->shape, l->table);
+    halves[0] = hash_bytes(buf_slice(&b));
+    b.ptr[0] = 1;
+    halves[1] = hash_bytes(buf_slice(&b));
+    buf_release(&b);
     snprintf(out, LINEAGE_SIZE, "%016" PRIx64 "%016" PRIx64 "-%" PRIu64, halves[0], halves[1],
              l->limit);
 }
