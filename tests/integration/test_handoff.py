@@ -119,14 +119,20 @@ def beside(tmp_path):
 
 # ---- a commit that is decoded before it is seen -------------------------------------------------
 
-def test_shape_asked_for_while_a_decoded_commit_is_unseen_has_its_rows(server, beside, tmp_path):
-    bridge = beside(server)
-    first = Replica(bridge, tmp_path / "first.db", ["t"]).start()
-    first.wait_for_rows("t", FIRST)
+def decoded_unseen(server, bridge, tmp_path):
+    """A replica that has a row which no snapshot sees yet, its writer, an LSN behind its commit."""
+    replica = Replica(bridge, tmp_path / "first.db", ["t"]).start()
+    replica.wait_for_rows("t", FIRST)
     writer = Writer(server)
     writer.run("INSERT INTO t VALUES (2, 'unseen')")
-    writer.commit_unseen()
-    first.wait_for_rows("t", [*FIRST, (2, "unseen")])
+    commit = writer.commit_unseen()
+    replica.wait_for_rows("t", [*FIRST, (2, "unseen")])
+    return replica, writer, commit
+
+
+def test_shape_asked_for_while_a_decoded_commit_is_unseen_has_its_rows(server, beside, tmp_path):
+    bridge = beside(server)
+    first, writer, _ = decoded_unseen(server, bridge, tmp_path)
     assert server.sql("SELECT * FROM t") == FIRST
     second = Replica(bridge, tmp_path / "second.db", ["t where id > 0"]).start()
     snapshots_taken(server, times=4)
@@ -139,12 +145,7 @@ def test_shape_asked_for_while_a_decoded_commit_is_unseen_has_its_rows(server, b
 
 def test_bridge_killed_while_a_decoded_commit_is_unseen_loses_nothing(server, beside, tmp_path):
     bridge = beside(server)
-    first = Replica(bridge, tmp_path / "first.db", ["t"]).start()
-    first.wait_for_rows("t", FIRST)
-    writer = Writer(server)
-    writer.run("INSERT INTO t VALUES (2, 'unseen')")
-    commit = writer.commit_unseen()
-    first.wait_for_rows("t", [*FIRST, (2, "unseen")])
+    first, writer, commit = decoded_unseen(server, bridge, tmp_path)
     for n in range(2):
         server.sql("INSERT INTO t VALUES (%s, 'seen')", 10 + n)
         first.wait_for_rows("t", [*server.sql("SELECT * FROM t"), (2, "unseen")])
@@ -381,12 +382,7 @@ def test_shapes_that_share_a_snapshot_under_load_are_exact(server, beside):
 def test_shapes_that_share_a_snapshot_have_a_decoded_commit_that_was_unseen(server, beside,
                                                                             tmp_path):
     bridge = beside(server)
-    first = Replica(bridge, tmp_path / "first.db", ["t"]).start()
-    first.wait_for_rows("t", FIRST)
-    writer = Writer(server)
-    writer.run("INSERT INTO t VALUES (2, 'unseen')")
-    writer.commit_unseen()
-    first.wait_for_rows("t", [*FIRST, (2, "unseen")])
+    first, writer, _ = decoded_unseen(server, bridge, tmp_path)
     stream = Stream(bridge, *shapes_of("t", "id", 1, 80))
     reader = threading.Thread(target=stream.read, daemon=True)
     reader.start()
