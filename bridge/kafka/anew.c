@@ -1,5 +1,7 @@
 #include "kafka/anew.h"
+#include "base/logging.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -39,9 +41,12 @@ bool anew_is_noted(const char *data_dir)
 void anew_forget(const char *data_dir)
 {
     int dir = open_folder(data_dir);
+    struct err err;
 
-    if (dir < 0)
-        return;
-    unlinkat(dir, FILE_NAME, 0);
-    close(dir);
+    if ((dir < 0 || unlinkat(dir, FILE_NAME, 0) != 0) && errno != ENOENT) {
+        err_errno(&err, ERR_IO, "could not remove \"%s/%s\"", data_dir, FILE_NAME);
+        log_warn("the topics will begin anew once more", LOG_ERR(&err));
+    }
+    if (dir >= 0)
+        close(dir);
 }

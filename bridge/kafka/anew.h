@@ -13,7 +13,8 @@
 /* Durable when it returns true. */
 bool anew_note(const char *data_dir, struct err *err) MUST_CHECK;
 bool anew_is_noted(const char *data_dir);
-/* The topics have begun anew. A note that stays makes them do so once more. */
+/* The topics have begun anew. A note that stays makes them do so once more, which a warning says.
+ */
 void anew_forget(const char *data_dir);
 
 #endif
