@@ -77,7 +77,7 @@ void snapshot_file_rest(struct log *log)
     struct shapelog *store = log->store;
     enum log_state state = log_state_of(log);
 
-    if (!log->file || log->file->users > 0 || (state != LOG_LIVE && state != LOG_LOADED) ||
+    if (!log->file || log->file->users > 0 || !snapshot_is_complete(state) ||
         atomic_load(&store->snapshots_open) <= store->snapshots_kept)
         return;
     snapshot_file_free(store, log->file);
@@ -92,7 +92,7 @@ void snapshot_file_forget(struct log *log)
 
     snapshot_file_free(store, log->file);
     log->file = NULL;
-    if (state == LOG_LIVE || state == LOG_LOADED)
+    if (snapshot_is_complete(state))
         return;
     buf_init(&path, BUF_NO_LIMIT);
     snapshot_path(store, log->id, &path);

@@ -37,6 +37,12 @@ struct snapshot_file {
     struct block_entry *blocks;
 };
 
+/* Whether a log in this state has all of its first rows on disk. */
+static inline bool snapshot_is_complete(enum log_state state)
+{
+    return state == LOG_LIVE || state == LOG_LOADED;
+}
+
 struct snapshot_file *snapshot_file_new(int fd);
 void snapshot_file_free(struct shapelog *store, struct snapshot_file *file);
 /* Closes it, if it is complete, nobody reads it and many are open. Holding the lock. */

@@ -8,11 +8,6 @@
 
 #include <stdlib.h>
 
-static bool is_complete(enum log_state state)
-{
-    return state == LOG_LIVE || state == LOG_LOADED;
-}
-
 static void release(struct log *log)
 {
     struct snapshot_file *file = log->file;
@@ -51,18 +46,19 @@ static bool check_bytes(int fd, const struct block_entry *block, struct err *err
     return ok;
 }
 
-/* Holding the lock, which it lets go in between; the file has this user. */
-static bool check_block(struct log *log, struct block_entry *entry, struct err *err)
+/* Holding the lock, which it lets go in between: the file has this user and stays, its blocks may
+ * move. */
+static bool check_block(struct log *log, uint32_t index, struct err *err)
 {
-    const struct block_entry block = *entry;
-    const int fd = log->file->fd;
+    struct snapshot_file *file = log->file;
+    const struct block_entry block = file->blocks[index];
 
     if (block.checked)
         return true;
     pthread_mutex_unlock(&log->store->snapshots);
-    bool ok = check_bytes(fd, &block, err);
+    bool ok = check_bytes(file->fd, &block, err);
     pthread_mutex_lock(&log->store->snapshots);
-    entry->checked = ok;
+    file->blocks[index].checked = ok;
     return ok;
 }
 
@@ -70,15 +66,15 @@ static bool check_block(struct log *log, struct block_entry *entry, struct err *
 static bool get_block(struct log *log, enum log_state state, uint32_t index,
                       struct snapshot_block *block, enum snapshot_read *result, struct err *err)
 {
-    *result = is_complete(state) ? SNAPSHOT_END : SNAPSHOT_WAIT;
-    if (is_complete(state) && !log->file && !load(log, err))
+    *result = snapshot_is_complete(state) ? SNAPSHOT_END : SNAPSHOT_WAIT;
+    if (snapshot_is_complete(state) && !log->file && !load(log, err))
         return false;
     struct snapshot_file *file = log->file;
 
     if (!file || index >= file->n)
         return true;
     file->users++;
-    if (!check_block(log, &file->blocks[index], err)) {
+    if (!check_block(log, index, err)) {
         release(log);
         return false;
     }
@@ -204,7 +200,7 @@ enum chunk_is log_snapshot_chunk_at(struct shapelog *store, struct log *log, uin
                                     struct snapshot_chunk *chunk)
 {
     enum log_state state = log_state_of(log); /* first, as above */
-    const bool complete = is_complete(state);
+    const bool complete = snapshot_is_complete(state);
     enum chunk_is is = CHUNK_GONE;
     struct err err;
 
