@@ -95,12 +95,15 @@ void buf_put_dec(struct buf *buf, uint64_t v)
     buf_put(buf, digits + n, sizeof(digits) - n);
 }
 
+/* Once into the room that there is, which is nearly always enough; else again into what it takes.
+ */
 void buf_printf(struct buf *buf, const char *fmt, ...)
 {
+    size_t room = buf->failed ? 0 : buf->cap - buf->len;
     va_list ap;
 
     va_start(ap, fmt);
-    int n = vsnprintf(NULL, 0, fmt, ap);
+    int n = vsnprintf(room ? buf->ptr + buf->len : NULL, room, fmt, ap);
     va_end(ap);
     if (n < 0) {
         buf->failed = true;
@@ -109,9 +112,11 @@ void buf_printf(struct buf *buf, const char *fmt, ...)
     char *p = buf_room(buf, (size_t)n + 1);
     if (!p)
         return;
-    va_start(ap, fmt);
-    vsnprintf(p, (size_t)n + 1, fmt, ap);
-    va_end(ap);
+    if ((size_t)n >= room) {
+        va_start(ap, fmt);
+        vsnprintf(p, (size_t)n + 1, fmt, ap);
+        va_end(ap);
+    }
     buf->len += (size_t)n;
 }
 

@@ -3,14 +3,18 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#define FIRST_ROOM ((size_t)1000) /* most are less; what malloc keeps at hand */
+
 void http_headers_init(struct http_headers *headers)
 {
     buf_init(&headers->text, HTTP_HEADERS_LIMIT);
+    headers->lent = SLICE("");
 }
 
 void http_headers_release(struct http_headers *headers)
 {
     buf_release(&headers->text);
+    headers->lent = SLICE("");
 }
 
 static bool name_is_safe(const char *name)
@@ -35,16 +39,34 @@ static bool value_is_safe(struct slice value)
     return true;
 }
 
+static void make_room(struct http_headers *headers)
+{
+    if (!headers->text.cap)
+        buf_room(&headers->text, FIRST_ROOM);
+}
+
 void http_headers_add_slice(struct http_headers *headers, const char *name, struct slice value)
 {
     if (!name_is_safe(name) || !value_is_safe(value)) {
         headers->text.failed = true;
         return;
     }
+    make_room(headers);
     buf_put_cstr(&headers->text, name);
     buf_put_cstr(&headers->text, ": ");
     buf_put_slice(&headers->text, value);
     buf_put_cstr(&headers->text, "\r\n");
+}
+
+void http_headers_add_lines(struct http_headers *headers, struct slice lines)
+{
+    make_room(headers);
+    buf_put_slice(&headers->text, lines);
+}
+
+void http_headers_lend(struct http_headers *headers, struct slice lines)
+{
+    headers->lent = lines;
 }
 
 void http_headers_add(struct http_headers *headers, const char *name, const char *value)
@@ -66,9 +88,8 @@ void http_headers_printf(struct http_headers *headers, const char *name, const c
         http_headers_add_slice(headers, name, (struct slice){value, (size_t)n});
 }
 
-bool http_headers_has(const struct http_headers *headers, const char *name)
+static bool has_line(struct slice left, const char *name)
 {
-    struct slice left = buf_slice(&headers->text);
     size_t n = strlen(name);
 
     while (left.len) {
@@ -81,6 +102,11 @@ bool http_headers_has(const struct http_headers *headers, const char *name)
         left.len -= line;
     }
     return false;
+}
+
+bool http_headers_has(const struct http_headers *headers, const char *name)
+{
+    return has_line(headers->lent, name) || has_line(buf_slice(&headers->text), name);
 }
 
 const char *http_status_text(int status)

@@ -22,7 +22,8 @@
 #define HTTP_HEADERS_LIMIT ((size_t)128 * 1024) /* electric-schema of a wide table is long */
 
 struct http_headers {
-    struct buf text; /* "name: value\r\n" each */
+    struct buf text;   /* "name: value\r\n" each */
+    struct slice lent; /* lines that go out before these; borrowed */
 };
 
 void http_headers_init(struct http_headers *headers);
@@ -30,6 +31,10 @@ void http_headers_release(struct http_headers *headers);
 
 void http_headers_add(struct http_headers *headers, const char *name, const char *value);
 void http_headers_add_slice(struct http_headers *headers, const char *name, struct slice value);
+/* Whole lines that need no check: constants, or what another struct http_headers has taken. */
+void http_headers_add_lines(struct http_headers *headers, struct slice lines);
+/* The same, once, without copying: borrowed until the answer is given. */
+void http_headers_lend(struct http_headers *headers, struct slice lines);
 void http_headers_printf(struct http_headers *headers, const char *name, const char *fmt, ...)
     PRINTF(3, 4);
 /* Whether one of that name (in lower case) is there: for hooks that give defaults. */

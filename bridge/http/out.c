@@ -4,8 +4,8 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
@@ -190,9 +190,22 @@ void http_out_open_chunk(struct http_out *out)
             (struct http_out_run){.kind = HTTP_RUN_OWNED, .at = out->frame_at, .len = FRAME_SIZE});
 }
 
+/* A chunk's size, at the end of `frame`; returns where it begins. */
+static size_t put_frame(uint64_t size, char frame[FRAME_SIZE])
+{
+    size_t at = FRAME_SIZE;
+
+    frame[--at] = '\n';
+    frame[--at] = '\r';
+    for (; size; size >>= 4)
+        frame[--at] = "0123456789abcdef"[size & 15];
+    return at;
+}
+
 void http_out_close_chunk(struct http_out *out)
 {
-    char digits[FRAME_SIZE + 1];
+    char frame[FRAME_SIZE];
+    size_t spare;
 
     if (out->failed)
         return;
@@ -201,9 +214,8 @@ void http_out_close_chunk(struct http_out *out)
         out->own.len = out->frame_at;
         return;
     }
-    size_t n = (size_t)snprintf(digits, sizeof(digits), "%" PRIx64 "\r\n", out->round_size);
-    size_t spare = FRAME_SIZE - n;
-    memcpy(out->own.ptr + out->frame_at + spare, digits, n);
+    spare = put_frame(out->round_size, frame);
+    memcpy(out->own.ptr + out->frame_at + spare, frame + spare, FRAME_SIZE - spare);
     out->runs[out->frame_run].at += spare;
     out->runs[out->frame_run].len -= spare;
     http_out_put_core(out, SLICE("\r\n"));
@@ -273,7 +285,19 @@ static ssize_t send_file(const struct http_out_run *run, int fd)
     return n;
 }
 
-enum http_flush http_out_flush(struct http_out *out, int fd, uint64_t *sent)
+/* sendfile() knows no MSG_MORE: what little stands behind a file would be a packet of its own. */
+static bool needs_cork(const struct http_out *out)
+{
+    return out->runs[out->at].kind == HTTP_RUN_FILE && out->at + 1 < out->nruns;
+}
+
+/* Without it (no TCP) it is only slower. */
+static void set_cork(int fd, int on)
+{
+    setsockopt(fd, IPPROTO_TCP, TCP_CORK, &on, sizeof(on));
+}
+
+static enum http_flush send_runs(struct http_out *out, int fd, uint64_t *sent, bool *corked)
 {
     uint64_t turn = 0;
 
@@ -282,6 +306,10 @@ enum http_flush http_out_flush(struct http_out *out, int fd, uint64_t *sent)
 
         if (turn >= TURN_BYTES)
             return HTTP_FLUSH_PAUSED;
+        if (!*corked && needs_cork(out)) {
+            set_cork(fd, 1);
+            *corked = true;
+        }
         ssize_t n = run->kind == HTTP_RUN_FILE ? send_file(run, fd) : send_memory(out, fd);
         if (n < 0 && errno == EINTR)
             continue;
@@ -292,4 +320,16 @@ enum http_flush http_out_flush(struct http_out *out, int fd, uint64_t *sent)
         advance(out, (size_t)n);
     }
     return HTTP_FLUSH_DONE;
+}
+
+enum http_flush http_out_flush(struct http_out *out, int fd, uint64_t *sent)
+{
+    bool corked = false;
+    enum http_flush result = send_runs(out, fd, sent, &corked);
+    int why = errno;
+
+    if (corked)
+        set_cork(fd, 0);
+    errno = why;
+    return result;
 }

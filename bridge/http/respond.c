@@ -48,7 +48,16 @@ static void put_request_id(struct http_conn *conn, struct http_headers *h)
         http_worker_new_id(conn->worker, fresh);
         id = slice_of(fresh);
     }
-    http_headers_add_slice(h, "x-request-id", id);
+    buf_put_cstr(&h->text, "x-request-id: ");
+    buf_put_slice(&h->text, id);
+    buf_put_cstr(&h->text, "\r\n");
+}
+
+static void put_length(struct http_headers *h, uint64_t length)
+{
+    buf_put_cstr(&h->text, "content-length: ");
+    buf_put_dec(&h->text, length);
+    buf_put_cstr(&h->text, "\r\n");
 }
 
 /* The headers that frame the response, and say whether it is the last. */
@@ -57,13 +66,24 @@ static void put_framing(struct http_conn *conn, int status, uint64_t length, str
     bool body = !has_no_body(status);
 
     if (body && length != HTTP_LENGTH_UNKNOWN)
-        http_headers_printf(h, "content-length", "%llu", (unsigned long long)length);
+        put_length(h, length);
     else if (body && !conn->http10)
-        http_headers_add(h, "transfer-encoding", "chunked");
+        buf_put_cstr(&h->text, "transfer-encoding: chunked\r\n");
     if (conn->last)
-        http_headers_add(h, "connection", "close");
+        buf_put_cstr(&h->text, "connection: close\r\n");
     else if (conn->http10)
-        http_headers_add(h, "connection", "keep-alive");
+        buf_put_cstr(&h->text, "connection: keep-alive\r\n");
+}
+
+static void put_status_and_date(struct http_conn *conn, int status, struct http_headers *h)
+{
+    buf_put_cstr(&h->text, "HTTP/1.1 ");
+    buf_put_dec(&h->text, (uint64_t)status);
+    buf_put_u8(&h->text, ' ');
+    buf_put_cstr(&h->text, http_status_text(status));
+    buf_put_cstr(&h->text, "\r\ndate: ");
+    buf_put_cstr(&h->text, http_worker_date(conn->worker));
+    buf_put_cstr(&h->text, "\r\n");
 }
 
 /* Takes the text of `headers`; false, with nothing written, when there is something wrong in it. */
@@ -71,27 +91,22 @@ static bool write_head(struct http_conn *conn, int status, struct http_headers *
                        uint64_t length)
 {
     const struct http_config *config = conn->worker->config;
-    struct http_headers core;
-    struct buf line;
+    struct http_headers *core = &conn->worker->core_headers;
 
     if (config->add_headers)
         config->add_headers(config->hook_arg, conn, request_of(conn), status, headers);
-    http_headers_init(&core);
-    http_headers_add(&core, "date", http_worker_date(conn->worker));
-    put_request_id(conn, &core);
-    put_framing(conn, status, length, &core);
-    buf_init(&line, 128);
-    buf_printf(&line, "HTTP/1.1 %d %s\r\n", status, http_status_text(status));
-    bool good = !headers->text.failed && !core.text.failed && !line.failed;
+    buf_clear(&core->text);
+    put_status_and_date(conn, status, core);
+    put_request_id(conn, core);
+    put_framing(conn, status, length, core);
+    bool good = !headers->text.failed && !core->text.failed;
     if (good) {
-        http_out_put_core(conn->out, buf_slice(&line));
-        http_out_put_core(conn->out, buf_slice(&core.text));
+        http_out_put_core(conn->out, buf_slice(&core->text));
+        http_out_put_core(conn->out, headers->lent);
         http_out_put_core(conn->out, buf_slice(&headers->text));
         http_out_put_core(conn->out, SLICE("\r\n"));
     }
     http_headers_release(headers);
-    http_headers_release(&core);
-    buf_release(&line);
     return good;
 }
 

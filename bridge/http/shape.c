@@ -53,6 +53,9 @@ void shape_loop_free(struct shape_loop *loop)
         if (loop->bodies[i])
             shape_body_unref(loop->bodies[i]);
     }
+    for (size_t i = 0; i < SHAPE_HEADS; i++)
+        shape_head_free(loop->heads[i]);
+    shape_asked_release(loop);
     u64map_release(&loop->resolutions);
     free(loop);
 }
@@ -94,14 +97,6 @@ static void leave_resolution(struct shape_request_state *get)
 
 /* ---- the life of a request ------------------------------------------------------------------- */
 
-static void asked_free(struct shape_request_state *get)
-{
-    if (get->asked)
-        arena_release(&get->asked->arena);
-    free(get->asked);
-    get->asked = NULL;
-}
-
 static void link_waiting(struct shape_request_state *get)
 {
     get->next = get->loop->waiting;
@@ -123,7 +118,7 @@ void shape_ends(struct shape_request_state *get)
             get->next->link = get->link;
         get->link = NULL;
     }
-    asked_free(get);
+    shape_asked_drop(get);
     free(get->tags);
     get->tags = NULL;
 }
@@ -314,7 +309,7 @@ void shape_found(struct shape_request_state *get, struct log *log)
         shape_answer_refetch(get, log);
         return;
     }
-    asked_free(get);
+    shape_asked_drop(get);
     shape_go_on(get);
 }
 
@@ -330,10 +325,10 @@ static struct resolution *ask_pool(struct shape_loop *loop, const struct shape_r
     return r;
 }
 
-static void resolve(struct shape_request_state *get, const struct shape_request *request)
+static void resolve(struct shape_request_state *get)
 {
     struct shape_loop *loop = get->loop;
-    struct hash128 wording = shape_known_wording(loop->site->known, request);
+    struct hash128 wording = shape_asked_wording(get);
     struct log *log = shape_known_find(loop->site->known, loop->store, wording);
 
     if (log) {
@@ -343,7 +338,7 @@ static void resolve(struct shape_request_state *get, const struct shape_request 
     struct resolution *r = u64map_get(&loop->resolutions, wording.lo);
 
     if (!r || r->wording.hi != wording.hi)
-        r = ask_pool(loop, request, wording);
+        r = ask_pool(loop, &get->asked->params.shape, wording);
     r->waiting++;
     get->resolution = r;
     shape_wait(get, SHAPE_RESOLVING, loop->site->resolve_ms);
@@ -361,7 +356,7 @@ void shape_resolve_when_ready(struct shape_request_state *get)
         else if (get->subset)
             shape_ask_subset(get);
         else
-            resolve(get, &get->asked->params.shape);
+            resolve(get);
     } else if (now >= get->until || http_conn_stopping(get->conn)) {
         shape_answer_later(get, unready, 5, false);
     } else {
@@ -370,33 +365,6 @@ void shape_resolve_when_ready(struct shape_request_state *get)
 }
 
 /* ---- the request ----------------------------------------------------------------------------- */
-
-static struct slice keep(struct arena *arena, struct slice s)
-{
-    return s.ptr ? arena_copy(arena, s) : s;
-}
-
-/* What was read borrows from the request, which is gone when the handler returns. */
-static void keep_params(struct shape_asked *asked)
-{
-    struct arena *arena = &asked->arena;
-    struct shape_request *shape = &asked->params.shape;
-    struct slice *values = arena_calloc(arena, shape->params.n, sizeof(*values));
-
-    for (size_t i = 0; i < shape->params.n; i++)
-        values[i] = keep(arena, shape->params.values[i]);
-    shape->params.values = values;
-    shape->table = keep(arena, shape->table);
-    shape->where = keep(arena, shape->where);
-    shape->columns = keep(arena, shape->columns);
-    shape->queryable = keep(arena, shape->queryable);
-    asked->params.handle = keep(arena, asked->params.handle);
-    if (asked->params.is_subset) {
-        const struct subset_request subset = asked->params.subset;
-
-        subset_request_copy(&subset, arena, &asked->params.subset);
-    }
-}
 
 static void take_params(struct shape_request_state *get, const struct http_request *request)
 {
@@ -457,23 +425,33 @@ static struct slice subject_of(const struct token *token)
     return subject.ptr ? subject : SLICE("");
 }
 
+/* Reads the parameters; false: it was answered. */
+static bool read_asked(struct shape_request_state *get, const struct http_request *request,
+                       read_params *read)
+{
+    struct shape_invalid invalid;
+
+    get->asked = shape_asked_take(get->loop);
+    if (!read(request, &get->asked->arena, &get->asked->params, &invalid)) {
+        shape_answer_invalid(get, invalid.status, invalid.body);
+        return false;
+    }
+    if (!take_named(get, request))
+        return false;
+    if (request->auth.token)
+        get->asked->params.subset.subject = subject_of(request->auth.token);
+    shape_asked_keep(get, request);
+    return true;
+}
+
 /* An admitted request: its parameters, and then its log. */
 static void take(struct shape_request_state *get, const struct http_request *request,
                  read_params *read)
 {
-    struct shape_invalid invalid;
-
-    get->asked = xcalloc(1, sizeof(*get->asked));
-    if (!read(request, &get->asked->arena, &get->asked->params, &invalid)) {
-        shape_answer_invalid(get, invalid.status, invalid.body);
-        return;
-    }
-    if (!take_named(get, request))
+    get->asked = get->deletes ? NULL : shape_asked_find(get->loop, request);
+    if (!get->asked && !read_asked(get, request, read))
         return;
     take_params(get, request);
-    if (request->auth.token)
-        get->asked->params.subset.subject = subject_of(request->auth.token);
-    keep_params(get->asked);
     get->phase = SHAPE_READY;
     get->until = http_loop_now(get->loop->loop) + get->loop->site->ready_ms;
     shape_resolve_when_ready(get);

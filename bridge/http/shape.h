@@ -4,6 +4,7 @@
  *
  *     shape_params    what a request asks for
  *     shape           from a request to its shape's log: admission, readiness, handles; DELETE
+ *     shape_asked     its parameters, until the log is there; what was asked lately
  *     shape_known     which wording of a request was which log
  *     shape_plan      which messages answer it, or what it waits for
  *     shape_live      waiting, and what ends it
@@ -12,6 +13,7 @@
  *     shape_sse       the same as a stream of events
  *     shape_subset    rows by a clause of the client's own
  *     shape_respond   status, headers, errors
+ *     shape_head      headers that are kept
  *
  * A request that waits is a struct of some 300 bytes on its loop; its strings are gone by then.
  */

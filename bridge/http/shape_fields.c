@@ -129,7 +129,9 @@ bool shape_fields_has_subset(const struct shape_fields *f)
 /* Its name in the query string; good until the next call's. */
 static const char *query_name(enum shape_part part, const char *field, char name[64])
 {
-    snprintf(name, 64, "%s%s", part == PART_SUBSET ? "subset__" : "", field);
+    if (part == PART_SHAPE)
+        return field;
+    snprintf(name, 64, "subset__%s", field);
     return name;
 }
 
@@ -366,9 +368,9 @@ static bool pairs_of_text(struct shape_fields *f, struct slice text, struct pair
 static void pairs_of_query(struct shape_fields *f, enum shape_part part, struct pair **pairs,
                            size_t *n)
 {
-    char base[64];
+    char name[64];
+    const char *base = query_name(part, "params", name);
 
-    query_name(part, "params", base);
     *pairs = arena_calloc(f->arena, f->query->len, sizeof(**pairs));
     *n = 0;
     for (size_t i = 0; i < f->query->len; i++) {

@@ -33,8 +33,12 @@
 /* ---- a loop's -------------------------------------------------------------------------------- */
 
 #define SHAPE_BODIES 16u
+#define SHAPE_HEADS 16u
+#define SHAPE_ASKED 16u
 
+struct shape_asked;
 struct shape_body;
+struct shape_head;
 
 struct shape_loop {
     struct shape_site *site;
@@ -43,6 +47,9 @@ struct shape_loop {
     struct watchers *watchers;
     struct shape_request_state *waiting; /* list of requests that have no answer yet */
     struct shape_body *bodies[SHAPE_BODIES];
+    struct shape_head *heads[SHAPE_HEADS];
+    struct shape_asked *asked[SHAPE_ASKED]; /* what was asked lately, by the hash of its text */
+    struct shape_asked *spare;              /* for the next request; NULL: none */
     struct u64map resolutions; /* what the pool is asked: wording's lo -> struct resolution */
 
     /* The latest plan: when thousands wait for one log they all have the same. */
@@ -71,6 +78,10 @@ enum shape_phase {
 
 /* What is needed of the parameters until the log is there. */
 struct shape_asked {
+    unsigned refs; /* requests, and the loop that keeps it */
+    bool worded;   /* `wording` is there */
+    struct hash128 wording;
+    struct slice text; /* the query string that it was read from; len 0: it is not kept */
     struct arena arena;
     struct shape_params params;
 };
@@ -117,6 +128,22 @@ void shape_found(struct shape_request_state *get, struct log *log);
 void shape_answer_unresolved(struct shape_request_state *get, const struct shape_answer *answer);
 /* The request counts as one with a handle from now on: its shape has begun. */
 void shape_has_begun(struct shape_request_state *get);
+
+/* ---- shape_asked.c --------------------------------------------------------------------------- */
+
+/* An empty one, for the parameters that are to be read. */
+struct shape_asked *shape_asked_take(struct shape_loop *loop);
+/* What a request of the same text was read to, or NULL. */
+struct shape_asked *shape_asked_find(struct shape_loop *loop, const struct http_request *request);
+/* It is read, and the request's strings will go: copies them, and keeps it for the next of this
+ * text. */
+void shape_asked_keep(struct shape_request_state *get, const struct http_request *request);
+/* The wording of its shape. */
+struct hash128 shape_asked_wording(struct shape_request_state *get);
+/* The request does not need it any more. */
+void shape_asked_drop(struct shape_request_state *get);
+/* The loop's own. */
+void shape_asked_release(struct shape_loop *loop);
 
 /* ---- shape_delete.c -------------------------------------------------------------------------- */
 
@@ -238,7 +265,7 @@ void shape_forget_encoding(struct shape_request_state *get);
 /* Asks for it; the pool finds or makes the log too. */
 void shape_ask_subset(struct shape_request_state *get);
 
-/* ---- shape_respond.c ------------------------------------------------------------------------- */
+/* ---- shape_head.c ---------------------------------------------------------------------------- */
 
 struct shape_reply {
     int status;
@@ -249,12 +276,20 @@ struct shape_reply {
     bool varies; /* another encoding could have been chosen */
 };
 
+/* Initialises `h` with what shape_make_headers() puts. It may have been kept, and is then lent:
+ * till the next call. */
+void shape_put_headers(const struct shape_request_state *get, const struct shape_reply *reply,
+                       struct http_headers *h);
+void shape_head_free(struct shape_head *head);
+
+/* ---- shape_respond.c ------------------------------------------------------------------------- */
+
 /* "0_inf"; `out` has room for 48 bytes. */
 void shape_offset_print(struct log_offset offset, char out[48]);
 /* Whether the client has this answer already; notes in which encoding. */
 bool shape_tag_matches(struct shape_request_state *get, struct log_offset to);
-void shape_put_headers(const struct shape_request_state *get, const struct shape_reply *reply,
-                       struct http_headers *h);
+void shape_make_headers(const struct shape_request_state *get, const struct shape_reply *reply,
+                        struct http_headers *h);
 void shape_put_schema_header(struct log *log, struct http_headers *h);
 /* cache-control, and vary where it must be; `max_age` as in "public, max-age=..". */
 void shape_put_caching(const struct shape_request_state *get, const char *visibility_and_age,

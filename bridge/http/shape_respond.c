@@ -184,13 +184,12 @@ static const char *content_type(const struct shape_request_state *get)
     return get->sse ? "text/event-stream" : "application/json; charset=utf-8";
 }
 
-void shape_put_headers(const struct shape_request_state *get, const struct shape_reply *reply,
-                       struct http_headers *h)
+void shape_make_headers(const struct shape_request_state *get, const struct shape_reply *reply,
+                        struct http_headers *h)
 {
     char offset[48];
 
     shape_offset_print(reply->offset, offset);
-    http_headers_init(h);
     if (reply->status == 200)
         http_headers_add(h, "content-type", content_type(get));
     http_headers_add_slice(h, "electric-handle", log_handle(get->log));

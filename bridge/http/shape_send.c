@@ -63,13 +63,14 @@ static bool put_block(struct http_out *out, const struct snapshot_block *block)
 static enum http_pull end_chunk(struct chunk_source *s, struct http_out *out, bool is_last)
 {
     struct buf text;
-    bool ok = true;
 
-    buf_init(&text, BUF_NO_LIMIT);
-    if (is_last) {
-        buf_put_cstr(&text, s->opened ? "," : "[");
-        ok = shape_put_snapshot_end(&text, s->get->log);
+    if (!is_last) {
+        http_out_put_cstr(out, "]");
+        return HTTP_END;
     }
+    buf_init(&text, BUF_NO_LIMIT);
+    buf_put_cstr(&text, s->opened ? "," : "[");
+    bool ok = shape_put_snapshot_end(&text, s->get->log);
     buf_put_u8(&text, ']');
     /* Its list of transactions under way may be long: handed over, then. */
     if (text.len < FRAME)

@@ -98,6 +98,7 @@ void http_worker_return_out(struct http_worker *worker, struct http_out *out)
 
 static void release_pools(struct http_worker *worker)
 {
+    http_headers_release(&worker->core_headers);
     while (worker->intakes) {
         struct http_intake *intake = worker->intakes;
 
@@ -135,13 +136,23 @@ const char *http_worker_date(struct http_worker *worker)
     return worker->date;
 }
 
+static void put_hex(char *out, uint64_t v)
+{
+    static const char digits[] = "0123456789abcdef";
+
+    for (int shift = 60; shift >= 0; shift -= 4)
+        *out++ = digits[v >> shift & 15];
+}
+
 void http_worker_new_id(struct http_worker *worker, char id[HTTP_ID_SIZE])
 {
     /* Unique, not secret: a random start and a counter, mixed so that ids do not look alike. */
     uint64_t low = worker->id_seed[1]++ * UINT64_C(0x9e3779b97f4a7c15);
 
     low = (low ^ low >> 29) * UINT64_C(0xbf58476d1ce4e5b9);
-    snprintf(id, HTTP_ID_SIZE, "%016" PRIx64 "%016" PRIx64, worker->id_seed[0], low ^ low >> 32);
+    put_hex(id, worker->id_seed[0]);
+    put_hex(id + 16, low ^ low >> 32);
+    id[HTTP_ID_SIZE - 1] = '\0';
 }
 
 /* ---- life ---- */
@@ -179,6 +190,7 @@ bool http_worker_init(struct http_worker *worker, const struct http_config *conf
                                    .stop_timer.fire = on_stop_timer};
     if (getrandom(worker->id_seed, sizeof(worker->id_seed), 0) < 0)
         return err_errno(err, ERR_IO, "could not get random bytes");
+    http_headers_init(&worker->core_headers);
     worker->loop = http_loop_new(err);
     if (!worker->loop)
         return false;

@@ -59,6 +59,7 @@ struct http_worker {
     struct http_intake *intakes; /* pools */
     struct http_out *outs;
     unsigned nintakes, nouts;
+    struct http_headers core_headers; /* of the answer whose head is being written */
 
     int64_t date_s;
     char date[HTTP_DATE_SIZE];

@@ -300,13 +300,15 @@ static const struct http_route metrics_routes[] = {
 
 /* ---- what all responses have ----------------------------------------------------------------- */
 
-static const char *methods_of(const struct http_route *route)
+static struct slice methods_of(const struct http_route *route)
 {
+#define METHODS(names) SLICE("access-control-allow-methods: " names "\r\n")
     if (route && strcmp(route->path, "/v1/shape") == 0)
-        return "GET, POST, HEAD, DELETE, OPTIONS";
+        return METHODS("GET, POST, HEAD, DELETE, OPTIONS");
     if (route && (strcmp(route->path, "/v1/sync") == 0 || strcmp(route->path, "/v1/write") == 0))
-        return "POST, OPTIONS";
-    return "GET, HEAD";
+        return METHODS("POST, OPTIONS");
+    return METHODS("GET, HEAD");
+#undef METHODS
 }
 
 /* Any origin may read: who may ask is a matter of the secret, and a response that named the origin
@@ -318,17 +320,17 @@ static void add_headers(void *arg, struct http_conn *conn, const struct http_req
     const struct bridge *b = arg;
 
     (void)request;
-    http_headers_add(h, "electric-server", "ElectricSQL/1.7.12 (Tombolo)");
+    http_headers_add_lines(h, SLICE("electric-server: ElectricSQL/1.7.12 (Tombolo)\r\n"));
     if (status != 204 && !http_headers_has(h, "cache-control"))
         http_headers_add(h, "cache-control", "max-age=0, private, must-revalidate");
     if (status == 401 && !b->tokens)
         return;
-    http_headers_add(h, "access-control-allow-origin", "*");
-    http_headers_add(h, "access-control-expose-headers",
-                     "electric-cursor,electric-handle,electric-has-data,electric-offset,"
-                     "electric-schema,electric-up-to-date,electric-internal-known-error,"
-                     "retry-after");
-    http_headers_add(h, "access-control-allow-methods", methods_of(http_conn_route(conn)));
+    http_headers_add_lines(
+        h, SLICE("access-control-allow-origin: *\r\n"
+                 "access-control-expose-headers: electric-cursor,electric-handle,"
+                 "electric-has-data,electric-offset,electric-schema,electric-up-to-date,"
+                 "electric-internal-known-error,retry-after\r\n"));
+    http_headers_add_lines(h, methods_of(http_conn_route(conn)));
 }
 
 /* ---- who asks -------------------------------------------------------------------------------- */
