@@ -189,6 +189,20 @@ static enum http_flush flush(struct http_conn *conn)
     return result;
 }
 
+/* What failed was the file, not the client. */
+static void note_unread(const struct http_conn *conn)
+{
+    struct err err;
+
+    if (errno == EIO)
+        err_errno(&err, ERR_IO, "could not read what was to be sent");
+    else if (errno == ENODATA)
+        err_set(&err, ERR_CORRUPT, "a file is shorter than what was to be sent of it");
+    else
+        return;
+    http_conn_abort(conn, NULL, &err);
+}
+
 static enum http_step step_send(struct http_conn *conn)
 {
     if (conn->pull_now)
@@ -201,8 +215,7 @@ static enum http_step step_send(struct http_conn *conn)
     case HTTP_FLUSH_PAUSED:
         return HTTP_STEP_YIELD;
     case HTTP_FLUSH_FAILED:
-        if (errno == ENODATA)
-            log_error("a file is shorter than what was to be sent of it");
+        note_unread(conn);
         return cut(conn);
     case HTTP_FLUSH_DONE:
         break;

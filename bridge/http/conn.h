@@ -87,7 +87,8 @@ enum http_pull {
     HTTP_MORE,  /* ask again when that has gone; something must have been put */
     HTTP_WAIT,  /* ask again after a wake-up */
     HTTP_END,   /* the body is complete */
-    HTTP_ABORT, /* cut the connection, so that the client sees that the body is not complete */
+    HTTP_ABORT, /* cut the connection, so that the client sees that the body is not complete;
+                   http_conn_abort() says why */
 };
 
 struct http_source_ops {
@@ -119,6 +120,12 @@ void http_respond_shared(struct http_conn *conn, int status, struct http_headers
  * cut. */
 void http_respond_source(struct http_conn *conn, int status, struct http_headers *headers,
                          uint64_t length, struct http_source *source);
+
+/* For a pull() that cannot go on: tells the log why, and returns HTTP_ABORT. That what was being
+ * sent is not there any more (ERR_NOT_FOUND) is a warning, all else an error. `handle` says what it
+ * was, NULL: not known. */
+enum http_pull http_conn_abort(const struct http_conn *conn, const char *handle,
+                               const struct err *why);
 
 /* The next response is the connection's last: answers `connection: close`. Before responding. */
 void http_conn_close_after(struct http_conn *conn);

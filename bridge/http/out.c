@@ -156,13 +156,16 @@ void http_out_put_shared(struct http_out *out, struct slice bytes, void (*releas
                                        .arg = arg});
 }
 
-bool http_out_copy_file(struct http_out *out, int fd, uint64_t offset, size_t len)
+bool http_out_copy_file(struct http_out *out, int fd, uint64_t offset, size_t len, struct err *err)
 {
     char bytes[HTTP_OUT_COPY_MOST];
 
     assert(len <= sizeof(bytes));
-    if (pread(fd, bytes, len, (off_t)offset) != (ssize_t)len)
-        return false;
+    ssize_t n = pread(fd, bytes, len, (off_t)offset);
+    if (n < 0)
+        return err_errno(err, ERR_IO, "could not read what was to be sent");
+    if ((size_t)n != len)
+        return err_set(err, ERR_CORRUPT, "a file is shorter than what was to be sent of it");
     http_out_put(out, (struct slice){bytes, len});
     return true;
 }

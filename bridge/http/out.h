@@ -68,9 +68,9 @@ void http_out_put(struct http_out *out, struct slice bytes);
 void http_out_put_cstr(struct http_out *out, const char *cstr);
 void http_out_put_shared(struct http_out *out, struct slice bytes, void (*release)(void *arg),
                          void *arg);
-/* Reads a stretch of a file, HTTP_OUT_COPY_MOST at most, here and now; false when the file does not
- * have it. */
-bool http_out_copy_file(struct http_out *out, int fd, uint64_t offset, size_t len) MUST_CHECK;
+/* Reads a stretch of a file, HTTP_OUT_COPY_MOST at most, here and now. */
+bool http_out_copy_file(struct http_out *out, int fd, uint64_t offset, size_t len,
+                        struct err *err) MUST_CHECK;
 /* `fd` stays the caller's, open until `release`. When the file ends before the range does, the
  * connection is cut: a client sees a broken response, never a wrong one. */
 void http_out_put_file(struct http_out *out, int fd, off_t offset, size_t len,

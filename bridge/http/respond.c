@@ -234,6 +234,15 @@ static const char *fault_of(struct http_conn *conn, enum http_pull said)
     return NULL;
 }
 
+enum http_pull http_conn_abort(const struct http_conn *conn, const char *handle,
+                               const struct err *why)
+{
+    log_at(why->code == ERR_NOT_FOUND ? LOG_WARN : LOG_ERROR, "a response was cut short",
+           LOG_STR("route", conn->route ? conn->route->path : NULL), LOG_STR("handle", handle),
+           LOG_ERR(why));
+    return HTTP_ABORT;
+}
+
 static void end_source(struct http_conn *conn)
 {
     struct http_source *source = conn->source;

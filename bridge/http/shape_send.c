@@ -46,7 +46,7 @@ struct chunk_source {
     bool opened;
 };
 
-static bool put_block(struct http_out *out, const struct snapshot_block *block)
+static bool put_block(struct http_out *out, const struct snapshot_block *block, struct err *err)
 {
     bool ok = true;
 
@@ -54,10 +54,29 @@ static bool put_block(struct http_out *out, const struct snapshot_block *block)
         http_out_put_file(out, block->fd, (off_t)block->offset, block->len, snapshot_block_drop,
                           snapshot_block_keep(block));
     } else {
-        ok = http_out_copy_file(out, block->fd, block->offset, block->len);
+        ok = http_out_copy_file(out, block->fd, block->offset, block->len, err);
         snapshot_block_release(block);
     }
     return ok;
+}
+
+static enum http_pull cut_short(const struct shape_request_state *get, const struct err *why)
+{
+    return http_conn_abort(get->conn, log_handle(get->log).ptr, why);
+}
+
+/* Of the first rows: their log has ended, or said why they cannot be read. */
+static enum http_pull rows_gone(const struct shape_request_state *get)
+{
+    char reason[256];
+    struct err err;
+
+    log_reason(get->log, reason);
+    if (log_state(get->log) == LOG_ENDED)
+        err_set(&err, ERR_NOT_FOUND, "the log has ended: %s", reason);
+    else
+        err_set(&err, ERR_IO, "the first rows cannot be read");
+    return cut_short(get, &err);
 }
 
 static enum http_pull end_chunk(struct chunk_source *s, struct http_out *out, bool is_last)
@@ -77,7 +96,7 @@ static enum http_pull end_chunk(struct chunk_source *s, struct http_out *out, bo
         put_text(out, &text);
     else
         http_out_put_shared(out, buf_slice(&text), free, text.ptr);
-    return ok ? HTTP_END : HTTP_ABORT;
+    return ok ? HTTP_END : rows_gone(s->get);
 }
 
 static enum http_pull pull_chunk(struct http_source *source, struct http_conn *conn,
@@ -85,6 +104,7 @@ static enum http_pull pull_chunk(struct http_source *source, struct http_conn *c
 {
     struct chunk_source *s = (struct chunk_source *)source;
     struct snapshot_block block;
+    struct err err;
 
     (void)conn;
     while (fits(out, HTTP_OUT_COPY_MOST)) {
@@ -92,7 +112,7 @@ static enum http_pull pull_chunk(struct http_source *source, struct http_conn *c
         case SNAPSHOT_WAIT:
             return HTTP_WAIT;
         case SNAPSHOT_GONE:
-            return HTTP_ABORT;
+            return rows_gone(s->get);
         case SNAPSHOT_END:
             return end_chunk(s, out, true);
         case SNAPSHOT_BLOCK:
@@ -101,8 +121,8 @@ static enum http_pull pull_chunk(struct http_source *source, struct http_conn *c
         http_out_put_cstr(out, s->opened ? "," : "[");
         s->opened = true;
         s->block++;
-        if (!put_block(out, &block))
-            return HTTP_ABORT;
+        if (!put_block(out, &block, &err))
+            return cut_short(s->get, &err);
         if (block.ends_chunk)
             return end_chunk(s, out, false);
     }
@@ -146,7 +166,7 @@ static void release_piece(void *arg)
 }
 
 /* Takes the piece. */
-static bool put_piece(struct http_out *out, struct log_piece *piece)
+static bool put_piece(struct http_out *out, struct log_piece *piece, struct err *err)
 {
     uint32_t len = piece->last ? piece->len - 2 : piece->len;
     bool last = piece->last, ok = true;
@@ -157,7 +177,7 @@ static bool put_piece(struct http_out *out, struct log_piece *piece)
         *copy = *piece;
         http_out_put_file(out, piece->fd, (off_t)piece->offset, len, release_piece, copy);
     } else {
-        ok = http_out_copy_file(out, piece->fd, piece->offset, len);
+        ok = http_out_copy_file(out, piece->fd, piece->offset, len, err);
         log_pieces_release(piece, 1);
     }
     if (last)
@@ -166,29 +186,25 @@ static bool put_piece(struct http_out *out, struct log_piece *piece)
 }
 
 /* Reads on when all that was read is sent. */
-static bool fill_pieces(struct range_source *s)
+static bool fill_pieces(struct range_source *s, struct err *err)
 {
-    struct err err;
-
     if (s->first < s->n)
         return true;
     s->first = s->n = 0;
-    if (log_range_read(s->get->loop->store, s->get->log, &s->range, &s->cursor, s->pieces, PIECES,
-                       &s->n, &err))
-        return true;
-    log_warn("a response was cut short", LOG_UINT("log", log_id(s->get->log)), LOG_ERR(&err));
-    return false;
+    return log_range_read(s->get->loop->store, s->get->log, &s->range, &s->cursor, s->pieces,
+                          PIECES, &s->n, err);
 }
 
 static enum http_pull pull_range(struct http_source *source, struct http_conn *conn,
                                  struct http_out *out)
 {
     struct range_source *s = (struct range_source *)source;
+    struct err err;
 
     (void)conn;
     while (fits(out, HTTP_OUT_COPY_MOST)) {
-        if (!fill_pieces(s))
-            return HTTP_ABORT;
+        if (!fill_pieces(s, &err))
+            return cut_short(s->get, &err);
         if (s->first == s->n) {
             if (s->seen) {
                 http_out_put_cstr(out, s->opened ? "," : "[");
@@ -199,8 +215,8 @@ static enum http_pull pull_range(struct http_source *source, struct http_conn *c
         }
         http_out_put_cstr(out, s->opened ? "," : "[");
         s->opened = true;
-        if (!put_piece(out, &s->pieces[s->first++]))
-            return HTTP_ABORT;
+        if (!put_piece(out, &s->pieces[s->first++], &err))
+            return cut_short(s->get, &err);
     }
     return HTTP_MORE;
 }

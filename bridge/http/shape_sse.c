@@ -10,10 +10,9 @@
 #include "http/shape_private.h"
 
 #include "base/arena.h"
-#include "base/logging.h"
+#include "shapelog/io.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
 #define STRETCH ((size_t)16 * 1024)
 #define ROOM (STRETCH * 3) /* what it may grow to: the shortest message gets ten bytes more */
@@ -91,13 +90,13 @@ static size_t held_back(struct slice bytes)
     return 0;
 }
 
-static bool put_part(struct large_batch *b, struct http_out *out)
+static bool put_part(struct large_batch *b, struct http_out *out, struct err *err)
 {
     char bytes[STRETCH];
     uint64_t end = b->piece.last ? b->piece.len - 2 : b->piece.len, left = end - b->at;
     size_t len = left < STRETCH ? (size_t)left : STRETCH;
 
-    if (pread(b->piece.fd, bytes, len, (off_t)(b->piece.offset + b->at)) != (ssize_t)len)
+    if (!io_read(b->piece.fd, bytes, len, b->piece.offset + b->at, err))
         return false;
     if (len < left)
         len -= held_back((struct slice){bytes, len});
@@ -138,8 +137,8 @@ static enum http_pull pull_batch(struct event_stream *s, struct http_out *out)
             end_batch(s);
             break;
         }
-        if (!put_part(s->batch, out))
-            return HTTP_ABORT;
+        if (!put_part(s->batch, out, &err))
+            return http_conn_abort(s->get->conn, log_handle(s->get->log).ptr, &err);
     }
     return HTTP_MORE;
 }

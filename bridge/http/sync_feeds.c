@@ -1,11 +1,10 @@
 /*
  * A session's feeds: the shapes behind those that were asked for (sync_acks.h).
  */
-#include "base/logging.h"
 #include "http/sync_session.h"
+#include "shapelog/io.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
 static const struct {
     const char *table, *columns;
@@ -65,19 +64,15 @@ void sync_feeds_resume(struct sync_session *session)
         s->cursor.after = last - 1;
 }
 
-bool sync_feed_take(struct sync_shape *s, int fd, uint64_t offset, uint32_t len)
+bool sync_feed_take(struct sync_shape *s, int fd, uint64_t offset, uint32_t len, struct err *err)
 {
+    struct acks *acks = s->session->acks;
     char *bytes = xmalloc(len);
-    struct err err;
-    bool ok = pread(fd, bytes, len, (off_t)offset) == (ssize_t)len ||
-              err_errno(&err, ERR_IO, "could not read the log of acknowledgements");
+    bool ok = io_read(fd, bytes, len, offset, err) &&
+              acks_take(acks, feed_of(s), (struct slice){bytes, len}, err);
 
-    ok = ok && acks_take(s->session->acks, feed_of(s), (struct slice){bytes, len}, &err);
     free(bytes);
-    if (!ok)
-        log_warn("a replica's acknowledgements cannot be sent",
-                 LOG_STR("replica", s->session->acks->replica), LOG_ERR(&err));
-    return ok;
+    return ok || err_wrap(err, "acknowledgements of replica \"%s\"", acks->replica);
 }
 
 void sync_put_ack(struct sync_session *session, struct http_out *out)

@@ -36,7 +36,7 @@ bool sync_fits(const struct http_out *out, uint32_t len)
                                     : http_out_room(out) >= len + SYNC_LINE_ROOM;
 }
 
-static bool put_run(struct http_out *out, size_t shape, const struct log_run *run)
+static bool put_run(struct http_out *out, size_t shape, const struct log_run *run, struct err *err)
 {
     bool ok = true;
 
@@ -49,31 +49,32 @@ static bool put_run(struct http_out *out, size_t shape, const struct log_run *ru
     } else {
         struct log_run copy = *run;
 
-        ok = http_out_copy_file(out, run->fd, run->offset, run->len);
+        ok = http_out_copy_file(out, run->fd, run->offset, run->len, err);
         log_runs_release(&copy, 1);
     }
     put_text(out, "]}\n");
     return ok;
 }
 
-static bool take_run(struct sync_shape *s, const struct log_run *run)
+static bool take_run(struct sync_shape *s, const struct log_run *run, struct err *err)
 {
     struct log_run copy = *run;
-    bool ok = sync_feed_take(s, run->fd, run->offset, run->len);
+    bool ok = sync_feed_take(s, run->fd, run->offset, run->len, err);
 
     log_runs_release(&copy, 1);
     return ok;
 }
 
-static bool take_block(struct sync_shape *s, struct snapshot_block *block)
+static bool take_block(struct sync_shape *s, struct snapshot_block *block, struct err *err)
 {
-    bool ok = sync_feed_take(s, block->fd, block->offset, block->len);
+    bool ok = sync_feed_take(s, block->fd, block->offset, block->len, err);
 
     snapshot_block_release(block);
     return ok;
 }
 
-static bool put_block(struct http_out *out, size_t shape, const struct snapshot_block *block)
+static bool put_block(struct http_out *out, size_t shape, const struct snapshot_block *block,
+                      struct err *err)
 {
     bool ok = true;
 
@@ -82,21 +83,23 @@ static bool put_block(struct http_out *out, size_t shape, const struct snapshot_
         http_out_put_file(out, block->fd, (off_t)block->offset, block->len, snapshot_block_drop,
                           snapshot_block_keep(block));
     } else {
-        ok = http_out_copy_file(out, block->fd, block->offset, block->len);
+        ok = http_out_copy_file(out, block->fd, block->offset, block->len, err);
         snapshot_block_release(block);
     }
     put_text(out, "]}\n");
     return ok;
 }
 
-bool sync_put_run(struct http_out *out, struct sync_shape *s, const struct log_run *run)
+bool sync_put_run(struct http_out *out, struct sync_shape *s, const struct log_run *run,
+                  struct err *err)
 {
-    return sync_is_feed(s) ? take_run(s, run) : put_run(out, sync_index(s), run);
+    return sync_is_feed(s) ? take_run(s, run, err) : put_run(out, sync_index(s), run, err);
 }
 
-bool sync_put_block(struct http_out *out, struct sync_shape *s, struct snapshot_block *block)
+bool sync_put_block(struct http_out *out, struct sync_shape *s, struct snapshot_block *block,
+                    struct err *err)
 {
-    return sync_is_feed(s) ? take_block(s, block) : put_block(out, sync_index(s), block);
+    return sync_is_feed(s) ? take_block(s, block, err) : put_block(out, sync_index(s), block, err);
 }
 
 /* ---- lines ----------------------------------------------------------------------------------- */

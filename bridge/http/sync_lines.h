@@ -19,9 +19,11 @@ bool sync_room_for_line(const struct http_out *out);
 /* Whether there is room for rows of `len` bytes. */
 bool sync_fits(const struct http_out *out, uint32_t len);
 
-/* Take the run, the block. False: the file does not hold what it should. */
-bool sync_put_run(struct http_out *out, struct sync_shape *s, const struct log_run *run);
-bool sync_put_block(struct http_out *out, struct sync_shape *s, struct snapshot_block *block);
+/* Take the run, the block. */
+bool sync_put_run(struct http_out *out, struct sync_shape *s, const struct log_run *run,
+                  struct err *err) MUST_CHECK;
+bool sync_put_block(struct http_out *out, struct sync_shape *s, struct snapshot_block *block,
+                    struct err *err) MUST_CHECK;
 
 /* False when the line, which has a schema in it, does not fit now. */
 bool sync_put_open(struct http_out *out, const struct sync_shape *s);

@@ -30,9 +30,21 @@ enum step {
     STEP_IDLE,  /* nothing to do now */
     STEP_DONE,  /* something was put or changed: look again */
     STEP_FULL,  /* no room */
-    STEP_ERROR, /* the file does not hold what it should: cut the connection */
+    STEP_ERROR, /* it could not be read, which has been logged: cut the connection */
     STEP_GONE,  /* the log has ended */
 };
+
+static enum step broken(const struct sync_shape *s, const struct err *why)
+{
+    http_conn_abort(s->session->conn, log_handle(s->log).ptr, why);
+    return STEP_ERROR;
+}
+
+/* Whose log goes on is not fetched again: the client comes back to where it is. */
+static enum step unread(const struct sync_shape *s, const struct err *why)
+{
+    return log_state(s->log) == LOG_ENDED ? STEP_GONE : broken(s, why);
+}
 
 /* Reads on when all that was read is sent. */
 static enum step fill_runs(struct sync_session *session, struct sync_shape *s, lsn_t upto)
@@ -44,7 +56,7 @@ static enum step fill_runs(struct sync_session *session, struct sync_shape *s, l
     if (s->runs)
         return STEP_DONE;
     if (!log_read(session->service->store, s->log, &s->cursor, upto, runs, SYNC_RUNS, &n, &err))
-        return STEP_GONE;
+        return unread(s, &err);
     if (n == 0)
         return STEP_IDLE;
     s->runs = xmalloc(sizeof(*s->runs) + n * sizeof(*runs));
@@ -63,14 +75,15 @@ static const struct log_run *next_run(const struct sync_shape *s)
 static enum step put_next_run(struct sync_shape *s, struct http_out *out)
 {
     const struct log_run *run = next_run(s);
+    struct err err;
 
     if (!sync_is_feed(s) && !sync_fits(out, run->len))
         return STEP_FULL;
     s->runs->first++;
-    bool ok = sync_put_run(out, s, run);
+    bool ok = sync_put_run(out, s, run, &err);
     if (s->runs->first == s->runs->n)
         sync_drop_runs(s);
-    return ok ? STEP_DONE : STEP_ERROR;
+    return ok ? STEP_DONE : broken(s, &err);
 }
 
 /* The refetch line, if one is due, and the open line. False: there is no room. */
@@ -127,17 +140,19 @@ static enum step send_snapshot(struct sync_session *session, struct sync_shape *
                                struct http_out *out)
 {
     struct snapshot_block block;
+    struct err err;
 
     if (!sync_room_for_line(out) || http_out_room(out) < HTTP_OUT_COPY_MOST + SYNC_LINE_ROOM)
         return STEP_FULL;
     switch (log_snapshot_block(session->service->store, s->log, s->block, &block)) {
     case SNAPSHOT_BLOCK:
         s->block++;
-        return sync_put_block(out, s, &block) ? STEP_DONE : STEP_ERROR;
+        return sync_put_block(out, s, &block, &err) ? STEP_DONE : broken(s, &err);
     case SNAPSHOT_WAIT:
         return STEP_IDLE;
     case SNAPSHOT_GONE:
-        return STEP_GONE;
+        err_set(&err, ERR_IO, "the first rows cannot be read");
+        return unread(s, &err);
     case SNAPSHOT_END:
         break;
     }
@@ -196,7 +211,7 @@ static enum step earliest(struct sync_session *session, lsn_t upto, struct sync_
         if (s->phase != SYNC_LIVE)
             continue;
         enum step step = fill_runs(session, s, upto);
-        if (step == STEP_GONE) {
+        if (step == STEP_GONE || step == STEP_ERROR) {
             *gone = s;
             return step;
         }
@@ -238,7 +253,7 @@ static enum step advance_live(struct sync_session *session, struct http_out *out
     if (upto < session->position)
         upto = session->position;
     enum step step = earliest(session, upto, &next, gone);
-    if (step == STEP_GONE)
+    if (step == STEP_GONE || step == STEP_ERROR)
         return step;
     lsn_t commit = next ? next_run(next)->commit_lsn : 0;
 

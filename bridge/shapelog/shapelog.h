@@ -114,7 +114,7 @@ struct log *log_ref(struct log *log);
 void log_unref(struct log *log);
 
 uint64_t log_id(const struct log *log);         /* never 0, never used again */
-struct slice log_handle(const struct log *log); /* lives as long as the log */
+struct slice log_handle(const struct log *log); /* lives as long as the log; a NUL behind it */
 struct shape *log_shape(const struct log *log); /* borrowed; NULL while LOADED */
 enum log_state log_state(const struct log *log);
 /* Why it ended, or why its snapshot failed: "" before that. */
