@@ -12,6 +12,7 @@ endif()
 if(TOMBOLO_SANITIZE)
   target_compile_options(compiler INTERFACE -fsanitize=${TOMBOLO_SANITIZE}
     -fno-sanitize-recover=all -fno-omit-frame-pointer
+    -UNDEBUG # whatever the build type: what is sanitized also asserts
     # gcc, under sanitizers, no longer sees the ranges that show a text to fit.
     $<$<C_COMPILER_ID:GNU>:-Wno-format-truncation>)
   target_link_options(compiler INTERFACE -fsanitize=${TOMBOLO_SANITIZE})
