@@ -249,6 +249,7 @@ static bool begin_snapshot(struct replica *r, struct lite_feed *feed, struct err
         !lite_shape_save(&r->db, s, err) || !commit_alone(r, err))
         return false;
     lite_table_init(&feed->table, &r->db, &feed->schema, name);
+    feed->cells = arena_calloc(&r->session, feed->schema.ncolumns, sizeof(*feed->cells));
     feed->phase = LITE_SNAPSHOT;
     feed->shuffled = false;
     return true;

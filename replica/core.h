@@ -16,6 +16,7 @@
 #ifndef REPLICA_CORE_H
 #define REPLICA_CORE_H
 
+#include "replica/lane.h"
 #include "replica/replica.h"
 #include "replica/state.h"
 #include "replica/table.h"
@@ -41,6 +42,7 @@ struct lite_feed {
     const char *schema_json;
     struct lite_schema schema;
     struct lite_table table;
+    struct lite_cell *cells; /* a first row's, while it is read; the table's are the lane's then */
 };
 
 struct lite_row {
@@ -50,7 +52,7 @@ struct lite_row {
     struct yyjson_val *value;
 };
 
-/* Rows of one feed's snapshot that wait to be sorted, with the texts they stand in. */
+/* Rows of one feed's snapshot: of a line, or all that wait to be sorted, with their texts. */
 struct lite_batch {
     struct lite_feed *feed;
     struct lite_row *rows;
@@ -79,7 +81,9 @@ struct replica {
     struct buf in;      /* bytes not applied */
     size_t scanned;     /* of them, known to hold no newline */
     struct yyjson_alc *alc;
+    struct lite_text text; /* the line that is read, where its rows may outlive it */
     struct lite_batch batch;
+    struct lite_lane lane;
     bool streaming;  /* between a request and its end or failure */
     bool changes;    /* the open transaction holds changes since the last commit line */
     bool commit_due; /* the open transaction stands at a commit line */
@@ -122,12 +126,21 @@ bool lite_apply_misfit(struct replica *r, struct lite_feed *feed, uint64_t lsn, 
 bool lite_stream_more_commits(const struct replica *r);
 /* The feed that a line speaks of, or NULL with an error. */
 struct lite_feed *lite_apply_feed(struct replica *r, struct yyjson_val *index, struct err *err);
+/* Waits until no row is on its way; what went wrong with one ends the stream, as in a feed. */
+bool lite_stream_settle(struct replica *r, struct err *err) MUST_CHECK;
 
-/* rows.c. The batch keeps `*doc` and `*text` when it sets them to NULL. */
+/* rows.c. Where first rows may come the messages stand in r->text, which is taken away when they
+ * do; the batch keeps `*doc` when it sets it to NULL. */
 bool lite_rows_apply(struct replica *r, struct lite_feed *feed, struct yyjson_val *messages,
-                     struct yyjson_doc **doc, char **text, struct err *err) MUST_CHECK;
+                     struct yyjson_doc **doc, struct err *err) MUST_CHECK;
+/* First rows may come in the next line. */
+bool lite_rows_expected(const struct replica *r);
+/* Whoever has the replica (lane.h) writes a block's rows. */
+bool lite_rows_write(struct replica *r, const struct lite_block *block, struct err *err) MUST_CHECK;
+/* Until all rows that have come are written. */
 bool lite_rows_flush(struct replica *r, struct err *err) MUST_CHECK;
 void lite_rows_drop(struct replica *r);
+/* There are no more first rows: their memory, and the lane's thread. */
 void lite_rows_release(struct replica *r);
 
 #endif

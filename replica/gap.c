@@ -494,7 +494,8 @@ bool replica_scan(struct replica *r, struct err *err)
     struct arena arena = {0};
     struct lite_capture *captures;
     size_t n;
-    bool ok = lite_apply_begin(r, err) && lite_capture_verify(&r->db, &arena, &captures, &n, err);
+    bool ok = lite_stream_settle(r, err) && lite_apply_begin(r, err) &&
+              lite_capture_verify(&r->db, &arena, &captures, &n, err);
 
     for (size_t i = 0; ok && i < n; i++)
         ok = lite_gap_found(r, captures[i].table, "a comparison was asked for", err);

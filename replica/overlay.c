@@ -236,7 +236,7 @@ static bool show_row(struct component *c, const struct row *row, struct err *err
 
     memcpy(t->cells, row->cells, t->schema->ncolumns * sizeof(*t->cells));
     if (row->present)
-        return lite_table_insert(t, false, err);
+        return lite_table_insert(t, err);
     return lite_row_read(row->name, t->schema, t->cells, &c->arena, err) &&
            lite_table_remove(t, &found, err);
 }

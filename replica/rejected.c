@@ -184,8 +184,7 @@ static bool retry(struct lite_db *db, const struct replica_rejected *r, struct a
         return retry_update(db, &s, r, key, after, arena, err);
     lite_table_init(&t, db, &s, r->table);
     memcpy(t.cells, *r->op == 'I' ? after : key, s.ncolumns * sizeof(*key));
-    bool ok =
-        *r->op == 'I' ? lite_table_insert(&t, false, err) : lite_table_remove(&t, &found, err);
+    bool ok = *r->op == 'I' ? lite_table_insert(&t, err) : lite_table_remove(&t, &found, err);
     lite_table_release(&t);
     return ok;
 }

@@ -44,7 +44,7 @@ struct replica *replica_open(const char *path, struct err *err)
 
 static void close_feeds(struct replica *r)
 {
-    lite_rows_drop(r);
+    lite_rows_release(r);
     for (size_t i = 0; i < r->nfeeds; i++)
         lite_table_release(&r->feeds[i].table);
     r->nfeeds = r->nshapes = 0;
@@ -56,7 +56,6 @@ void replica_close(struct replica *r)
 {
     if (!r)
         return;
-    lite_rows_release(r);
     close_feeds(r);
     lite_trouble_forget(r);
     lite_db_rollback(&r->db);
@@ -69,6 +68,11 @@ void replica_close(struct replica *r)
     free(r);
 }
 
+void replica_use_thread(struct replica *r)
+{
+    r->lane.wanted = true;
+}
+
 const char *replica_id(const struct replica *r)
 {
     return r->state.replica;
@@ -78,6 +82,7 @@ const char *replica_id(const struct replica *r)
 static bool begin_session(struct replica *r, struct err *err)
 {
     r->streaming = false;
+    lite_rows_drop(r);
     lite_db_rollback(&r->db);
     close_feeds(r);
     buf_clear(&r->in);
@@ -175,6 +180,8 @@ bool replica_end(struct replica *r, struct err *err)
 {
     size_t open = 0;
 
+    if (!lite_stream_settle(r, err))
+        return false;
     for (size_t i = 0; i < r->nfeeds; i++)
         open += r->feeds[i].phase == LITE_STREAMING;
     bool whole = r->streaming && open == r->nfeeds && !r->changes && r->in.len == 0;
@@ -190,6 +197,11 @@ void replica_progress(const struct replica *r, struct replica_progress *out)
 {
     int64_t again_at;
 
+    if (r->lane.busy) {
+        *out = r->lane.progress;
+        out->rows = r->progress.rows;
+        return;
+    }
     *out = r->progress;
     out->waiting = lite_trouble_waiting(r, &again_at);
     out->position = r->state.position;

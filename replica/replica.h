@@ -34,8 +34,8 @@
  * (busy file, full disk, a stream that broke off); the text says what to do otherwise. After a
  * failed feed the open transaction is rolled back, and replica_request() begins anew.
  *
- * Threads: one at a time. Memory: bounded by the longest line (64 MB) and one batch of rows
- * (16 MB); out of memory ends the process.
+ * Threads: one at a time; none of its own but by replica_use_thread(). Memory: bounded by the
+ * longest line (64 MB) and one batch of rows (16 MB); out of memory ends the process.
  */
 #ifndef REPLICA_REPLICA_H
 #define REPLICA_REPLICA_H
@@ -87,6 +87,11 @@ bool replica_scan(struct replica *r, struct err *err) MUST_CHECK;
 
 /* The replica's own name, 32 hex digits made at random with the file. */
 const char *replica_id(const struct replica *r);
+/* Many first rows are from now on written by a thread of the replica's own, beside the caller's
+ * that feeds: replica_feed() may return before they are in the file, and tells of a failure the
+ * next time. Every other function still finds them written, but for replica_progress(), which
+ * counts what has been read. Some MB are held meanwhile. */
+void replica_use_thread(struct replica *r);
 /* Begins a stream: puts the body of the request into `body`, which is cleared first. */
 bool replica_request(struct replica *r, bool live, struct buf *body, struct err *err) MUST_CHECK;
 /* Takes the next bytes of the stream and applies what is complete. */

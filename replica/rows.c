@@ -4,8 +4,9 @@
  * Changes are applied in the order they come. A snapshot's rows may be applied
  * in any: where they do not come in the key's order they are gathered, up to
  * BATCH_BYTES, and sorted by the key's first column, because a b-tree larger than
- * the cache takes rows in order many times faster. They are committed
- * every SNAPSHOT_ROWS, with no position: a crash costs the snapshot, not a wrong row.
+ * the cache takes rows in order many times faster. They go into the file by the lane
+ * (lane.h), and are committed every SNAPSHOT_ROWS, with no position: a crash costs the
+ * snapshot, not a wrong row.
  */
 #include "replica/core.h"
 
@@ -18,18 +19,19 @@
 
 #define BATCH_BYTES ((size_t)16 << 20)
 #define SNAPSHOT_ROWS 20000
+#define SORTED_ROWS 500 /* in a block */
 
-/* Fills the table's cells from {"column":"text",...}; columns mostly come in the table's order. */
-static bool fill_cells(struct lite_table *t, yyjson_val *value, size_t *nfilled)
+/* Fills the cells from {"column":"text",...}; columns mostly come in the table's order. */
+static bool fill_cells(const struct lite_schema *s, struct lite_cell *cells, yyjson_val *value,
+                       size_t *nfilled)
 {
-    const struct lite_schema *s = t->schema;
     size_t i, n, at = 0;
     yyjson_val *name, *v;
 
     if (!yyjson_is_obj(value))
         return false;
     for (size_t c = 0; c < s->ncolumns; c++)
-        t->cells[c].present = false;
+        cells[c].present = false;
     *nfilled = 0;
     yyjson_obj_foreach(value, i, n, name, v)
     {
@@ -39,10 +41,10 @@ static bool fill_cells(struct lite_table *t, yyjson_val *value, size_t *nfilled)
             for (at = 0; at < s->ncolumns && !slice_eq(s->columns[at].name, text);)
                 at++;
         }
-        if (at == s->ncolumns || t->cells[at].present || !(yyjson_is_str(v) || yyjson_is_null(v)))
+        if (at == s->ncolumns || cells[at].present || !(yyjson_is_str(v) || yyjson_is_null(v)))
             return false;
-        t->cells[at].present = true;
-        t->cells[at].text = (struct slice){yyjson_get_str(v), yyjson_get_len(v)};
+        cells[at].present = true;
+        cells[at].text = (struct slice){yyjson_get_str(v), yyjson_get_len(v)};
         ++*nfilled;
         at++;
     }
@@ -50,10 +52,10 @@ static bool fill_cells(struct lite_table *t, yyjson_val *value, size_t *nfilled)
 }
 
 /* The key's cells are there and none of them is NULL. */
-static bool key_filled(const struct lite_table *t)
+static bool key_filled(const struct lite_schema *s, const struct lite_cell *cells)
 {
-    for (size_t i = 0; i < t->schema->nkey; i++) {
-        const struct lite_cell *cell = &t->cells[t->schema->key[i]];
+    for (size_t i = 0; i < s->nkey; i++) {
+        const struct lite_cell *cell = &cells[s->key[i]];
 
         if (!cell->present || !cell->text.ptr)
             return false;
@@ -61,35 +63,11 @@ static bool key_filled(const struct lite_table *t)
     return true;
 }
 
-/* Nothing was written. A value that is none of its column's type is the message's fault, and *why
- * says so; what SQLite refuses is to be looked at here. */
-static bool not_written(struct replica *r, struct lite_feed *feed, const char **why,
-                        const struct err *err)
-{
-    if (err->code == ERR_PROTOCOL)
-        *why = arena_strdup(&r->session, err->msg);
-    else if (err->code == ERR_SQLITE)
-        r->stuck = feed;
-    return err->code == ERR_PROTOCOL;
-}
-
-/* One row in, without asking for order. `*why` set: the message is not one of this table. */
-static bool insert_row(struct replica *r, struct lite_feed *feed, yyjson_val *value, bool fresh,
-                       const char **why, struct err *err)
+static bool row_filled(const struct lite_schema *s, struct lite_cell *cells, yyjson_val *value)
 {
     size_t n;
 
-    if (!fill_cells(&feed->table, value, &n) || n != feed->schema.ncolumns ||
-        !key_filled(&feed->table)) {
-        *why = "a row did not have the table's columns";
-        return true;
-    }
-    r->txn_rows++;
-    r->progress.rows++;
-    bool taken, found;
-    if (!lite_rebase_take(r, feed, LITE_SERVER_INSERT, &taken, &found, err))
-        return false;
-    return taken || lite_table_insert(&feed->table, fresh, err) || not_written(r, feed, why, err);
+    return fill_cells(s, cells, value, &n) && n == s->ncolumns && key_filled(s, cells);
 }
 
 /* ---- snapshots ---- */
@@ -161,27 +139,112 @@ static bool commit_early(struct replica *r, struct err *err)
     return true;
 }
 
-bool lite_rows_flush(struct replica *r, struct err *err)
+bool lite_rows_write(struct replica *r, const struct lite_block *block, struct err *err)
+{
+    struct lite_feed *feed = block->feed;
+
+    for (size_t i = 0; i < block->nrows; i++) {
+        if (!lite_apply_begin(r, err))
+            return false;
+        if (!lite_table_insert_new(&feed->table, block->values + i * feed->schema.ncolumns, err)) {
+            r->stuck = err->code == ERR_SQLITE ? feed : NULL;
+            return false;
+        }
+        r->txn_rows++;
+        if (!commit_early(r, err))
+            return false;
+    }
+    return true;
+}
+
+/* The cells as SQLite's values. False with an ERR_PROTOCOL: one is none of its column's type. */
+static bool convert(const struct lite_feed *feed, struct lite_value *values, struct arena *arena,
+                    struct err *err)
+{
+    for (size_t i = 0; i < feed->schema.ncolumns; i++) {
+        const struct lite_column *c = &feed->schema.columns[i];
+        struct slice text = feed->cells[i].text;
+
+        values[i].storage = LITE_NULL;
+        if (text.ptr && !lite_from_pg(c->lite, text, arena, &values[i], err))
+            return err_wrap(err, "table \"%s\", column \"%s\"", feed->shape->local, c->name.ptr);
+    }
+    return true;
+}
+
+/* Fills the block with the rows. False: one does not fit the table, and `err` says why. */
+static bool fill_block(struct lite_block *block, struct lite_feed *feed,
+                       const struct lite_row *rows, size_t n, struct err *err)
+{
+    size_t ncolumns = feed->schema.ncolumns;
+
+    block->feed = feed;
+    block->nrows = n;
+    for (size_t i = 0; i < n; i++) {
+        if (!row_filled(&feed->schema, feed->cells, rows[i].value))
+            return err_set(err, ERR_PROTOCOL, "a row did not have the table's columns");
+        if (!convert(feed, block->values + i * ncolumns, &block->arena, err))
+            return false;
+    }
+    return true;
+}
+
+/* What came does not fit, once all before it is written. */
+static bool misfit(struct replica *r, struct lite_feed *feed, const char *why, struct err *err)
+{
+    if (!lite_lane_drain(r, err))
+        return false;
+    lite_rows_drop(r);
+    return lite_apply_misfit(r, feed, 0, arena_strdup(&r->session, why), err);
+}
+
+/* Rows into the lane; with the line's text, unless somebody else keeps theirs. */
+static bool put_rows(struct replica *r, struct lite_feed *feed, const struct lite_row *rows,
+                     size_t n, struct lite_text *text, struct err *err)
+{
+    struct lite_block *block = lite_lane_block(r, n * feed->schema.ncolumns);
+    struct err why;
+
+    if (!fill_block(block, feed, rows, n, &why))
+        return misfit(r, feed, why.msg, err);
+    if (text) {
+        struct lite_text spare = block->text;
+
+        block->text = *text;
+        *text = spare;
+    }
+    r->progress.rows += n;
+    return lite_lane_put(r, block, err);
+}
+
+/* What waits to be sorted; its texts are let go of once the lane has written all. */
+static bool put_sorted(struct replica *r, struct err *err)
 {
     struct lite_batch *b = &r->batch;
     struct lite_feed *feed = b->feed;
-    const char *why = NULL;
 
-    if (b->n == 0)
-        return true;
-    if (feed->shuffled)
-        qsort(b->rows, b->n, sizeof(*b->rows), compare_rows);
-    for (size_t i = 0; i < b->n && !why; i++) {
-        if (!lite_apply_begin(r, err) || !insert_row(r, feed, b->rows[i].value, true, &why, err) ||
-            !commit_early(r, err))
+    qsort(b->rows, b->n, sizeof(*b->rows), compare_rows);
+    for (size_t i = 0; i < b->n; i += SORTED_ROWS) {
+        size_t n = b->n - i < SORTED_ROWS ? b->n - i : SORTED_ROWS;
+
+        if (!put_rows(r, feed, b->rows + i, n, NULL, err))
             return false;
     }
-    lite_rows_drop(r);
-    return !why || lite_apply_misfit(r, feed, 0, why, err);
+    return true;
 }
 
-static void keep_text(struct lite_batch *b, yyjson_doc **doc, char **text)
+bool lite_rows_flush(struct replica *r, struct err *err)
 {
+    if ((r->batch.n > 0 && !put_sorted(r, err)) || !lite_lane_drain(r, err))
+        return false;
+    lite_rows_drop(r);
+    return true;
+}
+
+static void keep_text(struct replica *r, yyjson_doc **doc)
+{
+    struct lite_batch *b = &r->batch;
+
     if (b->ndocs == b->docs_cap) {
         b->docs_cap = b->docs_cap ? b->docs_cap * 2 : 16;
         b->docs = xrealloc(b->docs, b->docs_cap * sizeof(*b->docs));
@@ -189,34 +252,63 @@ static void keep_text(struct lite_batch *b, yyjson_doc **doc, char **text)
     }
     b->bytes += yyjson_doc_get_read_size(*doc);
     b->docs[b->ndocs] = *doc;
-    b->texts[b->ndocs++] = *text;
+    b->texts[b->ndocs++] = r->text.ptr;
     *doc = NULL;
-    *text = NULL;
+    r->text = (struct lite_text){0};
 }
 
 static bool apply_snapshot(struct replica *r, struct lite_feed *feed, yyjson_val *messages,
-                           yyjson_doc **doc, char **text, struct err *err)
+                           yyjson_doc **doc, struct err *err)
 {
     struct lite_batch *b = &r->batch;
     bool ordered;
 
-    if (b->feed != feed && !lite_rows_flush(r, err))
+    if (b->feed && b->feed != feed && !lite_rows_flush(r, err))
         return false;
     b->feed = feed;
-    if (!gather(b, feed, messages, &ordered)) {
-        lite_rows_drop(r);
-        return lite_apply_misfit(r, feed, 0, "a change came among the snapshot's rows", err);
-    }
+    if (!gather(b, feed, messages, &ordered))
+        return misfit(r, feed, "a change came among the snapshot's rows", err);
     if (!ordered && feed->schema.nkey > 0)
         feed->shuffled = true;
-    if (feed->shuffled && *text && b->bytes < BATCH_BYTES) {
-        keep_text(b, doc, text);
-        return true;
+    if (!feed->shuffled) {
+        size_t n = b->n;
+
+        b->n = 0;
+        return put_rows(r, feed, b->rows, n, &r->text, err);
     }
-    return lite_rows_flush(r, err);
+    if (b->bytes >= BATCH_BYTES)
+        return lite_rows_flush(r, err);
+    keep_text(r, doc);
+    return true;
 }
 
 /* ---- changes ---- */
+
+/* Nothing was written. A value that is none of its column's type is the message's fault, and *why
+ * says so; what SQLite refuses is to be looked at here. */
+static bool not_written(struct replica *r, struct lite_feed *feed, const char **why,
+                        const struct err *err)
+{
+    if (err->code == ERR_PROTOCOL)
+        *why = arena_strdup(&r->session, err->msg);
+    else if (err->code == ERR_SQLITE)
+        r->stuck = feed;
+    return err->code == ERR_PROTOCOL;
+}
+
+static bool apply_insert(struct replica *r, struct lite_feed *feed, yyjson_val *value,
+                         const char **why, struct err *err)
+{
+    bool taken, found;
+
+    if (!row_filled(&feed->schema, feed->table.cells, value)) {
+        *why = "a row did not have the table's columns";
+        return true;
+    }
+    if (!lite_rebase_take(r, feed, LITE_SERVER_INSERT, &taken, &found, err))
+        return false;
+    return taken || lite_table_insert(&feed->table, err) || not_written(r, feed, why, err);
+}
 
 static bool apply_update(struct replica *r, struct lite_feed *feed, yyjson_val *value,
                          const char **why, struct err *err)
@@ -224,8 +316,8 @@ static bool apply_update(struct replica *r, struct lite_feed *feed, yyjson_val *
     bool taken, found = false;
     size_t n;
 
-    if (feed->schema.nkey == 0 || !fill_cells(&feed->table, value, &n) ||
-        !key_filled(&feed->table)) {
+    if (feed->schema.nkey == 0 || !fill_cells(&feed->schema, feed->table.cells, value, &n) ||
+        !key_filled(&feed->schema, feed->table.cells)) {
         *why = "an update did not have the table's key or columns";
         return true;
     }
@@ -244,7 +336,8 @@ static bool apply_delete(struct replica *r, struct lite_feed *feed, yyjson_val *
     bool taken, found;
     size_t n;
 
-    if (!fill_cells(&feed->table, value, &n) || !key_filled(&feed->table) ||
+    if (!fill_cells(&feed->schema, feed->table.cells, value, &n) ||
+        !key_filled(&feed->schema, feed->table.cells) ||
         (feed->schema.nkey == 0 && n != feed->schema.ncolumns)) {
         *why = "a delete did not have the table's key";
         return true;
@@ -261,10 +354,10 @@ static bool apply_change(struct replica *r, struct lite_feed *feed, yyjson_val *
     yyjson_val *op = yyjson_obj_get(yyjson_obj_get(m, "headers"), "operation");
     yyjson_val *value = yyjson_obj_get(m, "value");
 
-    if (yyjson_equals_str(op, "insert"))
-        return insert_row(r, feed, value, false, why, err);
     r->txn_rows++;
     r->progress.rows++;
+    if (yyjson_equals_str(op, "insert"))
+        return apply_insert(r, feed, value, why, err);
     if (yyjson_equals_str(op, "update"))
         return apply_update(r, feed, value, why, err);
     if (yyjson_equals_str(op, "delete"))
@@ -308,18 +401,39 @@ static bool apply_changes(struct replica *r, struct lite_feed *feed, yyjson_val 
     return true;
 }
 
+/* Whether first rows of the feed are on their way: what else it is the lane may know better. */
+static bool in_lane(const struct replica *r, const struct lite_feed *feed)
+{
+    return r->lane.busy && r->batch.feed == feed;
+}
+
+bool lite_rows_expected(const struct replica *r)
+{
+    if (r->lane.busy)
+        return true;
+    for (size_t i = 0; i < r->nfeeds; i++) {
+        if (r->feeds[i].phase == LITE_SNAPSHOT)
+            return true;
+    }
+    return false;
+}
+
 bool lite_rows_apply(struct replica *r, struct lite_feed *feed, yyjson_val *messages,
-                     yyjson_doc **doc, char **text, struct err *err)
+                     yyjson_doc **doc, struct err *err)
 {
     if (!yyjson_is_arr(messages))
         return err_set(err, ERR_PROTOCOL, "the stream's messages are not an array");
+    if (in_lane(r, feed))
+        return apply_snapshot(r, feed, messages, doc, err);
+    if (!lite_lane_drain(r, err))
+        return false;
     if (feed->skip)
         return true;
     if (feed->phase == LITE_CLOSED)
         return err_set(err, ERR_PROTOCOL, "table \"%s\": rows before its shape was opened",
                        feed->shape->local);
     if (feed->phase == LITE_SNAPSHOT)
-        return apply_snapshot(r, feed, messages, doc, text, err);
+        return apply_snapshot(r, feed, messages, doc, err);
     return apply_changes(r, feed, messages, err);
 }
 
@@ -327,6 +441,7 @@ void lite_rows_drop(struct replica *r)
 {
     struct lite_batch *b = &r->batch;
 
+    lite_lane_drop(r);
     for (size_t i = 0; i < b->ndocs; i++) {
         yyjson_doc_free(b->docs[i]);
         free(b->texts[i]);
@@ -338,7 +453,11 @@ void lite_rows_drop(struct replica *r)
 void lite_rows_release(struct replica *r)
 {
     lite_rows_drop(r);
+    lite_lane_rest(r);
+    free(r->text.ptr);
     free(r->batch.rows);
     free(r->batch.docs);
     free(r->batch.texts);
+    r->text = (struct lite_text){0};
+    r->batch = (struct lite_batch){0};
 }

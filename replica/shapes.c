@@ -179,8 +179,9 @@ bool replica_set_shapes(struct replica *r, const struct replica_shape *shapes, s
     struct wanted *wanted = arena_calloc(&arena, n, sizeof(*wanted));
 
     lite_trouble_forget(r);
-    bool ok = make_wanted(shapes, n, wanted, &arena, err) && lite_apply_begin(r, err) &&
-              reconcile(r, wanted, n, adopt, &arena, err) && lite_db_commit(&r->db, err);
+    bool ok = lite_stream_settle(r, err) && make_wanted(shapes, n, wanted, &arena, err) &&
+              lite_apply_begin(r, err) && reconcile(r, wanted, n, adopt, &arena, err) &&
+              lite_db_commit(&r->db, err);
     lite_db_rollback(&r->db);
     arena_release(&arena);
     return ok;

@@ -1,7 +1,7 @@
 /*
  * From bytes to lines. What has come is kept until its line is whole; yyjson
- * parses the line where it stands, or a copy where rows must wait for others to
- * be sorted with them.
+ * parses the line where it stands, or a copy where its rows may outlive it: first rows
+ * wait to be written (lane.h), and to be sorted before that.
  */
 #include "replica/core.h"
 
@@ -27,14 +27,14 @@ bool lite_stream_more_commits(const struct replica *r)
 
 /* {"shape":N,"messages":[...]}, the line that nearly all are. */
 static bool apply_messages(struct replica *r, yyjson_val *root, yyjson_val *messages,
-                           yyjson_doc **doc, char **text, struct err *err)
+                           yyjson_doc **doc, struct err *err)
 {
     struct lite_feed *feed = lite_apply_feed(r, yyjson_obj_get(root, "shape"), err);
 
-    return feed && lite_rows_apply(r, feed, messages, doc, text, err);
+    return feed && lite_rows_apply(r, feed, messages, doc, err);
 }
 
-static bool apply_doc(struct replica *r, yyjson_doc **doc, char **text, struct err *err)
+static bool apply_doc(struct replica *r, yyjson_doc **doc, struct err *err)
 {
     yyjson_val *root = yyjson_doc_get_root(*doc);
     yyjson_val *messages = yyjson_obj_get(root, "messages");
@@ -42,12 +42,12 @@ static bool apply_doc(struct replica *r, yyjson_doc **doc, char **text, struct e
     if (!yyjson_is_obj(root))
         return err_set(err, ERR_PROTOCOL, "a line of the stream is not an object");
     if (messages)
-        return apply_messages(r, root, messages, doc, text, err);
+        return apply_messages(r, root, messages, doc, err);
     return lite_rows_flush(r, err) && lite_apply_line(r, root, err);
 }
 
 /* `line` has PADDING bytes behind it that may be written. */
-static bool parse_line(struct replica *r, char *line, size_t len, char **text, struct err *err)
+static bool parse_line(struct replica *r, char *line, size_t len, struct err *err)
 {
     yyjson_read_err why;
     char saved[PADDING];
@@ -62,33 +62,23 @@ static bool parse_line(struct replica *r, char *line, size_t len, char **text, s
         return err_set(err, ERR_PROTOCOL, "a line of the stream is not JSON: %s at byte %zu",
                        why.msg, why.pos);
     }
-    bool ok = apply_doc(r, &doc, text, err);
+    bool ok = apply_doc(r, &doc, err);
     yyjson_doc_free(doc);
     return ok;
 }
 
-static bool rows_wait(const struct replica *r)
-{
-    for (size_t i = 0; i < r->nfeeds; i++) {
-        if (r->feeds[i].phase == LITE_SNAPSHOT && r->feeds[i].shuffled)
-            return true;
-    }
-    return false;
-}
-
 static bool take_line(struct replica *r, char *line, size_t len, struct err *err)
 {
-    char *text = NULL;
-
     if (len == 0 || (len == 1 && *line == '\r'))
         return true;
-    if (!rows_wait(r))
-        return parse_line(r, line, len, &text, err);
-    text = xmalloc(len + PADDING);
-    memcpy(text, line, len);
-    memset(text + len, 0, PADDING);
-    bool ok = parse_line(r, text, len, &text, err);
-    free(text);
+    if (!lite_rows_expected(r))
+        return parse_line(r, line, len, err);
+    lite_text_grow(&r->text, len + PADDING);
+    memcpy(r->text.ptr, line, len);
+    memset(r->text.ptr + len, 0, PADDING);
+    bool ok = parse_line(r, r->text.ptr, len, err);
+    if (!lite_rows_expected(r))
+        lite_rows_release(r);
     return ok;
 }
 
@@ -127,6 +117,22 @@ static bool take_bytes(struct replica *r, const void *bytes, size_t n, struct er
     return true;
 }
 
+/* Always false, with `err` as it is or as one that a new request helps against. */
+static bool fail(struct replica *r, struct err *err)
+{
+    r->streaming = false;
+    lite_rows_drop(r);
+    lite_db_rollback(&r->db);
+    if (r->stuck)
+        lite_trouble_stuck(r, err);
+    return false;
+}
+
+bool lite_stream_settle(struct replica *r, struct err *err)
+{
+    return lite_lane_drain(r, err) || fail(r, err);
+}
+
 bool replica_feed(struct replica *r, const void *bytes, size_t n, struct err *err)
 {
     const char *p = bytes;
@@ -137,14 +143,8 @@ bool replica_feed(struct replica *r, const void *bytes, size_t n, struct err *er
     while (n > 0) {
         size_t piece = n < ((size_t)1 << 20) ? n : (size_t)1 << 20;
 
-        if (!take_bytes(r, p, piece, err)) {
-            r->streaming = false;
-            lite_rows_drop(r);
-            lite_db_rollback(&r->db);
-            if (r->stuck)
-                lite_trouble_stuck(r, err);
-            return false;
-        }
+        if (!take_bytes(r, p, piece, err))
+            return fail(r, err);
         p += piece;
         n -= piece;
     }

@@ -268,24 +268,38 @@ bool lite_table_fits(struct lite_table *t)
     return prepare_insert(t, false, &t->upsert, &ignored);
 }
 
-bool lite_table_insert(struct lite_table *t, bool fresh, struct err *err)
+bool lite_table_insert(struct lite_table *t, struct err *err)
 {
     arena_reset(&t->scratch);
-    if (fresh) {
-        if ((!t->insert && !prepare_insert(t, true, &t->insert, err)) ||
-            !bind_cells(t, t->insert, false, err))
-            return false;
-        int rc = sqlite3_step(t->insert);
-        sqlite3_reset(t->insert);
-        if (rc == SQLITE_DONE)
-            return true;
-        if ((rc & 0xff) !=
-            SQLITE_CONSTRAINT) /* the transaction may be gone: nothing more into it */
-            return lite_db_fail(t->db, err, "could not insert");
-        /* It was there after all, or a unique index refuses: the careful way finds out. */
-    }
     return (t->upsert || prepare_insert(t, false, &t->upsert, err)) &&
            bind_cells(t, t->upsert, false, err) && step(t, t->upsert, err) == SQLITE_DONE;
+}
+
+static bool bind_values(struct lite_table *t, sqlite3_stmt *stmt, const struct lite_value *values,
+                        struct err *err)
+{
+    for (size_t i = 0; i < t->schema->ncolumns; i++) {
+        if (!lite_value_bind(stmt, (int)i + 1, &values[i]))
+            return lite_db_fail(t->db, err, "could not bind a value");
+    }
+    return true;
+}
+
+bool lite_table_insert_new(struct lite_table *t, const struct lite_value *values, struct err *err)
+{
+    arena_reset(&t->scratch);
+    if ((!t->insert && !prepare_insert(t, true, &t->insert, err)) ||
+        !bind_values(t, t->insert, values, err))
+        return false;
+    int rc = sqlite3_step(t->insert);
+    sqlite3_reset(t->insert);
+    if (rc == SQLITE_DONE)
+        return true;
+    if ((rc & 0xff) != SQLITE_CONSTRAINT) /* the transaction may be gone: nothing more into it */
+        return lite_db_fail(t->db, err, "could not insert");
+    /* It was there after all, or a unique index refuses: the careful way finds out. */
+    return (t->upsert || prepare_insert(t, false, &t->upsert, err)) &&
+           bind_values(t, t->upsert, values, err) && step(t, t->upsert, err) == SQLITE_DONE;
 }
 
 bool lite_table_update(struct lite_table *t, bool *found, struct err *err)

@@ -50,8 +50,12 @@ void lite_table_release(struct lite_table *table);
 /* Whether the table that is there fits the schema: it can be upserted into. */
 bool lite_table_fits(struct lite_table *table);
 
-/* All cells must be present. Where `fresh`, the row is believed to be new, which is quicker. */
-bool lite_table_insert(struct lite_table *table, bool fresh, struct err *err) MUST_CHECK;
+/* All cells must be present. */
+bool lite_table_insert(struct lite_table *table, struct err *err) MUST_CHECK;
+/* The row is believed to be new, which is quicker; a value a column, not the cells, says what it
+ * is. */
+bool lite_table_insert_new(struct lite_table *table, const struct lite_value *values,
+                           struct err *err) MUST_CHECK;
 /* The key and the changed columns are present. `*found` false: there is no such row. */
 bool lite_table_update(struct lite_table *table, bool *found, struct err *err) MUST_CHECK;
 /* The key is present, or every column where there is none: then one equal row goes. */

@@ -55,8 +55,10 @@ enum lite_storage { LITE_NULL, LITE_INTEGER, LITE_REAL, LITE_TEXT, LITE_BLOB };
 
 struct lite_value {
     enum lite_storage storage;
-    int64_t integer;
-    double real;
+    union {
+        int64_t integer;
+        double real;
+    };
     struct slice bytes; /* TEXT and BLOB: borrowed from the input, or in the arena */
 };
 

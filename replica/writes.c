@@ -335,6 +335,10 @@ bool replica_write_request(struct replica *r, struct buf *body, bool *any, struc
     bool wrote = false;
 
     *any = false;
+    if (!lite_lane_is_due(r))
+        return true;
+    if (!lite_stream_settle(r, err))
+        return false;
     if (r->changes || !r->db.captured)
         return true;
     if (!somebody_wrote(r, &wrote, err) || !make_room(r, err))
@@ -460,11 +464,13 @@ static bool refused(struct replica *r, long status, struct slice body, yyjson_va
 bool replica_write_answer(struct replica *r, long status, struct slice body,
                           enum replica_write_verdict *verdict, struct err *err)
 {
-    yyjson_doc *doc = body.len ? yyjson_read(body.ptr, body.len, 0) : NULL;
-    yyjson_val *root = yyjson_doc_get_root(doc);
     bool done, ok = true;
 
     *verdict = REPLICA_WRITE_SENT;
+    if (!lite_stream_settle(r, err))
+        return false;
+    yyjson_doc *doc = body.len ? yyjson_read(body.ptr, body.len, 0) : NULL;
+    yyjson_val *root = yyjson_doc_get_root(doc);
     if (status == 200 && r->asked_decided) {
         ok = lite_fork_answer(r, body, &done, err);
         *verdict = ok && done ? REPLICA_WRITE_RENAMED : REPLICA_WRITE_SENT;
@@ -484,5 +490,5 @@ bool replica_write_answer(struct replica *r, long status, struct slice body,
 
 bool replica_pending(struct replica *r, uint64_t *mutations, struct err *err)
 {
-    return lite_pending_count(&r->db, mutations, err);
+    return lite_stream_settle(r, err) && lite_pending_count(&r->db, mutations, err);
 }

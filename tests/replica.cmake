@@ -1,4 +1,5 @@
 unit(replica_fetch USES replica fetch package_sqlite)
+unit(replica_lane USES replica package_sqlite)
 unit(library USES lib package_sqlite)
 fuzz(replica_stream USES replica package_sqlite)
 

@@ -314,6 +314,7 @@ bool fetch_run(struct replica *r, const struct fetch_options *options, struct er
 {
     struct fetch f = {.r = r, .options = options};
 
+    replica_use_thread(r);
     buf_init(&f.body, BUF_NO_LIMIT);
     buf_init(&f.answer, ANSWER_LIMIT);
     f.headers = make_headers(options->bearer);

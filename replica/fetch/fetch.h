@@ -5,7 +5,7 @@
  *
  * Rows are applied in curl's write callback: while SQLite works nothing is
  * read, the socket's buffer fills, and the bridge waits. No bytes are held back
- * but one line.
+ * but one line, and three of first rows, which a second thread writes (replica_use_thread()).
  *
  * A connection on which nothing was heard for 35 s (the bridge says something every 10 s)
  * is given up. After a failure the next attempt comes after 0.1 s, doubling to
@@ -27,7 +27,7 @@ struct fetch_options {
     bool once;                   /* end when up to date, local writes acknowledged */
     unsigned attempts;           /* how often `once` fails in a row before it gives up; 0: 8 */
     int stop_fd;                 /* readable: end; -1 for none */
-    void (*on_bytes)(void *arg); /* after bytes were applied; may be NULL */
+    void (*on_bytes)(void *arg); /* after bytes were taken; may be NULL */
     void (*on_failure)(void *arg, const struct err *err); /* before it is tried again; as well */
     void *arg;
 };
