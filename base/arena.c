@@ -88,6 +88,15 @@ void *arena_alloc(struct arena *arena, size_t size)
     return p;
 }
 
+size_t arena_used(const struct arena *arena)
+{
+    size_t used = 0;
+
+    for (const struct arena_block *b = arena->head; b; b = b->next)
+        used += b->used;
+    return used;
+}
+
 void *arena_calloc(struct arena *arena, size_t n, size_t size)
 {
     if (size && n > SIZE_MAX / size)

@@ -34,6 +34,9 @@ char *arena_printf(struct arena *arena, const char *fmt, ...) PRINTF(2, 3);
  * many; sizes are to be rounded up to 16 one by one. */
 void arena_reserve(struct arena *arena, size_t size);
 
+/* Bytes that were taken from it since it was empty, each piece rounded up. */
+size_t arena_used(const struct arena *arena);
+
 /* Empties for reuse: keeps the largest block, so that a steady user stops asking the system. */
 void arena_reset(struct arena *arena);
 /* Gives everything back. */

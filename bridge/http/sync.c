@@ -282,7 +282,7 @@ void sync_resolve(struct sync_session *session, size_t i)
         return;
     }
     struct resolution *r = xcalloc(1, sizeof(*r));
-    *r = (struct resolution){.ref = session->ref, .session = session, .shape = i};
+    *r = (struct resolution){.ref = http_conn_ref(session->conn), .session = session, .shape = i};
     s->asking = r;
     s->phase = SYNC_RESOLVING;
     session->resolving++;
@@ -318,7 +318,7 @@ void sync_ask_fence(struct sync_session *session)
 {
     struct fence_answer *a = xcalloc(1, sizeof(*a));
 
-    *a = (struct fence_answer){.ref = session->ref, .session = session};
+    *a = (struct fence_answer){.ref = http_conn_ref(session->conn), .session = session};
     session->fence_asked = true;
     session->service->fence(session->service->owner, fenced, a);
 }
@@ -442,7 +442,7 @@ static void make_shapes(struct sync_session *session, struct slice replica)
 {
     size_t most = session->request.nshapes + ACKS_NFEEDS;
 
-    session->nshapes = session->request.nshapes;
+    session->nshapes = (uint32_t)session->request.nshapes;
     if (!session->request.writes)
         most = session->nshapes;
     session->by_rules |= session->request.writes;
@@ -469,7 +469,6 @@ void sync_post(struct http_conn *conn, const struct http_request *request)
     session->service = loop->service;
     session->loop = loop;
     session->conn = conn;
-    session->ref = http_conn_ref(conn);
     session->rules = atomic_load(session->service->rules_version);
     session->auth = auth_ref(&request->auth);
     session->expires = auth_ends(&request->auth, http_loop_now(http_conn_loop(conn)));

@@ -13,7 +13,6 @@
 
 struct parse {
     struct arena *arena;
-    size_t body_len, beside;
     struct sync_invalid *invalid;
     char place[32]; /* "shapes[3]." or "" */
 };
@@ -177,15 +176,6 @@ static bool take_shape(struct parse *p, yyjson_val *object, struct sync_shape_re
     return true;
 }
 
-/* What the request takes in the arena: no text is longer than the JSON that it stood in, but each
- * is rounded up. */
-static size_t room_for(const struct parse *p, size_t nshapes)
-{
-    const size_t rounding = 64;
-
-    return p->body_len + nshapes * (sizeof(struct sync_shape_request) + p->beside + rounding);
-}
-
 static bool take_shapes(struct parse *p, yyjson_val *root, size_t max, struct sync_request *out)
 {
     yyjson_val *list = yyjson_obj_get(root, "shapes"), *val;
@@ -201,7 +191,6 @@ static bool take_shapes(struct parse *p, yyjson_val *root, size_t max, struct sy
         return wrong(p, "shapes", text);
     }
     out->nshapes = yyjson_arr_size(list);
-    arena_reserve(p->arena, room_for(p, out->nshapes + (out->writes ? ACKS_NFEEDS : 0)));
     out->shapes = arena_calloc(p->arena, out->nshapes, sizeof(*out->shapes));
     yyjson_arr_iter_init(list, &iter);
     for (; (val = yyjson_arr_iter_next(&iter)); i++) {
@@ -228,10 +217,39 @@ static bool take_request(struct parse *p, yyjson_val *root, size_t max, struct s
     return take_shapes(p, root, max, out);
 }
 
+/* What the caller allocates: `beside` a shape, the feeds with their texts, and those of the rules
+ * for what is named. */
+static size_t room_beside(const struct sync_request *request, size_t beside)
+{
+    const size_t texts = 64, rules = 128, feeds = request->writes ? ACKS_NFEEDS : 0;
+    size_t named = 0;
+
+    for (size_t i = 0; i < request->nshapes; i++)
+        named += request->shapes[i].name.len > 0;
+    return (request->nshapes + feeds) * beside + named * rules +
+           feeds * (sizeof(struct sync_shape_request) + texts) + 16;
+}
+
+/* Once to see what it takes, and once more into just that. */
+static bool take_twice(struct parse *p, yyjson_val *root, size_t body_len, size_t max_shapes,
+                       size_t beside, struct sync_request *out)
+{
+    struct arena *arena = p->arena, first = {0};
+
+    arena_reserve(&first, 2 * body_len + 512);
+    p->arena = &first;
+    bool ok = take_request(p, root, max_shapes, out);
+    if (ok)
+        arena_reserve(arena, arena_used(&first) + room_beside(out, beside));
+    arena_release(&first);
+    p->arena = arena;
+    return ok && take_request(p, root, max_shapes, out);
+}
+
 bool sync_request_parse(struct slice body, size_t max_shapes, size_t beside, struct arena *arena,
                         struct sync_request *request, struct sync_invalid *invalid)
 {
-    struct parse p = {.arena = arena, .body_len = body.len, .beside = beside, .invalid = invalid};
+    struct parse p = {.arena = arena, .invalid = invalid};
     yyjson_read_err at;
     yyjson_doc *doc = yyjson_read_opts((char *)(uintptr_t)body.ptr, body.len, 0, NULL, &at);
 
@@ -240,7 +258,7 @@ bool sync_request_parse(struct slice body, size_t max_shapes, size_t beside, str
         wrong(&p, "body", "");
         return err_set(&invalid->err, ERR_INPUT, "is not JSON: %s at byte %zu", at.msg, at.pos);
     }
-    bool ok = take_request(&p, yyjson_doc_get_root(doc), max_shapes, request);
+    bool ok = take_twice(&p, yyjson_doc_get_root(doc), body.len, max_shapes, beside, request);
     yyjson_doc_free(doc);
     return ok;
 }

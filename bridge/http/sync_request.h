@@ -34,8 +34,8 @@ struct sync_invalid {
 
 /* Everything lies in the arena, which has to be new; `body` is not needed afterwards. A request
  * lives as long as its stream, and there are many: the arena gets no more memory than that takes,
- * and `beside` bytes a shape that the caller is going to allocate, and for `writes` as much as two
- * shapes more. */
+ * and `beside` bytes a shape that the caller is going to allocate, and something for what the
+ * rules say of named ones and for the feeds of `writes`. */
 bool sync_request_parse(struct slice body, size_t max_shapes, size_t beside, struct arena *arena,
                         struct sync_request *request, struct sync_invalid *invalid) MUST_CHECK;
 

@@ -47,12 +47,11 @@ struct sync_session {
     const struct service *service;
     struct endpoint_loop *loop;
     struct http_conn *conn;
-    struct http_ref ref;
     struct arena arena;
     struct sync_request request;
     struct auth auth;
     struct sync_shape *shapes; /* those asked for, and behind them the feeds of acknowledgements */
-    size_t nshapes, resolving;
+    uint32_t nshapes, resolving;
     struct acks *acks;            /* owned; NULL: there are no feeds */
     struct sync_invalid *invalid; /* the first error while resolving; owned. NULL: none */
 

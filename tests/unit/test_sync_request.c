@@ -188,6 +188,22 @@ static void test_errors_name_the_field(void **state)
     }
 }
 
+/* It lives as long as its stream. */
+static void test_a_request_takes_no_more_than_it_has(void **state)
+{
+    struct arena arena = {0};
+    struct sync_request r;
+    struct sync_invalid invalid;
+
+    (void)state;
+    assert_true(parse("{\"shapes\":[{\"table\":\"items\",\"where\":\"owner_id = $1\","
+                      "\"params\":{\"1\":\"7\"}},{\"table\":\"t\",\"columns\":[\"a\",\"b\"]}]}",
+                      &arena, &r, &invalid));
+    arena_calloc(&arena, r.nshapes, sizeof(struct sync_shape));
+    assert_in_range(arena.size - arena_used(&arena), 0, 32);
+    arena_release(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -197,6 +213,7 @@ int main(void)
         cmocka_unit_test(test_a_refused_handle_comes_with_its_reason),
         cmocka_unit_test(test_a_waiting_session_costs_less_than_a_kilobyte),
         cmocka_unit_test(test_errors_name_the_field),
+        cmocka_unit_test(test_a_request_takes_no_more_than_it_has),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
