@@ -46,7 +46,7 @@ uint64_t hash_u64(uint64_t v)
     return v ^ v >> 32;
 }
 
-/* The slots of either map, to which a removal is the same. */
+/* The slots of any of them, to which a removal is the same. */
 struct slots {
     void *first;
     size_t size, cap;
@@ -222,6 +222,86 @@ struct strmap_slot *strmap_next(const struct strmap *map, size_t *at)
 
         if (slot->value)
             return slot;
+    }
+    return NULL;
+}
+
+/* ---- the set --------------------------------------------------------------------------------- */
+
+static struct hashset_slot *hashset_free_slot(const struct hashset *set, uint64_t hash)
+{
+    size_t i = hash & (set->cap - 1);
+
+    while (set->slots[i].item)
+        i = (i + 1) & (set->cap - 1);
+    return &set->slots[i];
+}
+
+void *hashset_get(const struct hashset *set, uint64_t hash, hashset_is *is, const void *key)
+{
+    if (!set->len)
+        return NULL;
+    for (size_t i = hash & (set->cap - 1); set->slots[i].item; i = (i + 1) & (set->cap - 1)) {
+        if (set->slots[i].hash == hash && is(set->slots[i].item, key))
+            return set->slots[i].item;
+    }
+    return NULL;
+}
+
+static void hashset_grow(struct hashset *set)
+{
+    struct hashset bigger = {.len = set->len, .cap = set->cap ? set->cap * 2 : FIRST_CAP};
+
+    bigger.slots = xcalloc(bigger.cap, sizeof(*bigger.slots));
+    for (size_t i = 0; i < set->cap; i++) {
+        if (set->slots[i].item)
+            *hashset_free_slot(&bigger, set->slots[i].hash) = set->slots[i];
+    }
+    free(set->slots);
+    *set = bigger;
+}
+
+void hashset_add(struct hashset *set, uint64_t hash, void *item)
+{
+    if (set->len + 1 > set->cap / 4 * 3)
+        hashset_grow(set);
+    *hashset_free_slot(set, hash) = (struct hashset_slot){item, hash};
+    set->len++;
+}
+
+static uint64_t hashset_hash(const void *slot)
+{
+    return ((const struct hashset_slot *)slot)->hash;
+}
+
+void hashset_remove(struct hashset *set, uint64_t hash, const void *item)
+{
+    const struct slots slots = {set->slots, sizeof(*set->slots), set->cap, hashset_hash};
+    size_t i = hash & (set->cap - 1);
+
+    if (!set->len)
+        return;
+    while (set->slots[i].item && set->slots[i].item != item)
+        i = (i + 1) & (set->cap - 1);
+    if (!set->slots[i].item)
+        return;
+    set->len--;
+    free_slot(&slots, &set->slots[i]);
+}
+
+void hashset_release(struct hashset *set)
+{
+    free(set->slots);
+    *set = (struct hashset){0};
+}
+
+void *hashset_next(const struct hashset *set, size_t *at)
+{
+    while (*at < set->cap) {
+        void *item = set->slots[(*at)++].item;
+
+        if (item)
+            return item;
     }
     return NULL;
 }

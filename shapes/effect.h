@@ -21,7 +21,7 @@ enum effect_kind {
  * `change` has its tuples in the table's column order; unchanged TOAST values of `new` are already
  * filled in from `old` where that has them. *kind is what the shape's clients are told. Without an
  * old row, or with its key alone, the row counts as having been in the shape (which
- * shape_needs_full() makes true). Updates that alter no selected column are EFFECT_NONE. False when
+ * needs_full makes true). Updates that alter no selected column are EFFECT_NONE. False when
  * the clause cannot be evaluated for this row: the shape ends.
  */
 bool shape_effect(const struct shape *shape, const struct change *change, struct arena *scratch,

@@ -76,21 +76,25 @@ struct expr {
     bool had_column;      /* CONST: folded from what looked at a column */
     uint8_t style;        /* CALL */
     bool by_server;       /* only Postgres can compute it; not in the clause of a shape */
+    int16_t column;       /* COLUMN: the table's; BOOL_TEST: the tri it asks for */
     int location;         /* in the text given to the parser, prefix included */
-    int column;           /* COLUMN: the table's; BOOL_TEST: the tri it asks for */
     uint32_t collated_by; /* a column's collation other than the database's own, or 0 */
     uint32_t param;       /* CONST of unknown type: $param, or 0 */
     uint32_t nargs;
-    struct expr **args;
-    const char *name; /* CALL, ANY of a call: the operator's or function's */
     union {
-        struct datum value;              /* CONST */
-        func_cb *fn;                     /* CALL */
-        datum_cmp *cmp;                  /* COMPARE, GREATEST */
-        struct {                         /* ANY */
-            struct expr *each;           /* the operator on (args[0], one element), as a node */
-            const struct const_set *set; /* or NULL */
-        } any;
+        struct datum value; /* CONST */
+        struct {            /* all others */
+            struct expr **args;
+            const char *name; /* CALL, ANY of a call: the operator's or function's */
+            union {
+                func_cb *fn;                     /* CALL */
+                datum_cmp *cmp;                  /* COMPARE, GREATEST */
+                struct {                         /* ANY */
+                    struct expr *each;           /* the operator on (args[0], one element) */
+                    const struct const_set *set; /* or NULL */
+                } any;
+            };
+        };
     };
 };
 

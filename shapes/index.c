@@ -13,30 +13,29 @@
 #include "shapes/index.h"
 #include "base/hash.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 
-struct entry {
-    const struct shape *shape;
-    void *owner;
-    struct entry *next;     /* of the same owner */
-    size_t at_all, at_scan; /* where it stands in the table's list, and in scan or its column's */
-};
-
+/* Mostly there is one. */
 struct entries {
-    struct entry **list;
-    size_t n, cap;
+    uint32_t n, cap;
+    union {
+        struct shape_entry *one;   /* cap is 0 */
+        struct shape_entry **list; /* it is not */
+    };
 };
 
 struct bucket {
-    struct slice key; /* owned, behind the struct */
     struct entries entries;
+    uint32_t key_len;
+    char key[];
 };
 
 struct column_index {
     struct table_column column; /* a copy: only its type is looked at, its names are not */
     int at;
     bool in_identity;       /* for all of its shapes: sent with every old row */
-    struct strmap buckets;  /* by key */
+    struct hashset buckets; /* by key */
     struct entries entries; /* of the column, each once; unordered */
 };
 
@@ -49,29 +48,47 @@ struct table_index {
 
 struct shape_index {
     struct u64map tables;
-    struct u64map owners; /* by pointer: struct entry */
     size_t len;
 };
 
 /* ---- lists ------------------------------------------------------------- */
 
-static void entries_add(struct entries *e, struct entry *entry)
+static struct shape_entry **entries_list(struct entries *e)
 {
-    if (e->n == e->cap) {
-        e->cap = e->cap ? e->cap * 2 : 1;
-        e->list = xrealloc(e->list, e->cap * sizeof(struct entry *));
-    }
-    e->list[e->n++] = entry;
+    return e->cap ? e->list : &e->one;
 }
 
-static void entries_remove(struct entries *e, const struct entry *entry)
+static void entries_add(struct entries *e, struct shape_entry *entry)
 {
-    for (size_t i = 0; i < e->n; i++) {
-        if (e->list[i] == entry) {
-            e->list[i] = e->list[--e->n];
+    if (e->n > 0 && e->n >= e->cap) {
+        uint32_t cap = e->cap ? e->cap * 2 : 4;
+        struct shape_entry *one = e->one;
+
+        e->list = xrealloc(e->cap ? e->list : NULL, cap * sizeof(struct shape_entry *));
+        if (!e->cap)
+            e->list[0] = one;
+        e->cap = cap;
+    }
+    entries_list(e)[e->n++] = entry;
+}
+
+/* The last of the list takes its place. */
+static void entries_remove(struct entries *e, const struct shape_entry *entry)
+{
+    struct shape_entry **list = entries_list(e);
+
+    for (uint32_t i = 0; i < e->n; i++) {
+        if (list[i] == entry) {
+            list[i] = list[--e->n];
             return;
         }
     }
+}
+
+static void entries_release(struct entries *e)
+{
+    if (e->cap)
+        free(e->list);
 }
 
 struct shape_index *shape_index_new(void)
@@ -81,28 +98,24 @@ struct shape_index *shape_index_new(void)
 
 static void column_free(struct column_index *column)
 {
-    struct strmap_slot *slot;
+    struct bucket *bucket;
 
-    for (size_t at = 0; (slot = strmap_next(&column->buckets, &at));) {
-        struct bucket *bucket = slot->value;
-
-        free(bucket->entries.list);
+    for (size_t at = 0; (bucket = hashset_next(&column->buckets, &at));) {
+        entries_release(&bucket->entries);
         free(bucket);
     }
-    strmap_release(&column->buckets);
-    free(column->entries.list);
+    hashset_release(&column->buckets);
+    entries_release(&column->entries);
     free(column);
 }
 
 static void table_free(struct table_index *table)
 {
-    for (size_t i = 0; i < table->all.n; i++)
-        free(table->all.list[i]);
     for (size_t i = 0; i < table->ncolumns; i++)
         column_free(table->columns[i]);
     free(table->columns);
-    free(table->all.list);
-    free(table->scan.list);
+    entries_release(&table->all);
+    entries_release(&table->scan);
     free(table);
 }
 
@@ -115,7 +128,6 @@ void shape_index_free(struct shape_index *index)
     for (size_t at = 0; (slot = u64map_next(&index->tables, &at));)
         table_free(slot->value);
     u64map_release(&index->tables);
-    u64map_release(&index->owners);
     free(index);
 }
 
@@ -126,10 +138,15 @@ size_t shape_index_len(const struct shape_index *index)
 
 /* ---- add and remove ---------------------------------------------------- */
 
-static struct column_index *find_column(struct table_index *table, const struct shape *shape,
-                                        bool make)
+/* Not kept with the shape: they are asked for when it comes and when it goes. */
+static struct where_keys keys_of(const struct shape *shape, struct arena *scratch)
 {
-    int at = where_keys(shape->where)->column;
+    return shape->where ? where_keys(shape->where, scratch) : (struct where_keys){.column = -1};
+}
+
+static struct column_index *find_column(struct table_index *table, const struct shape *shape,
+                                        int at, bool make)
+{
     const struct table_column *col = &shape->table->cols[at];
 
     for (size_t i = 0; i < table->ncolumns; i++) {
@@ -150,62 +167,79 @@ static struct column_index *find_column(struct table_index *table, const struct 
     return c;
 }
 
+static bool has_key(const void *bucket, const void *key)
+{
+    const struct bucket *b = bucket;
+
+    return slice_eq((struct slice){b->key, b->key_len}, *(const struct slice *)key);
+}
+
+static struct bucket *find_bucket(const struct column_index *column, struct slice key,
+                                  uint64_t hash)
+{
+    return hashset_get(&column->buckets, hash, has_key, &key);
+}
+
 static struct bucket *make_bucket(struct column_index *column, struct slice key)
 {
-    struct bucket *bucket = strmap_get(&column->buckets, key);
+    uint64_t hash = hash_bytes(key);
+    struct bucket *bucket = find_bucket(column, key, hash);
 
     if (bucket)
         return bucket;
-    bucket = xcalloc(1, sizeof(*bucket) + key.len);
+    bucket = xcalloc(1, offsetof(struct bucket, key) + key.len);
+    bucket->key_len = (uint32_t)key.len;
     if (key.len)
-        memcpy(bucket + 1, key.ptr, key.len);
-    bucket->key = (struct slice){(const char *)(bucket + 1), key.len};
-    strmap_set(&column->buckets, bucket->key, bucket);
+        memcpy(bucket->key, key.ptr, key.len);
+    hashset_add(&column->buckets, hash, bucket);
     return bucket;
 }
 
-static void add_values(struct table_index *table, struct entry *entry)
+static void add_values(struct table_index *table, struct shape_entry *entry,
+                       const struct where_keys *keys)
 {
-    const struct where_keys *keys = where_keys(entry->shape->where);
-    struct column_index *column = find_column(table, entry->shape, true);
+    struct column_index *column = find_column(table, entry->shape, keys->column, true);
 
     column->in_identity &= entry->shape->table->cols[keys->column].in_identity;
     entry->at_scan = column->entries.n;
     entries_add(&column->entries, entry);
     for (size_t i = 0; i < keys->n; i++) {
-        struct bucket *bucket = make_bucket(column, keys->values[i]);
+        struct entries *e = &make_bucket(column, keys->values[i])->entries;
 
         /* The same value may be listed twice, one after the other's bucket was made. */
-        if (bucket->entries.n == 0 || bucket->entries.list[bucket->entries.n - 1] != entry)
-            entries_add(&bucket->entries, entry);
+        if (e->n == 0 || entries_list(e)[e->n - 1] != entry)
+            entries_add(e, entry);
     }
 }
 
-static bool has_values(const struct shape *shape)
+static struct table_index *make_table(struct shape_index *index, uint32_t relid)
 {
-    return shape->where && where_keys(shape->where)->column >= 0;
+    struct table_index *table = u64map_get(&index->tables, relid);
+
+    if (table)
+        return table;
+    table = xcalloc(1, sizeof(*table));
+    table->relid = relid;
+    u64map_set(&index->tables, relid, table);
+    return table;
 }
 
-void shape_index_add(struct shape_index *index, const struct shape *shape, void *owner)
+void shape_index_add(struct shape_index *index, struct shape_entry *entry)
 {
-    struct table_index *table = u64map_get(&index->tables, shape->table->relid);
-    struct entry *entry = xcalloc(1, sizeof(*entry));
+    struct table_index *table = make_table(index, entry->shape->table->relid);
+    struct arena scratch = {0};
+    const struct where_keys keys = keys_of(entry->shape, &scratch);
 
-    if (!table) {
-        table = xcalloc(1, sizeof(*table));
-        table->relid = shape->table->relid;
-        u64map_set(&index->tables, table->relid, table);
-    }
-    *entry = (struct entry){.shape = shape, .owner = owner, .at_all = table->all.n};
-    entry->next = u64map_set(&index->owners, (uintptr_t)owner, entry);
+    entry->at_all = table->all.n;
     entries_add(&table->all, entry);
-    if (has_values(shape)) {
-        add_values(table, entry);
+    if (keys.column >= 0) {
+        add_values(table, entry, &keys);
     } else {
         entry->at_scan = table->scan.n;
         entries_add(&table->scan, entry);
     }
     index->len++;
+    arena_release(&scratch);
 }
 
 static void drop_column(struct table_index *table, struct column_index *column)
@@ -220,28 +254,37 @@ static void drop_column(struct table_index *table, struct column_index *column)
 }
 
 /* The last of the list takes the place of the one that goes. */
-static void take_scan_place(struct entries *e, const struct entry *entry)
+static void take_scan_place(struct entries *e, const struct shape_entry *entry)
 {
-    struct entry *last = e->list[--e->n];
+    struct shape_entry **list = entries_list(e), *last = list[--e->n];
 
-    e->list[entry->at_scan] = last;
+    list[entry->at_scan] = last;
     last->at_scan = entry->at_scan;
 }
 
-static void remove_values(struct table_index *table, const struct entry *entry)
+static void take_all_place(struct entries *e, const struct shape_entry *entry)
 {
-    const struct where_keys *keys = where_keys(entry->shape->where);
-    struct column_index *column = find_column(table, entry->shape, false);
+    struct shape_entry **list = entries_list(e), *last = list[--e->n];
+
+    list[entry->at_all] = last;
+    last->at_all = entry->at_all;
+}
+
+static void remove_values(struct table_index *table, const struct shape_entry *entry,
+                          const struct where_keys *keys)
+{
+    struct column_index *column = find_column(table, entry->shape, keys->column, false);
 
     for (size_t i = 0; i < keys->n; i++) {
-        struct bucket *bucket = strmap_get(&column->buckets, keys->values[i]);
+        uint64_t hash = hash_bytes(keys->values[i]);
+        struct bucket *bucket = find_bucket(column, keys->values[i], hash);
 
         if (!bucket)
             continue;
         entries_remove(&bucket->entries, entry);
         if (bucket->entries.n == 0) {
-            strmap_remove(&column->buckets, bucket->key);
-            free(bucket->entries.list);
+            hashset_remove(&column->buckets, hash, bucket);
+            entries_release(&bucket->entries);
             free(bucket);
         }
     }
@@ -250,46 +293,23 @@ static void remove_values(struct table_index *table, const struct entry *entry)
         drop_column(table, column);
 }
 
-/* Takes the entry out of its owner's chain; NULL when there is none. */
-static struct entry *take_entry(struct shape_index *index, const struct shape *shape,
-                                const void *owner)
+void shape_index_remove(struct shape_index *index, struct shape_entry *entry)
 {
-    uint64_t key = (uintptr_t)owner;
-    struct entry *first = u64map_get(&index->owners, key), **link = &first;
+    struct table_index *table = u64map_get(&index->tables, entry->shape->table->relid);
+    struct arena scratch = {0};
+    const struct where_keys keys = keys_of(entry->shape, &scratch);
 
-    while (*link && (*link)->shape != shape)
-        link = &(*link)->next;
-    struct entry *found = *link;
-    if (!found)
-        return NULL;
-    *link = found->next;
-    if (first)
-        u64map_set(&index->owners, key, first);
-    else
-        u64map_remove(&index->owners, key);
-    return found;
-}
-
-void shape_index_remove(struct shape_index *index, const struct shape *shape, void *owner)
-{
-    struct table_index *table = u64map_get(&index->tables, shape->table->relid);
-    struct entry *entry = take_entry(index, shape, owner);
-
-    if (!entry)
-        return;
-    if (has_values(shape))
-        remove_values(table, entry);
+    if (keys.column >= 0)
+        remove_values(table, entry, &keys);
     else
         take_scan_place(&table->scan, entry);
-    struct entry *last = table->all.list[--table->all.n];
-    table->all.list[entry->at_all] = last;
-    last->at_all = entry->at_all;
-    free(entry);
+    take_all_place(&table->all, entry);
     index->len--;
     if (table->all.n == 0) {
         u64map_remove(&index->tables, table->relid);
         table_free(table);
     }
+    arena_release(&scratch);
 }
 
 /* ---- find -------------------------------------------------------------- */
@@ -311,17 +331,17 @@ static enum said row_says(const struct column_index *column, const struct tuple 
 }
 
 struct found {
-    void **owners;
+    struct shape_entry **entries;
     size_t n;
 };
 
-static void take(struct found *found, const struct entries *e)
+static void take(struct found *found, struct entries *e)
 {
-    for (size_t i = 0; i < e->n; i++)
-        found->owners[found->n++] = e->list[i]->owner;
+    memcpy(found->entries + found->n, entries_list(e), e->n * sizeof(struct shape_entry *));
+    found->n += e->n;
 }
 
-static int compare_owners(const void *a, const void *b)
+static int compare_entries(const void *a, const void *b)
 {
     const char *const *x = a, *const *y = b;
 
@@ -332,18 +352,18 @@ static void drop_doubles(struct found *found, size_t from)
 {
     size_t n = from;
 
-    qsort(found->owners + from, found->n - from, sizeof(*found->owners), compare_owners);
+    qsort(found->entries + from, found->n - from, sizeof(struct shape_entry *), compare_entries);
     for (size_t i = from; i < found->n; i++) {
-        if (n == from || found->owners[n - 1] != found->owners[i])
-            found->owners[n++] = found->owners[i];
+        if (n == from || found->entries[n - 1] != found->entries[i])
+            found->entries[n++] = found->entries[i];
     }
     found->n = n;
 }
 
 /* The entries that one row of the change may be for. */
 struct lookup {
-    const struct column_index *column;
-    const struct entries *lists[2];
+    struct column_index *column;
+    struct entries *lists[2];
     size_t n;
 };
 
@@ -359,7 +379,7 @@ static void look_up(struct lookup *l, const struct tuple *row, bool is_key, stru
         l->n = 1;
         return;
     case SAID_KEY: {
-        const struct bucket *bucket = strmap_get(&l->column->buckets, key);
+        struct bucket *bucket = find_bucket(l->column, key, hash_bytes(key));
         bool seen = bucket && l->n == 1 &&
                     (l->lists[0] == &bucket->entries || l->lists[0] == &l->column->entries);
 
@@ -370,7 +390,7 @@ static void look_up(struct lookup *l, const struct tuple *row, bool is_key, stru
     }
 }
 
-static struct lookup look_up_change(const struct column_index *column, const struct change *change,
+static struct lookup look_up_change(struct column_index *column, const struct change *change,
                                     struct arena *scratch)
 {
     struct lookup l = {.column = column};
@@ -387,10 +407,10 @@ static struct lookup look_up_change(const struct column_index *column, const str
     return l;
 }
 
-void **shape_index_find(struct shape_index *index, uint32_t relid, const struct change *change,
-                        struct arena *scratch, size_t *n)
+struct shape_entry **shape_index_find(struct shape_index *index, uint32_t relid,
+                                      const struct change *change, struct arena *scratch, size_t *n)
 {
-    const struct table_index *table = u64map_get(&index->tables, relid);
+    struct table_index *table = u64map_get(&index->tables, relid);
     struct found found = {0};
 
     *n = 0;
@@ -403,7 +423,7 @@ void **shape_index_find(struct shape_index *index, uint32_t relid, const struct 
         for (size_t j = 0; j < lookups[i].n; j++)
             total += lookups[i].lists[j]->n;
     }
-    found.owners = arena_alloc(scratch, total * sizeof(*found.owners));
+    found.entries = arena_alloc(scratch, total * sizeof(struct shape_entry *));
     take(&found, &table->scan);
     for (size_t i = 0; i < table->ncolumns; i++) {
         size_t from = found.n;
@@ -414,18 +434,18 @@ void **shape_index_find(struct shape_index *index, uint32_t relid, const struct 
             drop_doubles(&found, from);
     }
     *n = found.n;
-    return found.owners;
+    return found.entries;
 }
 
-void **shape_index_table(struct shape_index *index, uint32_t relid, struct arena *scratch,
-                         size_t *n)
+struct shape_entry **shape_index_table(struct shape_index *index, uint32_t relid,
+                                       struct arena *scratch, size_t *n)
 {
-    const struct table_index *table = u64map_get(&index->tables, relid);
+    struct table_index *table = u64map_get(&index->tables, relid);
     struct found found = {0};
 
-    found.owners = arena_alloc(scratch, (table ? table->all.n : 0) * sizeof(*found.owners));
+    found.entries = arena_alloc(scratch, (table ? table->all.n : 0) * sizeof(struct shape_entry *));
     if (table)
         take(&found, &table->all);
     *n = found.n;
-    return found.owners;
+    return found.entries;
 }

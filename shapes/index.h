@@ -4,8 +4,8 @@
  * are; the others of the same table are all candidates. A candidate still has to
  * be asked (shape_effect()).
  *
- * Belongs to one thread. Entries are the caller's: the index holds the shape
- * and an opaque pointer.
+ * Belongs to one thread. Entries are the caller's, who has them as the first
+ * member of what it keeps of the shape, and gets them back when it asks.
  */
 #ifndef SHAPES_INDEX_H
 #define SHAPES_INDEX_H
@@ -15,22 +15,27 @@
 
 struct shape_index;
 
+struct shape_entry {
+    const struct shape *shape; /* set before it is added; must outlive it */
+    uint32_t at_all, at_scan;  /* the index's own: places in its lists */
+};
+
 struct shape_index *shape_index_new(void);
 void shape_index_free(struct shape_index *index);
 
-/* `owner` comes back from shape_index_find(); the shape must outlive its entry. */
-void shape_index_add(struct shape_index *index, const struct shape *shape, void *owner);
-/* No effect where it is not there. */
-void shape_index_remove(struct shape_index *index, const struct shape *shape, void *owner);
+/* The entry must stay where it is until it is removed. */
+void shape_index_add(struct shape_index *index, struct shape_entry *entry);
+void shape_index_remove(struct shape_index *index, struct shape_entry *entry);
 size_t shape_index_len(const struct shape_index *index);
 
-/* Every owner that the change (of table `relid`, tuples in the table's column order) may concern,
+/* Every entry that the change (of table `relid`, tuples in the table's column order) may concern,
  * each once, in an array in the scratch arena. */
-void **shape_index_find(struct shape_index *index, uint32_t relid, const struct change *change,
-                        struct arena *scratch, size_t *n);
+struct shape_entry **shape_index_find(struct shape_index *index, uint32_t relid,
+                                      const struct change *change, struct arena *scratch,
+                                      size_t *n);
 
-/* Every owner with a shape on the table. */
-void **shape_index_table(struct shape_index *index, uint32_t relid, struct arena *scratch,
-                         size_t *n);
+/* Every entry with a shape on the table. */
+struct shape_entry **shape_index_table(struct shape_index *index, uint32_t relid,
+                                       struct arena *scratch, size_t *n);
 
 #endif

@@ -49,14 +49,16 @@ static void put_columns(struct buf *b, const struct shape *shape, const struct t
 void lineage_put(const struct lineage *l, char out[LINEAGE_SIZE])
 {
     uint64_t halves[2];
-    struct buf b;
+    struct buf b, identity;
 
+    buf_init(&identity, BUF_NO_LIMIT);
+    shape_put_identity(l->shape, &identity);
     buf_init(&b, BUF_NO_LIMIT);
     buf_put_u8(&b, 0); /* which half it is */
     buf_put_u64(&b, l->limit);
     put_text(&b, l->handle);
     put_text(&b, l->history);
-    put_text(&b, l->shape->identity);
+    put_text(&b, buf_slice(&identity));
     put_storage(&b, l->table->storage);
     put_text(&b, l->table->published);
     put_columns(&b, l->shape, l->table);
@@ -64,6 +66,7 @@ void lineage_put(const struct lineage *l, char out[LINEAGE_SIZE])
     b.ptr[0] = 1;
     halves[1] = hash_bytes(buf_slice(&b));
     buf_release(&b);
+    buf_release(&identity);
     snprintf(out, LINEAGE_SIZE, "%016" PRIx64 "%016" PRIx64 "-%" PRIu64, halves[0], halves[1],
              l->limit);
 }

@@ -94,8 +94,18 @@ static void pack_any(struct pack *pack, const struct expr *from, struct expr *to
     to->any.set = set;
 }
 
+static struct expr *pack_const(struct pack *pack, const struct expr *expr)
+{
+    struct expr *copy = pack_put(pack, expr, sizeof(*expr));
+
+    pack_datum(pack, expr->type, &expr->value, copy ? &copy->value : &(struct datum){0});
+    return copy;
+}
+
 struct expr *pack_expr(struct pack *pack, const struct expr *expr)
 {
+    if (expr->kind == EXPR_CONST)
+        return pack_const(pack, expr);
     struct expr *copy = pack_put(pack, expr, sizeof(*expr));
     struct expr **args = pack_put(pack, expr->args, expr->nargs * sizeof(struct expr *));
 
@@ -113,7 +123,5 @@ struct expr *pack_expr(struct pack *pack, const struct expr *expr)
     }
     if (expr->kind == EXPR_ANY)
         pack_any(pack, expr, copy);
-    else if (expr->kind == EXPR_CONST)
-        pack_datum(pack, expr->type, &expr->value, copy ? &copy->value : &(struct datum){0});
     return copy;
 }

@@ -19,8 +19,8 @@ void *pack_put(struct pack *pack, const void *bytes, size_t size);
 struct slice pack_text(struct pack *pack, struct slice text);
 struct expr *pack_expr(struct pack *pack, const struct expr *expr);
 
-/* A copy of the clause that lies in one allocation of where_packed_size() bytes of the arena. */
-struct where *where_pack(const struct where *where, struct arena *arena);
+/* A copy of the clause in where_packed_size() bytes at `to`, which are aligned for pointers. */
+struct where *where_pack(const struct where *where, void *to);
 size_t where_packed_size(const struct where *where);
 
 #endif

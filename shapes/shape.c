@@ -1,4 +1,6 @@
 #include "shapes/shape.h"
+#include "base/hash.h"
+#include "base/reader.h"
 #include "shapes/ident.h"
 #include "shapes/pack.h"
 
@@ -143,11 +145,12 @@ static bool select_columns(struct shape *shape, const struct shape_request *requ
                                   "The following columns are not found on the table", names, err) ||
                      !check_allowed(asked, n, request->queryable, work, names, err)))
         return false;
-    shape->columns = arena_calloc(work, table->ncols, sizeof(*shape->columns));
+    uint16_t *columns = arena_calloc(work, table->ncols, sizeof(*columns));
     for (uint16_t i = 0; i < table->ncols; i++) {
         if (shape->all_columns || is_named(asked, n, table->cols[i].name))
-            shape->columns[shape->ncolumns++] = i;
+            columns[shape->ncolumns++] = i;
     }
+    shape->columns = columns;
     /* What a client may ask about is no choice of columns where it is all of them. */
     if (request->queryable.ptr && slice_eq(text, request->queryable))
         shape->all_columns = shape->ncolumns == table->ncols;
@@ -189,54 +192,129 @@ static void put_part(struct buf *out, struct slice part)
     buf_put_slice(out, part);
 }
 
-static void make_identity(struct shape *shape, struct arena *work)
+void shape_put_identity(const struct shape *shape, struct buf *out)
 {
     const struct table *table = shape->table;
-    struct buf out, where;
+    struct buf where;
 
-    buf_init(&out, BUF_NO_LIMIT);
-    buf_init(&where, BUF_NO_LIMIT);
-    buf_printf(&out, "%u ", table->relid);
-    put_part(&out, table->nspname);
-    put_part(&out, table->relname);
+    buf_printf(out, "%u ", table->relid);
+    put_part(out, table->nspname);
+    put_part(out, table->relname);
     for (uint16_t i = 0; i < table->npk; i++)
-        put_part(&out, table->cols[table->pk[i]].name);
-    buf_printf(&out, " %d%d%d%d ", shape->all_columns, shape->replica, shape->changes_only,
+        put_part(out, table->cols[table->pk[i]].name);
+    buf_printf(out, " %d%d%d%d ", shape->all_columns, shape->replica, shape->changes_only,
                shape->keyed_by_identity);
     for (uint16_t i = 0; i < shape->ncolumns; i++)
-        put_part(&out, table->cols[shape->columns[i]].name);
-    if (shape->where) {
-        where_put_canonical(shape->where, &where);
-        buf_put_u8(&out, ' ');
-        put_part(&out, buf_slice(&where));
-    }
-    shape->identity = arena_copy(work, buf_slice(&out));
+        put_part(out, table->cols[shape->columns[i]].name);
+    if (!shape->where)
+        return;
+    buf_init(&where, BUF_NO_LIMIT);
+    where_put_canonical(shape->where, &where);
+    buf_put_u8(out, ' ');
+    put_part(out, buf_slice(&where));
     buf_release(&where);
-    buf_release(&out);
 }
 
-/* Keeps what was asked for, where what is not given stays so. */
-static struct slice keep(struct arena *arena, struct slice text)
+bool shape_same(const struct shape *a, const struct shape *b)
 {
-    return text.ptr ? arena_copy(arena, text) : text;
+    struct buf one, other;
+
+    if (a == b || a->hash != b->hash)
+        return a == b;
+    buf_init(&one, BUF_NO_LIMIT);
+    buf_init(&other, BUF_NO_LIMIT);
+    shape_put_identity(a, &one);
+    shape_put_identity(b, &other);
+    bool same = slice_eq(buf_slice(&one), buf_slice(&other));
+
+    buf_release(&one);
+    buf_release(&other);
+    return same;
 }
 
-static void keep_request(struct shape *shape, const struct shape_request *request)
+static uint64_t hash_identity(const struct shape *shape)
 {
-    const struct where_params *params = &request->params;
-    struct slice *values = arena_calloc(&shape->arena, params->n, sizeof(*values));
+    struct buf identity;
 
-    for (size_t i = 0; i < params->n; i++)
-        values[i] = keep(&shape->arena, params->values[i]);
-    shape->request = *request;
-    shape->request.table = keep(&shape->arena, request->table);
-    shape->request.where = keep(&shape->arena, request->where);
-    shape->request.columns = keep(&shape->arena, request->columns);
-    shape->request.params = (struct where_params){values, params->n};
-    shape->request.queryable = (struct slice){NULL, 0};
-    if (shape->all_columns)
-        shape->request.columns = (struct slice){NULL, 0};
+    buf_init(&identity, BUF_NO_LIMIT);
+    shape_put_identity(shape, &identity);
+    uint64_t hash = hash_bytes(buf_slice(&identity));
+    buf_release(&identity);
+    return hash;
 }
+
+/* ---- the request ------------------------------------------------------- */
+
+/* A text that may not be given: its length 4, or all ones, then the bytes. */
+static void put_text(struct buf *out, struct slice text)
+{
+    buf_put_u32(out, text.ptr ? (uint32_t)text.len : UINT32_MAX);
+    buf_put_slice(out, text);
+}
+
+static struct slice read_text(struct reader *in)
+{
+    uint32_t len = reader_u32(in);
+
+    return len == UINT32_MAX ? (struct slice){NULL, 0} : reader_slice(in, len);
+}
+
+/* Table, clause, columns, the number of parameters, each of them. */
+static void put_asked(const struct shape *shape, const struct shape_request *request,
+                      struct buf *out)
+{
+    put_text(out, request->table);
+    put_text(out, request->where);
+    put_text(out, shape->all_columns ? (struct slice){NULL, 0} : request->columns);
+    buf_put_u32(out, (uint32_t)request->params.n);
+    for (size_t i = 0; i < request->params.n; i++)
+        put_text(out, request->params.values[i]);
+}
+
+void shape_get_request(const struct shape *shape, struct arena *arena,
+                       struct shape_request *request)
+{
+    struct reader in = reader_of(shape->asked);
+
+    *request = (struct shape_request){.replica = shape->replica,
+                                      .changes_only = shape->changes_only,
+                                      .keyed_by_identity = shape->keyed_by_identity};
+    request->table = read_text(&in);
+    request->where = read_text(&in);
+    request->columns = read_text(&in);
+
+    size_t n = reader_u32(&in);
+    struct slice *values = n ? arena_calloc(arena, n, sizeof(*values)) : NULL;
+
+    for (size_t i = 0; i < n; i++)
+        values[i] = read_text(&in);
+    request->params = (struct where_params){values, n};
+}
+
+/* ---- old rows ---------------------------------------------------------- */
+
+static bool needs_whole_rows(const struct shape *shape)
+{
+    return !shape->keyed_by_identity || shape->replica == SHAPE_REPLICA_FULL;
+}
+
+bool shape_needs_old(const struct shape *shape, uint16_t column)
+{
+    return needs_whole_rows(shape) || is_key(shape->table, column) ||
+           (shape->where && where_uses(shape->where, column));
+}
+
+static bool needs_full(const struct shape *shape)
+{
+    const struct table *table = shape->table;
+    bool full = needs_whole_rows(shape);
+
+    for (uint16_t i = 0; !full && i < table->ncols; i++)
+        full = !table->cols[i].in_identity && shape_needs_old(shape, i);
+    return full;
+}
+
+/* ---- making one -------------------------------------------------------- */
 
 static bool build(struct shape *shape, const struct shape_request *request, struct arena *work,
                   const char **field, struct err *err)
@@ -254,64 +332,50 @@ static bool build(struct shape *shape, const struct shape_request *request, stru
     if (!ok)
         return false;
     *field = "where";
-    if (!compile_where(shape, request, work, err))
-        return false;
-    make_identity(shape, work);
-    return true;
+    return compile_where(shape, request, work, err);
 }
 
-static size_t rounded(size_t size)
+/* From where it was built to memory of its own, as much as it needs: behind the struct the clause,
+ * the columns, what was asked. */
+static struct shape *settle(const struct shape *built, struct slice asked)
 {
-    return (size + 15) / 16 * 16;
-}
+    size_t where = built->where ? where_packed_size(built->where) : 0;
+    size_t columns = built->ncolumns * sizeof(*built->columns);
+    struct shape *shape = xmalloc(sizeof(*shape) + where + columns + asked.len);
+    char *behind = (char *)(shape + 1);
 
-/* What keep_request() takes of the arena. */
-static size_t request_size(const struct shape_request *request)
-{
-    const struct where_params *params = &request->params;
-    size_t size = rounded(request->table.len + 1) + rounded(request->where.len + 1) +
-                  rounded(request->columns.len + 1) + rounded(params->n * sizeof(struct slice));
-
-    for (size_t i = 0; i < params->n; i++)
-        size += rounded(params->values[i].len + 1);
-    return size;
-}
-
-/* From the arena it was built in to one that is as large as it needs. */
-static void settle(struct shape *shape, const struct shape_request *request)
-{
-    size_t columns = shape->ncolumns * sizeof(*shape->columns);
-    size_t where = shape->where ? where_packed_size(shape->where) : 0;
-    struct arena *arena = &shape->arena;
-
-    arena_reserve(arena, rounded(columns) + rounded(where) + rounded(shape->identity.len + 1) +
-                             request_size(request));
-    shape->columns = memcpy(arena_alloc(arena, columns), shape->columns, columns);
-    shape->identity = arena_copy(arena, shape->identity);
-    if (shape->where)
-        shape->where = where_pack(shape->where, arena);
-    keep_request(shape, request);
+    memcpy(shape, built, sizeof(*shape));
+    atomic_init(&shape->refs, 1);
+    shape->table = table_ref(built->table);
+    if (built->where)
+        shape->where = where_pack(built->where, behind);
+    shape->columns = memcpy(behind + where, built->columns, columns);
+    shape->asked =
+        (struct slice){memcpy(behind + where + columns, asked.ptr, asked.len), asked.len};
+    shape->hash = hash_identity(shape);
+    shape->needs_full = needs_full(shape);
+    return shape;
 }
 
 struct shape *shape_new(const struct shape_request *request, struct table *table,
                         const char **field, struct err *err)
 {
-    struct shape *shape = xcalloc(1, sizeof(*shape));
+    struct shape built = {.table = table,
+                          .replica = request->replica,
+                          .changes_only = request->changes_only,
+                          .keyed_by_identity = request->keyed_by_identity};
+    struct shape *shape = NULL;
     struct arena work = {0};
+    struct buf asked;
 
-    atomic_init(&shape->refs, 1);
-    shape->table = table_ref(table);
-    shape->replica = request->replica;
-    shape->changes_only = request->changes_only;
-    shape->keyed_by_identity = request->keyed_by_identity;
-    bool ok = build(shape, request, &work, field, err);
-    if (ok)
-        settle(shape, request);
+    buf_init(&asked, BUF_NO_LIMIT);
+    if (build(&built, request, &work, field, err)) {
+        put_asked(&built, request, &asked);
+        shape = settle(&built, buf_slice(&asked));
+    }
+    buf_release(&asked);
     arena_release(&work);
-    if (ok)
-        return shape;
-    shape_unref(shape);
-    return NULL;
+    return shape;
 }
 
 struct shape *shape_ref(struct shape *shape)
@@ -325,29 +389,7 @@ void shape_unref(struct shape *shape)
     if (!shape || atomic_fetch_sub_explicit(&shape->refs, 1, memory_order_acq_rel) != 1)
         return;
     table_unref(shape->table);
-    arena_release(&shape->arena);
     free(shape);
-}
-
-static bool needs_whole_rows(const struct shape *shape)
-{
-    return !shape->keyed_by_identity || shape->replica == SHAPE_REPLICA_FULL;
-}
-
-bool shape_needs_old(const struct shape *shape, uint16_t column)
-{
-    return needs_whole_rows(shape) || is_key(shape->table, column) ||
-           (shape->where && where_uses(shape->where, column));
-}
-
-bool shape_needs_full(const struct shape *shape)
-{
-    const struct table *table = shape->table;
-    bool full = needs_whole_rows(shape);
-
-    for (uint16_t i = 0; !full && i < table->ncols; i++)
-        full = !table->cols[i].in_identity && shape_needs_old(shape, i);
-    return full;
 }
 
 void shape_put_from(const struct shape *shape, struct buf *out)

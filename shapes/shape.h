@@ -1,7 +1,8 @@
 /*
  * What a client asked for: a table, a where clause, columns. A shape is
  * immutable once made and shared by reference count; two requests that mean
- * the same make shapes with the same identity.
+ * the same make shapes that are the same. It is one allocation: there may be a
+ * hundred thousand of them.
  */
 #ifndef SHAPES_SHAPE_H
 #define SHAPES_SHAPE_H
@@ -29,24 +30,24 @@ struct shape_request {
     struct where_params params;
     enum shape_replica replica;
     bool changes_only;
-    bool keyed_by_identity; /* /v1/sync: DEFAULT identity is enough where shape_needs_full() says so
-                             */
+    bool keyed_by_identity; /* /v1/sync: DEFAULT identity is enough, unless it needs_full */
 };
 
 struct shape {
     atomic_uint refs;
-    struct arena arena;
-    struct table *table; /* a reference */
-    struct where *where; /* NULL: every row */
-    uint16_t ncolumns;   /* selected ones */
-    uint16_t *columns;   /* indexes into table->cols, ascending */
-    bool all_columns;    /* none were named */
+    uint16_t ncolumns;                    /* selected ones */
+    bool all_columns;                     /* none were named */
+    bool changes_only, keyed_by_identity; /* as requested */
+    bool needs_full; /* old rows must be sent whole (REPLICA IDENTITY FULL) for it to be followed
+                        exactly: always, unless the request was keyed_by_identity, is for default
+                        updates, and the shape is unfiltered, or its clause looks at identity
+                        columns alone, and its key lies within the identity */
     enum shape_replica replica;
-    bool changes_only;
-    bool keyed_by_identity;       /* as requested */
-    struct slice identity;        /* equal for equal shapes; contains the relid */
-    struct shape_request request; /* as it was made, copied into the arena by shape_new(): the shape
-                                     log's catalogue keeps it, to type the shape again */
+    uint64_t hash;           /* of its identity: equal for shapes that are the same */
+    struct table *table;     /* a reference */
+    struct where *where;     /* NULL: every row */
+    const uint16_t *columns; /* indexes into table->cols, ascending */
+    struct slice asked;      /* the request's texts: shape_get_request() */
 };
 
 /* Splits `[schema.]name` into its folded parts, in the arena; the schema defaults to public. */
@@ -61,15 +62,19 @@ struct shape *shape_new(const struct shape_request *request, struct table *table
 struct shape *shape_ref(struct shape *shape);
 void shape_unref(struct shape *shape);
 
+/* A text that is equal for shapes that are the same, on every node; contains the relid. */
+void shape_put_identity(const struct shape *shape, struct buf *out);
+bool shape_same(const struct shape *a, const struct shape *b);
+
+/* The request as it was made (of `columns` and `queryable`, what is left of them): the shape log's
+ * catalogue keeps it, to type the shape again. Borrowed from the shape; params' array lies in the
+ * arena. */
+void shape_get_request(const struct shape *shape, struct arena *arena,
+                       struct shape_request *request);
+
 /* Whether the shape can be followed only with the old values of the table's column i: the replica
  * identity must have it. */
 bool shape_needs_old(const struct shape *shape, uint16_t column);
-
-/* Whether old rows must be sent whole (REPLICA IDENTITY FULL) for this shape to be followed
- * exactly: always, unless the request was keyed_by_identity, is for default updates, and the shape
- * is unfiltered, or its clause looks at identity columns alone, and its key lies within the
- * identity. */
-bool shape_needs_full(const struct shape *shape);
 
 /* Whether the shape's messages or its membership depend on the table's column i: it is selected, of
  * the key, or looked at by the clause; every column, where none were named or there is no key. */

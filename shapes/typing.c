@@ -158,7 +158,7 @@ static struct expr *type_column(struct typing *t, yyjson_val *fields)
     struct expr *expr = expr_new(t, EXPR_COLUMN, type, node_location(fields), 0);
     if (!expr)
         return NULL;
-    expr->column = column;
+    expr->column = (int16_t)column;
     expr->collation = column_collation(type, &t->table->cols[column]);
     expr->collated_by = own_collation(&t->table->cols[column]);
     return expr;
@@ -215,7 +215,7 @@ static struct expr *type_bool_test(struct typing *t, yyjson_val *fields)
     if (!expr)
         return NULL;
     expr->args[0] = arg;
-    expr->column = (int)tests[i].is;
+    expr->column = (int16_t)tests[i].is;
     expr->negated = tests[i].negated;
     return expr_fold(t, expr);
 }

@@ -9,7 +9,6 @@ struct where {
     const struct table *table;
     const struct expr *expr;
     bool *uses; /* by column */
-    struct where_keys keys;
 };
 
 static void note_uses(const struct expr *expr, bool *uses)
@@ -54,7 +53,6 @@ static struct where *compile_clause(struct typing *t, const struct clause *claus
     where->expr = expr;
     where->uses = arena_calloc(t->arena, t->table->ncols, sizeof(bool));
     note_uses(expr, where->uses);
-    where->keys.column = -1;
     return where;
 }
 
@@ -97,13 +95,9 @@ bool where_compile_text(const struct where_text *text, const struct where_params
                         struct err *err)
 {
     struct typing t = {.params = params, .table = table, .arena = arena, .err = err};
-    struct where *where = compile_clause(&t, &text->clause);
 
-    if (!where)
-        return false;
-    keys_find(where->expr, table, arena, &where->keys);
-    *out = where;
-    return true;
+    *out = compile_clause(&t, &text->clause);
+    return *out != NULL;
 }
 
 bool where_compile(struct slice text, const struct where_params *params, const struct table *table,
@@ -201,9 +195,12 @@ void where_put_canonical(const struct where *where, struct buf *out)
     expr_put_sql(where->expr, where->table, out);
 }
 
-const struct where_keys *where_keys(const struct where *where)
+struct where_keys where_keys(const struct where *where, struct arena *arena)
 {
-    return &where->keys;
+    struct where_keys keys;
+
+    keys_find(where->expr, where->table, arena, &keys);
+    return keys;
 }
 
 /* ---- packing ----------------------------------------------------------- */
@@ -213,20 +210,11 @@ static struct where *pack_where(struct pack *pack, const struct where *from)
     struct where *where = pack_put(pack, from, sizeof(*from));
     const struct expr *expr = pack_expr(pack, from->expr);
     bool *uses = pack_put(pack, from->uses, from->table->ncols * sizeof(*uses));
-    struct slice *values =
-        pack_put(pack, from->keys.values, from->keys.n * sizeof(*from->keys.values));
 
-    for (size_t i = 0; i < from->keys.n; i++) {
-        struct slice value = pack_text(pack, from->keys.values[i]);
-
-        if (values)
-            values[i] = value;
-    }
     if (!where)
         return NULL;
     where->expr = expr;
     where->uses = uses;
-    where->keys.values = values;
     return where;
 }
 
@@ -238,9 +226,9 @@ size_t where_packed_size(const struct where *where)
     return pack.used;
 }
 
-struct where *where_pack(const struct where *where, struct arena *arena)
+struct where *where_pack(const struct where *where, void *to)
 {
-    struct pack pack = {arena_alloc(arena, where_packed_size(where)), 0};
+    struct pack pack = {to, 0};
 
     return pack_where(&pack, where);
 }

@@ -92,10 +92,11 @@ void where_put_canonical(const struct where *where, struct buf *out);
 struct where_keys {
     int column;           /* the table's column index, or -1: not such a clause */
     size_t n;             /* number of values; 0: the clause is never true */
-    struct slice *values; /* as where_key_of() gives them; in the clause's arena */
+    struct slice *values; /* as where_key_of() gives them */
 };
 
-const struct where_keys *where_keys(const struct where *where);
+/* The values may lie in the arena. */
+struct where_keys where_keys(const struct where *where, struct arena *arena);
 
 /* The canonical form of a value of the column, equal for values that `=` calls equal (1.0 and 1.00
  * of a numeric). Lies in the scratch arena or is `text` itself. An unreadable value gives false and

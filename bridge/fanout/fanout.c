@@ -13,12 +13,10 @@
 
 /* A log that the stream feeds. */
 struct subscription {
+    struct shape_entry entry; /* first; its shape is the log's */
     struct log *log;
-    struct shape *shape;
     struct projection *projection;
     struct followed_table *followed;
-    bool needs_full;
-    struct subscription *prev, *next;
 };
 
 struct fanout_registration {
@@ -33,7 +31,6 @@ struct fanout {
     struct shapelog *store;
     struct routes routes;
     struct projections projections;
-    struct subscription *subscriptions;
     struct arena arena; /* one change */
     struct txn txn;
     int64_t swept;
@@ -75,18 +72,16 @@ const struct fanout_stats *fanout_get_stats(const struct fanout *f)
 
 /* ---- subscriptions --------------------------------------------------------------------------- */
 
+static struct subscription *subscription_of(struct shape_entry *entry)
+{
+    return (struct subscription *)entry;
+}
+
 static void unsubscribe(struct fanout *f, struct subscription *sub)
 {
-    shape_index_remove(sub->followed->index, sub->shape, sub);
-    if (sub->prev)
-        sub->prev->next = sub->next;
-    else
-        f->subscriptions = sub->next;
-    if (sub->next)
-        sub->next->prev = sub->prev;
+    shape_index_remove(sub->followed->index, &sub->entry);
     projections_put(&f->projections, sub->projection);
     routes_unfollow(&f->routes, sub->followed);
-    shape_unref(sub->shape);
     log_unref(sub->log);
     free(sub);
 }
@@ -123,13 +118,11 @@ static void end_touched(struct fanout *f, uint32_t relid, const struct fanout_re
 
     for (struct followed_table *t = routes_table(&f->routes, relid); t; t = t->next) {
         size_t n;
-        void **subs = shape_index_table(t->index, relid, &arena, &n);
+        struct shape_entry **entries = shape_index_table(t->index, relid, &arena, &n);
 
         for (size_t i = 0; i < n; i++) {
-            struct subscription *sub = subs[i];
-
-            if (is_touched(sub->shape, rewrite))
-                end_by_txn(f, sub, rewrite->reason);
+            if (is_touched(entries[i]->shape, rewrite))
+                end_by_txn(f, subscription_of(entries[i]), rewrite->reason);
         }
     }
     arena_release(&arena);
@@ -138,35 +131,36 @@ static void end_touched(struct fanout *f, uint32_t relid, const struct fanout_re
 void fanout_add(struct fanout *f, struct log *log)
 {
     struct subscription *sub = xcalloc(1, sizeof(*sub));
+    const struct shape *shape = log_shape(log);
 
     sub->log = log_ref(log);
-    sub->shape = shape_ref(log_shape(log));
-    sub->followed = routes_follow(&f->routes, sub->shape);
-    sub->projection = projections_get(&f->projections, sub->followed->table, sub->shape);
-    sub->needs_full = shape_needs_full(sub->shape);
-    sub->next = f->subscriptions;
-    if (sub->next)
-        sub->next->prev = sub;
-    f->subscriptions = sub;
-    shape_index_add(sub->followed->index, sub->shape, sub);
+    sub->entry.shape = shape;
+    sub->followed = routes_follow(&f->routes, shape);
+    sub->projection = projections_get(&f->projections, sub->followed->table, shape);
+    shape_index_add(sub->followed->index, &sub->entry);
 }
 
-/* Logs are ended by other threads too: let go of those. */
-static void sweep(struct fanout *f)
+/* Logs are ended by other threads too: lets go of those, or of all. */
+static void sweep(struct fanout *f, bool all)
 {
-    for (struct subscription *sub = f->subscriptions, *next; sub; sub = next) {
-        next = sub->next;
-        if (log_state(sub->log) == LOG_ENDED)
+    struct arena arena = {0};
+    size_t n;
+    struct shape_entry **entries = routes_entries(&f->routes, &arena, &n);
+
+    for (size_t i = 0; i < n; i++) {
+        struct subscription *sub = subscription_of(entries[i]);
+
+        if (all || log_state(sub->log) == LOG_ENDED)
             unsubscribe(f, sub);
     }
+    arena_release(&arena);
 }
 
 void fanout_free(struct fanout *f)
 {
     if (!f)
         return;
-    while (f->subscriptions)
-        unsubscribe(f, f->subscriptions);
+    sweep(f, true);
     projections_release(&f->projections);
     routes_release(&f->routes);
     arena_release(&f->arena);
@@ -303,10 +297,11 @@ static size_t each_shape(struct fanout *f, const struct route *route,
 {
     struct arena arena = {0};
     size_t n, found = 0;
-    void **subs = shape_index_table(route->to->index, route->to->table->relid, &arena, &n);
+    struct shape_entry **entries =
+        shape_index_table(route->to->index, route->to->table->relid, &arena, &n);
 
     for (size_t i = 0; i < n; i++)
-        found += each(f, subs[i], route, relation);
+        found += each(f, subscription_of(entries[i]), route, relation);
     arena_release(&arena);
     return found;
 }
@@ -314,12 +309,13 @@ static size_t each_shape(struct fanout *f, const struct route *route,
 static bool end_misled(struct fanout *f, struct subscription *sub, const struct route *route,
                        const struct relation *relation)
 {
-    const struct table *table = sub->shape->table;
+    const struct shape *shape = sub->entry.shape;
+    const struct table *table = shape->table;
     bool misled = false;
 
     for (uint16_t i = 0; !misled && i < table->ncols; i++)
-        misled = table->cols[i].in_identity && shape_needs_old(sub->shape, i) &&
-                 route->map[i] >= 0 && !relation->cols[route->map[i]].in_identity;
+        misled = table->cols[i].in_identity && shape_needs_old(shape, i) && route->map[i] >= 0 &&
+                 !relation->cols[route->map[i]].in_identity;
     if (misled)
         end_by_txn(f, sub, NOT_SENT);
     return misled;
@@ -328,7 +324,7 @@ static bool end_misled(struct fanout *f, struct subscription *sub, const struct 
 static bool end_hurt(struct fanout *f, struct subscription *sub, const struct route *route,
                      const struct relation *relation)
 {
-    const struct shape *shape = sub->shape;
+    const struct shape *shape = sub->entry.shape;
     bool whole = shape->all_columns || shape->table->npk == 0;
     bool hurt = route->found.renamed || (whole && route->found.added);
 
@@ -356,16 +352,17 @@ static void end_all_hurt(struct fanout *f, struct route *route, const struct rel
 static void ask(struct fanout *f, struct subscription *sub, const struct change *change,
                 struct projection **touched)
 {
+    const struct shape *shape = sub->entry.shape;
     enum effect_kind kind;
     struct err err;
 
     if (log_state(sub->log) == LOG_ENDED || !log_wants(sub->log, &f->txn))
         return;
-    if (sub->needs_full && lacks_old(change)) {
+    if (shape->needs_full && lacks_old(change)) {
         end_by_txn(f, sub, NOT_SENT);
         return;
     }
-    if (!shape_effect(sub->shape, change, &f->arena, &kind, &err)) {
+    if (!shape_effect(shape, change, &f->arena, &kind, &err)) {
         end_by_txn(f, sub, err.msg);
         return;
     }
@@ -416,9 +413,10 @@ static bool take_route(struct fanout *f, const struct route *route, const struct
      * those that took a column for part of it which is not. */
     if (lacks_old(change) && !route->identity_holds)
         each_shape(f, route, relation, end_misled);
-    void **subs = shape_index_find(route->to->index, relid, &mapped, &f->arena, &n);
+    struct shape_entry **entries =
+        shape_index_find(route->to->index, relid, &mapped, &f->arena, &n);
     for (size_t i = 0; i < n; i++)
-        ask(f, subs[i], &mapped, &touched);
+        ask(f, subscription_of(entries[i]), &mapped, &touched);
     return append_all(f, touched, &mapped, op, err);
 }
 
@@ -486,7 +484,7 @@ bool fanout_settle(struct fanout *f, lsn_t position, lsn_t end_lsn, struct err *
         serve_requests(f, position);
     if (now - f->swept >= SWEEP_EVERY_MS) {
         f->swept = now;
-        sweep(f);
+        sweep(f, false);
     }
     /* After a reconnect the stream goes over what is published already. */
     if (position <= shapelog_published(f->store))

@@ -92,6 +92,31 @@ struct followed_table *routes_follow(struct routes *routes, const struct shape *
     return t;
 }
 
+struct shape_entry **routes_entries(const struct routes *routes, struct arena *arena, size_t *n)
+{
+    struct shape_entry **all;
+    struct u64map_slot *slot;
+    size_t users = 0;
+
+    for (size_t at = 0; (slot = u64map_next(&routes->tables, &at));) {
+        for (const struct followed_table *t = slot->value; t; t = t->next)
+            users += t->users;
+    }
+    all = arena_calloc(arena, users, sizeof(struct shape_entry *));
+    *n = 0;
+    for (size_t at = 0; (slot = u64map_next(&routes->tables, &at));) {
+        for (const struct followed_table *t = slot->value; t; t = t->next) {
+            size_t of_table;
+            struct shape_entry **entries =
+                shape_index_table(t->index, t->table->relid, arena, &of_table);
+
+            memcpy(all + *n, entries, of_table * sizeof(struct shape_entry *));
+            *n += of_table;
+        }
+    }
+    return all;
+}
+
 static void remove_version(struct routes *routes, const struct followed_table *t)
 {
     uint32_t relid = t->table->relid;

@@ -63,6 +63,8 @@ void routes_release(struct routes *routes);
 /* The version of the table that the shape was typed with, with one more user. */
 struct followed_table *routes_follow(struct routes *routes, const struct shape *shape);
 void routes_unfollow(struct routes *routes, struct followed_table *followed);
+/* The shapes of all tables, as they stand in their indexes; in the arena. */
+struct shape_entry **routes_entries(const struct routes *routes, struct arena *arena, size_t *n);
 /* The first version of the table, or NULL. */
 struct followed_table *routes_table(const struct routes *routes, uint32_t relid);
 

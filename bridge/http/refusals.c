@@ -47,20 +47,17 @@ static void forget_old(struct refusals *refusals, int64_t now_ms)
     refusals->ended = kept;
 }
 
-bool refusals_take(struct refusals *refusals, struct slice identity, int64_t now_ms,
-                   int64_t *wait_ms)
+bool refusals_take(struct refusals *refusals, uint64_t identity, int64_t now_ms, int64_t *wait_ms)
 {
-    uint64_t key = hash_bytes(identity);
-
     pthread_mutex_lock(&refusals->mutex);
-    const void *before = u64map_get(&refusals->ended, key);
+    const void *before = u64map_get(&refusals->ended, identity);
     if (refusals->ended.len >= MOST)
         forget_old(refusals, now_ms);
     int64_t left = before ? as_time(before) + refusals->interval_ms - now_ms : 0;
     if (!before && refusals->ended.len >= MOST)
         left = refusals->interval_ms;
     if (left <= 0)
-        u64map_set(&refusals->ended, key, as_value(now_ms));
+        u64map_set(&refusals->ended, identity, as_value(now_ms));
     pthread_mutex_unlock(&refusals->mutex);
     *wait_ms = left > 0 ? left : 0;
     return left <= 0;

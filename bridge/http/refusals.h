@@ -24,9 +24,8 @@ struct refusals {
 void refusals_init(struct refusals *refusals, int64_t interval_ms);
 void refusals_release(struct refusals *refusals);
 
-/* Whether a log of this identity may be ended at `now_ms` (clock_ms()). True counts as done; false
- * with how long it is until it may in *wait_ms. */
-bool refusals_take(struct refusals *refusals, struct slice identity, int64_t now_ms,
-                   int64_t *wait_ms);
+/* Whether a log of the identity with this hash may be ended at `now_ms` (clock_ms()). True counts
+ * as done; false with how long it is until it may in *wait_ms. */
+bool refusals_take(struct refusals *refusals, uint64_t identity, int64_t now_ms, int64_t *wait_ms);
 
 #endif

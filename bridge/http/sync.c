@@ -127,13 +127,25 @@ static bool same_request(const struct shape_request *a, const struct shape_reque
     return true;
 }
 
+static bool was_asked(const struct shape *shape, const struct shape_request *request)
+{
+    struct shape_request before;
+    struct arena arena = {0};
+
+    shape_get_request(shape, &arena, &before);
+    bool same = same_request(&before, request);
+
+    arena_release(&arena);
+    return same;
+}
+
 static struct log *find_by_handle(const struct sync_session *session,
                                   const struct sync_shape_request *request)
 {
     struct log *log =
         request->handle.len ? shapelog_find(session->service->store, request->handle) : NULL;
 
-    if (log && log_shape(log) && same_request(&log_shape(log)->request, &request->shape))
+    if (log && log_shape(log) && was_asked(log_shape(log), &request->shape))
         return log;
     if (log)
         log_unref(log);
@@ -262,7 +274,7 @@ static void heed_refusal(struct sync_session *session, struct sync_shape *s)
     if (!log)
         return; /* another has begun by now */
     if (!of_token &&
-        refusals_take(session->service->refusals, log_shape(log)->identity, clock_ms(), &wait_ms))
+        refusals_take(session->service->refusals, log_shape(log)->hash, clock_ms(), &wait_ms))
         end_refused(session, log, why);
     else
         s->refetch = not_ended(why, of_token, wait_ms);

@@ -248,7 +248,7 @@ static bool judge(struct check *c, const struct shape *shape, const struct table
     }
     if (then != now->table && !judge_change(c, shape, then, now, reason, err))
         return false;
-    bool wanted = shape_needs_full(shape) || table_wants_full(shape->table);
+    bool wanted = shape->needs_full || table_wants_full(shape->table);
     if (!*reason && wanted && !ensure_full(c, now, &full, err))
         return false;
     if (!full)

@@ -67,7 +67,7 @@ static bool revive(struct bridge *b, struct log *log, struct err *err)
     if (shape) {
         log_bind(log, shape);
         fanout_add(b->fanout, log);
-        snapshot_pool_trust(b->pool, table, shape_needs_full(shape));
+        snapshot_pool_trust(b->pool, table, shape->needs_full);
         shape_unref(shape);
     }
     table_unref(table);

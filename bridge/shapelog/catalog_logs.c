@@ -82,14 +82,12 @@ static uint64_t row_sum(sqlite3_stmt *stmt)
     return sum;
 }
 
-static void bind_log(sqlite3_stmt *stmt, const struct catalog_log *log, const struct shape *shape,
-                     struct slice params, uint64_t table_sum)
+static void bind_log(sqlite3_stmt *stmt, const struct catalog_log *log, uint32_t relid,
+                     const struct shape_request *request, struct slice params, uint64_t table_sum)
 {
-    const struct shape_request *request = &shape->request;
-
     sql_bind_u64(stmt, LOGS_ID + 1, log->id);
     sql_bind_text(stmt, LOGS_HANDLE + 1, log->handle);
-    sql_bind_u64(stmt, LOGS_RELID + 1, shape->table->relid);
+    sql_bind_u64(stmt, LOGS_RELID + 1, relid);
     sql_bind_u64(stmt, LOGS_TABLE_SUM + 1, table_sum);
     sql_bind_text(stmt, LOGS_TABLE + 1, request->table);
     sql_bind_text(stmt, LOGS_WHERE + 1, request->where);
@@ -146,11 +144,13 @@ static bool set_sum(struct catalog *catalog, uint64_t id, struct err *err)
 }
 
 static bool insert_log(struct catalog *catalog, const struct catalog_new_log *log,
-                       struct slice params, struct slice table, struct err *err)
+                       const struct shape_request *request, struct slice params, struct slice table,
+                       struct err *err)
 {
+    uint32_t relid = log->shape->table->relid;
     uint64_t sum = hash_bytes(table);
 
-    if (!insert_table(catalog, log->shape->table->relid, table, sum, err))
+    if (!insert_table(catalog, relid, table, sum, err))
         return false;
     sqlite3_stmt *stmt = sql_prepare(catalog,
                                      "INSERT INTO logs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
@@ -158,7 +158,7 @@ static bool insert_log(struct catalog *catalog, const struct catalog_new_log *lo
                                      err);
     if (!stmt)
         return false;
-    bind_log(stmt, &log->row, log->shape, params, sum);
+    bind_log(stmt, &log->row, relid, request, params, sum);
     bool ok = sql_step(catalog, stmt, err);
     sqlite3_finalize(stmt);
     return ok && set_sum(catalog, log->row.id, err);
@@ -168,17 +168,23 @@ static bool add_logs(struct catalog *catalog, const struct catalog_new_log *logs
                      struct err *err)
 {
     struct buf params, table;
+    struct arena arena = {0};
     bool ok = true;
 
     buf_init(&params, BUF_NO_LIMIT);
     buf_init(&table, BUF_NO_LIMIT);
     for (size_t i = 0; ok && i < n; i++) {
+        struct shape_request request;
+
+        arena_reset(&arena);
         buf_clear(&params);
         buf_clear(&table);
-        put_params(&logs[i].shape->request.params, &params);
+        shape_get_request(logs[i].shape, &arena, &request);
+        put_params(&request.params, &params);
         catalog_put_table(logs[i].shape->table, &table);
-        ok = insert_log(catalog, &logs[i], buf_slice(&params), buf_slice(&table), err);
+        ok = insert_log(catalog, &logs[i], &request, buf_slice(&params), buf_slice(&table), err);
     }
+    arena_release(&arena);
     buf_release(&params);
     buf_release(&table);
     return ok;

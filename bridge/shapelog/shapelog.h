@@ -99,14 +99,14 @@ enum log_state {
     LOG_ENDED,   /* rotated: readers are told to fetch again */
 };
 
-/* Makes a log for the shape, in state PENDING, unless one of the same identity is there: then that
- * one, referenced, and *made is false. It is found by handle and identity from now on, but holds
+/* Makes a log for the shape, in state PENDING, unless one of the same shape is there: then that
+ * one, referenced, and *made is false. It is found by handle and shape from now on, but holds
  * nothing and is not durable before it is LIVE. Any. */
 struct log *shapelog_create(struct shapelog *store, struct shape *shape, bool *made,
                             struct err *err) MUST_CHECK;
 /* Referenced, or NULL. Never an ENDED one. Any. */
 struct log *shapelog_find(struct shapelog *store, struct slice handle);
-struct log *shapelog_find_identity(struct shapelog *store, struct slice identity);
+struct log *shapelog_find_shape(struct shapelog *store, const struct shape *shape);
 /* Walks all logs that have not ended, referenced each: start with *at = 0. Any. */
 struct log *shapelog_next(struct shapelog *store, uint64_t *at);
 

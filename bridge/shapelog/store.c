@@ -141,8 +141,8 @@ static void store_free(struct shapelog *store)
             log_unref(store->logs[i].log);
     }
     free(store->logs);
-    strmap_release(&store->by_handle);
-    strmap_release(&store->by_identity);
+    hashset_release(&store->by_handle);
+    hashset_release(&store->by_shape);
     size_t at = 0;
     struct u64map_slot *slot;
     while ((slot = u64map_next(&store->segments, &at)))
@@ -216,6 +216,21 @@ struct log *registry_by_id(struct shapelog *store, uint64_t id)
     return entry ? entry->log : NULL;
 }
 
+static bool has_handle(const void *log, const void *handle)
+{
+    return slice_eq(log_handle(log), *(const struct slice *)handle);
+}
+
+static bool has_shape(const void *log, const void *shape)
+{
+    return shape_same(log_shape(log), shape);
+}
+
+static struct log *get_by_shape(const struct shapelog *store, const struct shape *shape)
+{
+    return hashset_get(&store->by_shape, shape->hash, has_shape, shape);
+}
+
 void registry_add(struct shapelog *store, struct log *log)
 {
     struct shape *shape = atomic_load(&log->shape);
@@ -226,9 +241,9 @@ void registry_add(struct shapelog *store, struct log *log)
         store->logs = xrealloc(store->logs, store->logs_cap * sizeof(*store->logs));
     }
     store->logs[store->nlogs++] = (struct log_entry){log->id, log};
-    strmap_set(&store->by_handle, log_handle(log), log);
+    hashset_add(&store->by_handle, hash_bytes(log_handle(log)), log);
     if (shape)
-        strmap_set(&store->by_identity, shape->identity, log);
+        hashset_add(&store->by_shape, shape->hash, log);
 }
 
 /* Leaves a hole; holes are closed when they are the half. */
@@ -252,15 +267,17 @@ static void unregister(struct shapelog *store, struct log *log)
     struct shape *shape = atomic_load(&log->shape);
 
     remove_entry(store, log->id);
-    strmap_remove(&store->by_handle, log_handle(log));
-    if (shape && strmap_get(&store->by_identity, shape->identity) == log)
-        strmap_remove(&store->by_identity, shape->identity);
+    hashset_remove(&store->by_handle, hash_bytes(log_handle(log)), log);
+    if (shape)
+        hashset_remove(&store->by_shape, shape->hash, log);
 }
 
-static struct log *find(struct shapelog *store, const struct strmap *map, struct slice key)
+struct log *shapelog_find(struct shapelog *store, struct slice handle)
 {
+    uint64_t hash = hash_bytes(handle);
+
     pthread_mutex_lock(&store->registry);
-    struct log *log = strmap_get(map, key);
+    struct log *log = hashset_get(&store->by_handle, hash, has_handle, &handle);
 
     if (log)
         log_ref(log);
@@ -268,14 +285,15 @@ static struct log *find(struct shapelog *store, const struct strmap *map, struct
     return log;
 }
 
-struct log *shapelog_find(struct shapelog *store, struct slice handle)
+struct log *shapelog_find_shape(struct shapelog *store, const struct shape *shape)
 {
-    return find(store, &store->by_handle, handle);
-}
+    pthread_mutex_lock(&store->registry);
+    struct log *log = get_by_shape(store, shape);
 
-struct log *shapelog_find_identity(struct shapelog *store, struct slice identity)
-{
-    return find(store, &store->by_identity, identity);
+    if (log)
+        log_ref(log);
+    pthread_mutex_unlock(&store->registry);
+    return log;
 }
 
 struct log *shapelog_next(struct shapelog *store, uint64_t *at)
@@ -320,8 +338,7 @@ static struct log *create(struct shapelog *store, struct shape *shape, struct er
     if (us <= store->last_handle_us)
         us = store->last_handle_us + 1;
     store->last_handle_us = us;
-    snprintf(text, sizeof(text), "%llu-%lld", (unsigned long long)hash_bytes(shape->identity),
-             (long long)us);
+    snprintf(text, sizeof(text), "%llu-%lld", (unsigned long long)shape->hash, (long long)us);
     struct log *log = log_new(store, id, slice_of(text), LOG_PENDING);
 
     atomic_store(&log->shape, shape_ref(shape));
@@ -334,7 +351,7 @@ struct log *shapelog_create(struct shapelog *store, struct shape *shape, bool *m
 {
     *made = false;
     pthread_mutex_lock(&store->registry);
-    struct log *log = strmap_get(&store->by_identity, shape->identity);
+    struct log *log = get_by_shape(store, shape);
 
     if (!log) {
         log = create(store, shape, err);
@@ -355,8 +372,8 @@ void log_bind(struct log *log, struct shape *shape)
     if (log_state_of(log) == LOG_LOADED) {
         atomic_store(&log->shape, shape_ref(shape));
         atomic_store(&log->state, LOG_LIVE);
-        if (!strmap_get(&store->by_identity, shape->identity))
-            strmap_set(&store->by_identity, shape->identity, log);
+        if (!get_by_shape(store, shape))
+            hashset_add(&store->by_shape, shape->hash, log);
     }
     pthread_mutex_unlock(log_stripe(log));
     pthread_mutex_unlock(&store->registry);

@@ -219,7 +219,7 @@ struct shapelog {
     pthread_mutex_t registry;
     struct log_entry *logs; /* by id */
     size_t nlogs, logs_cap, logs_gone;
-    struct strmap by_handle, by_identity;
+    struct hashset by_handle, by_shape;
     uint64_t next_id, reserved_id;
     int64_t last_handle_us;
     struct shapelog_source source;

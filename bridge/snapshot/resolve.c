@@ -53,7 +53,7 @@ static bool has_room(const struct job_context *ctx, struct shape *shape, struct 
 {
     if (!ctx->config->max_logs)
         return true;
-    struct log *there = shapelog_find_identity(ctx->config->store, shape->identity);
+    struct log *there = shapelog_find_shape(ctx->config->store, shape);
     if (there) {
         log_unref(there);
         return true;
@@ -144,7 +144,7 @@ static enum join join_stream(const struct job_context *ctx, const struct table *
 /* The shape's log, referenced, if there is one that fits the table. */
 static struct log *fitting_log(const struct job_context *ctx, const struct shape *shape)
 {
-    struct log *log = shapelog_find_identity(ctx->config->store, shape->identity);
+    struct log *log = shapelog_find_shape(ctx->config->store, shape);
     struct shape *there = log ? log_shape(log) : NULL;
 
     if (there && !shape_misfit(there, shape->table))
@@ -177,7 +177,7 @@ static struct shape *joined_shape(const struct job_context *ctx,
 
         if (!shape)
             return NULL;
-        bool full = shape_needs_full(shape) || table_wants_full(shape->table);
+        bool full = shape->needs_full || table_wants_full(shape->table);
 
         *join = is_there(ctx, shape) ? JOINED
                                      : join_stream(ctx, shape->table, full, &altered, &answer->err);
@@ -227,7 +227,7 @@ enum job_outcome job_find(const struct job_context *ctx, const struct shape_requ
 
     if (!shape)
         return JOB_REFUSED;
-    answer->log = shapelog_find_identity(ctx->config->store, shape->identity);
+    answer->log = shapelog_find_shape(ctx->config->store, shape);
     shape_unref(shape);
     if (answer->log)
         return JOB_FOUND;

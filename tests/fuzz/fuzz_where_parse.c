@@ -123,7 +123,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     bool ok = where_compile(clause, &params, table, &work, &where, &err);
     if (ok)
-        where = where_pack(where, &arena);
+        where = where_pack(where, arena_alloc(&arena, where_packed_size(where)));
     arena_release(&work);
     if (ok) {
         eval(where, &row);

@@ -112,11 +112,13 @@ static void measure_index(void)
 {
     struct pipeline *p = pipeline_new();
     struct lookup l = {.index = shape_index_new(), .rows = make_rows((uint64_t)LISTS * LISTED)};
-    struct shape **shapes = xcalloc(LISTS, sizeof(*shapes));
+    struct shape *shapes[LISTS];
+    struct shape_entry entries[LISTS];
 
     for (unsigned i = 0; i < LISTS; i++) {
         shapes[i] = list_shape(p, i);
-        shape_index_add(l.index, shapes[i], shapes[i]);
+        entries[i].shape = shapes[i];
+        shape_index_add(l.index, &entries[i]);
     }
     find_all(&l);
     if (l.found != ROWS)
@@ -124,12 +126,11 @@ static void measure_index(void)
     hot_say("index", ROWS);
     hot_measure(find_all, &l);
     for (unsigned i = 0; i < LISTS; i++) {
-        shape_index_remove(l.index, shapes[i], shapes[i]);
+        shape_index_remove(l.index, &entries[i]);
         shape_unref(shapes[i]);
     }
     shape_index_free(l.index);
     arena_release(&l.scratch);
-    free(shapes);
     free(l.rows);
     pipeline_free(p);
 }

@@ -124,7 +124,7 @@ static void run(yyjson_val *request, struct buf *out)
     bool ok = where_compile(text_of(yyjson_obj_get(request, "where")), &where_params, table, &work,
                             &where, &err);
     if (ok)
-        where = where_pack(where, &arena);
+        where = where_pack(where, arena_alloc(&arena, where_packed_size(where)));
     arena_release(&work);
     if (ok) {
         answer(where, yyjson_obj_get(request, "rows"), out);

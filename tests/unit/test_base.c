@@ -86,6 +86,49 @@ static void test_reader_gives_back_what_buf_was_given(void **state)
     buf_release(&b);
 }
 
+static bool is_text(const void *item, const void *key)
+{
+    return strcmp(item, key) == 0;
+}
+
+/* Few hashes, so that many items share one. */
+static uint64_t hash_of(const char *text)
+{
+    return hash_bytes(slice_of(text)) % 40;
+}
+
+static void test_a_set_agrees_with_an_array_though_hashes_are_shared(void **state)
+{
+    enum { KEYS = 200 };
+    static char names[KEYS][8];
+    bool present[KEYS] = {false};
+    struct hashset set = {0};
+    size_t len = 0, walked = 0;
+
+    (void)state;
+    srand(8);
+    for (int i = 0; i < KEYS; i++)
+        snprintf(names[i], sizeof(names[i]), "k%d", i);
+    for (int step = 0; step < 20000; step++) {
+        int k = rand() % KEYS, probe = rand() % KEYS;
+
+        if (present[k])
+            hashset_remove(&set, hash_of(names[k]), names[k]);
+        else
+            hashset_add(&set, hash_of(names[k]), names[k]);
+        present[k] = !present[k];
+        len = present[k] ? len + 1 : len - 1;
+        hashset_remove(&set, hash_of(names[k]), &set); /* is not in it */
+        assert_ptr_equal(hashset_get(&set, hash_of(names[probe]), is_text, names[probe]),
+                         present[probe] ? names[probe] : NULL);
+        assert_int_equal(set.len, len);
+    }
+    for (size_t at = 0; hashset_next(&set, &at);)
+        walked++;
+    assert_int_equal(walked, len);
+    hashset_release(&set);
+}
+
 static void test_maps_agree_with_an_array_under_random_sets_and_removals(void **state)
 {
     enum { KEYS = 500 };
@@ -164,6 +207,7 @@ int main(void)
         cmocka_unit_test(test_buf_fails_stickily_at_its_limit),
         cmocka_unit_test(test_reader_gives_back_what_buf_was_given),
         cmocka_unit_test(test_maps_agree_with_an_array_under_random_sets_and_removals),
+        cmocka_unit_test(test_a_set_agrees_with_an_array_though_hashes_are_shared),
         cmocka_unit_test(test_keyed_hash_is_of_all_bytes_and_of_the_key),
     };
 

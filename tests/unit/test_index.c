@@ -5,7 +5,12 @@
 
 #define ROW(...) ((const char *const[KIT_NCOLUMNS]){__VA_ARGS__})
 
-/* What is found, as the owners' letters in order. */
+struct lettered {
+    struct shape_entry entry;
+    char letter;
+};
+
+/* What is found, as letters in order. */
 static const char *found(struct shape_index *index, const char *const *old, const char *const *new,
                          bool old_is_key)
 {
@@ -24,10 +29,10 @@ static const char *found(struct shape_index *index, const char *const *old, cons
         kit_set(&new_row, new);
         change.new = &new_row.tuple;
     }
-    void **owners = shape_index_find(index, 16400, &change, &scratch, &n);
+    struct shape_entry **entries = shape_index_find(index, 16400, &change, &scratch, &n);
     for (int c = 'a'; c <= 'z'; c++) {
         for (size_t i = 0; i < n; i++) {
-            if (*(const char *)owners[i] == c)
+            if (((const struct lettered *)entries[i])->letter == c)
                 letters[len++] = (char)c;
         }
     }
@@ -40,15 +45,15 @@ struct fixture {
     struct table *table;
     struct shape_index *index;
     struct shape *shapes[8];
-    char owners[8];
+    struct lettered entries[8];
     size_t n;
 };
 
 static void add(struct fixture *f, const char *where)
 {
-    f->owners[f->n] = (char)('a' + f->n);
     f->shapes[f->n] = kit_shape(f->table, where, NULL);
-    shape_index_add(f->index, f->shapes[f->n], &f->owners[f->n]);
+    f->entries[f->n] = (struct lettered){{.shape = f->shapes[f->n]}, (char)('a' + f->n)};
+    shape_index_add(f->index, &f->entries[f->n].entry);
     f->n++;
 }
 
@@ -125,15 +130,13 @@ static void test_what_is_removed_is_found_no_more(void **state)
     add(&f, "tenant in (7, 8)");
     add(&f, "tenant = 7");
     add(&f, NULL);
-    shape_index_remove(f.index, f.shapes[0], &f.owners[0]);
-    shape_index_remove(f.index, f.shapes[0], &f.owners[0]);
-    shape_index_remove(f.index, f.shapes[1], &f.owners[2]);
+    shape_index_remove(f.index, &f.entries[0].entry);
     assert_int_equal(shape_index_len(f.index), 2);
     assert_string_equal(found(f.index, NULL, ROW("1", "7", "y", "2"), false), "bc");
-    shape_index_remove(f.index, f.shapes[2], &f.owners[2]);
+    shape_index_remove(f.index, &f.entries[2].entry);
     shape_index_table(f.index, 16400, &scratch, &n);
     assert_int_equal(n, 1);
-    shape_index_remove(f.index, f.shapes[1], &f.owners[1]);
+    shape_index_remove(f.index, &f.entries[1].entry);
     assert_string_equal(found(f.index, NULL, ROW("1", "7", "y", "2"), false), "");
     shape_index_table(f.index, 16400, &scratch, &n);
     assert_int_equal(n, 0);
@@ -170,7 +173,7 @@ static void test_no_shape_with_an_effect_is_missed(void **state)
         const struct change change = {
             .op = CHANGE_UPDATE, .old = &rows[0].tuple, .new = &rows[1].tuple};
         size_t n;
-        void **owners = shape_index_find(f.index, 16400, &change, &scratch, &n);
+        struct shape_entry **entries = shape_index_find(f.index, 16400, &change, &scratch, &n);
         for (size_t i = 0; i < f.n; i++) {
             enum effect_kind kind;
             struct err err;
@@ -178,7 +181,7 @@ static void test_no_shape_with_an_effect_is_missed(void **state)
 
             assert_true(shape_effect(f.shapes[i], &change, &scratch, &kind, &err));
             for (size_t j = 0; j < n; j++)
-                listed |= owners[j] == &f.owners[i];
+                listed |= entries[j] == &f.entries[i].entry;
             assert_true(listed || kind == EFFECT_NONE);
         }
         arena_reset(&scratch);

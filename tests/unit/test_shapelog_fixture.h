@@ -116,18 +116,20 @@ static inline struct table *new_table(uint32_t relid)
 /* A shape that differs from others by its number. */
 static inline struct shape *new_shape(unsigned number)
 {
-    struct shape *shape = calloc(1, sizeof(*shape));
-    struct slice *params;
+    struct table *table = new_table(4242);
+    char text[16];
+    const struct slice params[2] = {{NULL, 0}, {text, (size_t)sprintf(text, "%u", number)}};
+    const char *field;
+    struct err err;
+    struct shape *shape = shape_new(&(struct shape_request){.table = SLICE("public.items"),
+                                                            .where = SLICE("n = $2"),
+                                                            .params = {params, 2},
+                                                            .replica = SHAPE_REPLICA_FULL},
+                                    table, &field, &err);
 
-    atomic_init(&shape->refs, 1);
-    shape->table = new_table(4242);
-    shape->identity = slice_of(arena_printf(&shape->arena, "4242|items|n = %u", number));
-    params = arena_calloc(&shape->arena, 2, sizeof(*params));
-    params[1] = slice_of(arena_printf(&shape->arena, "%u", number));
-    shape->request = (struct shape_request){.table = SLICE("public.items"),
-                                            .where = SLICE("n = $2"),
-                                            .params = {params, 2},
-                                            .replica = SHAPE_REPLICA_FULL};
+    table_unref(table);
+    if (!shape)
+        fail_msg("%s", err.msg);
     return shape;
 }
 

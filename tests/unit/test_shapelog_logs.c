@@ -21,12 +21,12 @@ static void test_equal_shapes_share_a_log_and_ended_ones_are_not_found(void **st
     same = shapelog_find(f->store, log_handle(first));
     assert_ptr_equal(first, same);
     log_unref(same);
-    same = shapelog_find_identity(f->store, shape->identity);
+    same = shapelog_find_shape(f->store, shape);
     assert_ptr_equal(first, same);
     log_unref(same);
     shapelog_end_log(f->store, first, "rotated");
     assert_null(shapelog_find(f->store, log_handle(first)));
-    assert_null(shapelog_find_identity(f->store, shape->identity));
+    assert_null(shapelog_find_shape(f->store, shape));
 
     struct log *second = shapelog_create(f->store, shape, &made, &err);
     char reason[256];
@@ -153,7 +153,7 @@ static void test_a_loaded_log_has_its_definition_and_is_live_once_bound(void **s
     assert_int_equal(log_state(log), LOG_LIVE);
     assert_ptr_equal(log_shape(log), shape);
 
-    struct log *same = shapelog_find_identity(f->store, shape->identity);
+    struct log *same = shapelog_find_shape(f->store, shape);
     assert_ptr_equal(same, log);
     log_unref(same);
     log_unref(log);

@@ -440,13 +440,15 @@ static const char *keys_text(const char *clause)
 {
     static char text[300];
     struct compiled c = compile(clause);
-    const struct where_keys *keys = where_keys(c.where);
+    struct arena arena = {0};
+    const struct where_keys keys = where_keys(c.where, &arena);
     int n = snprintf(text, sizeof(text), "%s",
-                     keys->column < 0 ? "none" : kit_columns[keys->column].name);
+                     keys.column < 0 ? "none" : kit_columns[keys.column].name);
 
-    for (size_t i = 0; i < keys->n; i++)
+    for (size_t i = 0; i < keys.n; i++)
         n += snprintf(text + n, sizeof(text) - (size_t)n, "%s%.*s", i ? "|" : ": ",
-                      SLICE_ARG(keys->values[i]));
+                      SLICE_ARG(keys.values[i]));
+    arena_release(&arena);
     done(&c);
     return text;
 }
