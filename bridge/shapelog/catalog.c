@@ -48,7 +48,10 @@ static bool open_db(struct catalog *catalog, const char *path, struct err *err)
     if (sqlite3_open_v2(path, &catalog->db, flags, NULL) != SQLITE_OK)
         return sql_fail(catalog, err);
     sqlite3_busy_timeout(catalog->db, 5000);
-    return sql_run(catalog, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;", err) &&
+    /* A small cache: its pages are read once, at the start. */
+    return sql_run(catalog,
+                   "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-256;",
+                   err) &&
            sql_run(catalog, schema, err) && add_chunk_size(catalog, err);
 }
 

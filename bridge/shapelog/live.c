@@ -25,7 +25,7 @@ static struct catalog_new_log new_row(struct log *log, struct arena *arena)
                                             .handle = log_handle(log),
                                             .registered = log->registered,
                                             .limit = log->limit,
-                                            .snapshot = snapshot_text(log->snapshot, arena),
+                                            .snapshot = snapshot_text(&log->snapshot->is, arena),
                                             .snapshot_bytes = log->snapshot_bytes,
                                             .chunk_size = log->chunk_size},
                                     .shape = log_shape(log)};

@@ -124,20 +124,43 @@ bool log_definition(struct log *log, struct arena *arena, struct shape_request *
 
 /* ---- snapshots as values --------------------------------------------------------------------- */
 
-struct snapshot *snapshot_clone(const struct snapshot *snapshot)
+static bool same_snapshot(const struct snapshot *a, const struct snapshot *b)
 {
-    struct snapshot *copy = xmalloc(sizeof(*copy) + snapshot->nxip * sizeof(*snapshot->xip));
+    return a->xmin == b->xmin && a->xmax == b->xmax && a->nxip == b->nxip &&
+           (a->nxip == 0 || memcmp(a->xip, b->xip, a->nxip * sizeof(*a->xip)) == 0);
+}
 
-    *copy = *snapshot;
-    copy->xip = (uint64_t *)(copy + 1);
-    if (snapshot->nxip)
-        memcpy(copy->xip, snapshot->xip, snapshot->nxip * sizeof(*snapshot->xip));
+static struct shared_snapshot *snapshot_new(const struct snapshot *snapshot)
+{
+    size_t xip = snapshot->nxip * sizeof(*snapshot->xip);
+    struct shared_snapshot *copy = xmalloc(sizeof(*copy) + xip);
+
+    atomic_init(&copy->refs, 1);
+    copy->is = *snapshot;
+    copy->is.xip = copy->xip;
+    if (xip)
+        memcpy(copy->xip, snapshot->xip, xip);
     return copy;
 }
 
-void snapshot_release(struct snapshot *snapshot)
+struct shared_snapshot *snapshot_share(struct shapelog *store, const struct snapshot *snapshot)
 {
-    free(snapshot);
+    pthread_mutex_lock(&store->registry);
+    struct shared_snapshot *last = store->last_snapshot;
+
+    if (!last || !same_snapshot(&last->is, snapshot)) {
+        snapshot_release(last);
+        store->last_snapshot = last = snapshot_new(snapshot);
+    }
+    atomic_fetch_add_explicit(&last->refs, 1, memory_order_relaxed);
+    pthread_mutex_unlock(&store->registry);
+    return last;
+}
+
+void snapshot_release(struct shared_snapshot *snapshot)
+{
+    if (snapshot && atomic_fetch_sub_explicit(&snapshot->refs, 1, memory_order_acq_rel) == 1)
+        free(snapshot);
 }
 
 /* ---- the handoff ----------------------------------------------------------------------------- */
@@ -146,7 +169,7 @@ bool log_shows(const struct log *log, lsn_t commit_lsn, uint32_t xid)
 {
     if (commit_lsn <= log->registered)
         return false;
-    return !log->snapshot || commit_lsn >= log->limit || !snapshot_sees(log->snapshot, xid);
+    return !log->snapshot || commit_lsn >= log->limit || !snapshot_sees(&log->snapshot->is, xid);
 }
 
 void log_register(struct log *log, lsn_t registered)
@@ -183,13 +206,14 @@ static struct log_end *take_end(struct log *log)
 
 void log_set_snapshot(struct log *log, const struct snapshot *snapshot, lsn_t limit)
 {
+    struct shared_snapshot *shared = snapshot_share(log->store, snapshot);
     struct log_end *end = NULL;
 
     pthread_mutex_lock(log_stripe(log));
     bool pending = log_state_of(log) == LOG_PENDING;
 
     if (pending) {
-        log->snapshot = snapshot_clone(snapshot);
+        log->snapshot = shared;
         log->limit = limit;
         atomic_store_explicit(&log->state, LOG_COPYING, memory_order_release);
         end = take_end(log);
@@ -199,6 +223,8 @@ void log_set_snapshot(struct log *log, const struct snapshot *snapshot, lsn_t li
         shapelog_end_log(log->store, log, end->reason);
     else if (pending)
         wait_notify(log);
+    if (!pending)
+        snapshot_release(shared);
     free(end);
 }
 
@@ -243,7 +269,7 @@ bool log_snapshot(struct log *log, struct arena *arena, struct snapshot *snapsho
     bool known = log->snapshot != NULL;
 
     if (known) {
-        *snapshot = *log->snapshot;
+        *snapshot = log->snapshot->is;
         snapshot->xip = arena_calloc(arena, snapshot->nxip, sizeof(*snapshot->xip));
         if (snapshot->nxip)
             memcpy(snapshot->xip, log->snapshot->xip, snapshot->nxip * sizeof(*snapshot->xip));

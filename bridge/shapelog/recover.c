@@ -359,7 +359,7 @@ static void load_log(void *context, const struct catalog_log *row)
     if (row->chunk_size > 0)
         log->chunk_size = (size_t)row->chunk_size;
     if (row->snapshot.len > 0 && snapshot_parse(row->snapshot, &arena, &snapshot, &err))
-        log->snapshot = snapshot_clone(&snapshot);
+        log->snapshot = snapshot_share(store, &snapshot);
     arena_release(&arena);
     registry_add(store, log);
     if (row->id >= r->stream.next_id)

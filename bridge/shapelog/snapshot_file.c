@@ -43,10 +43,8 @@ void snapshot_file_free(struct shapelog *store, struct snapshot_file *file)
 {
     if (!file)
         return;
-    if (file->fd >= 0) {
-        close(file->fd);
-        atomic_fetch_sub(&store->snapshots_open, 1);
-    }
+    close(file->fd);
+    atomic_fetch_sub(&store->snapshots_open, 1);
     free(file->blocks);
     free(file);
 }
@@ -187,17 +185,15 @@ static bool load_table(const struct log *log, struct snapshot_file *file, struct
 
 struct snapshot_file *snapshot_file_load(const struct log *log, struct err *err)
 {
-    int fd = -1;
+    int fd = snapshot_file_open(log->store, log->id, O_RDONLY);
 
-    if (log->snapshot_bytes > 0)
-        fd = snapshot_file_open(log->store, log->id, O_RDONLY);
-    if (log->snapshot_bytes > 0 && fd < 0) {
+    if (fd < 0) {
         err_errno(err, errno == ENOENT ? ERR_CORRUPT : ERR_IO, "could not open the snapshot");
         return NULL;
     }
     struct snapshot_file *file = snapshot_file_new(fd);
 
-    if (fd >= 0 && !load_table(log, file, err)) {
+    if (!load_table(log, file, err)) {
         snapshot_file_free(log->store, file);
         return NULL;
     }

@@ -31,7 +31,7 @@ struct block_entry {
 /* In log->file, under store->snapshots. While the log is LIVE and the file has users it stays, and
  * of its blocks only `checked` changes. */
 struct snapshot_file {
-    int fd; /* -1: no rows */
+    int fd;
     uint32_t n, cap;
     unsigned users; /* of its descriptor */
     struct block_entry *blocks;
@@ -55,7 +55,8 @@ void snapshot_file_add(struct snapshot_file *file, const struct block_entry *blo
 void snapshot_put_entry(struct buf *table, const struct block_entry *block);
 /* What ends the file, behind the table's entries. */
 void snapshot_put_end(struct buf *table, uint64_t id, uint32_t blocks);
-/* Opens the complete file of a log that is LIVE or LOADED and reads its table; without the lock.
+/* Opens the complete file of a log that is LIVE or LOADED, and has rows, and reads its table;
+ * without the lock.
  * NULL with ERR_CORRUPT when it is damaged, any other error when that could not be found out. */
 struct snapshot_file *snapshot_file_load(const struct log *log, struct err *err) MUST_CHECK;
 

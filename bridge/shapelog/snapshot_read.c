@@ -34,6 +34,13 @@ static bool load(struct log *log, struct err *err)
     return true;
 }
 
+/* Whether what there is of the snapshot can be looked up: once it is complete its table has to be
+ * read, but for one without rows, which has no file. Holding the lock. */
+static bool has_table(const struct log *log, enum log_state state)
+{
+    return !snapshot_is_complete(state) || log->file || log->snapshot_bytes == 0;
+}
+
 static bool check_bytes(int fd, const struct block_entry *block, struct err *err)
 {
     char *bytes = xmalloc(block->len);
@@ -67,7 +74,7 @@ static bool get_block(struct log *log, enum log_state state, uint32_t index,
                       struct snapshot_block *block, enum snapshot_read *result, struct err *err)
 {
     *result = snapshot_is_complete(state) ? SNAPSHOT_END : SNAPSHOT_WAIT;
-    if (snapshot_is_complete(state) && !log->file && !load(log, err))
+    if (!has_table(log, state) && !load(log, err))
         return false;
     struct snapshot_file *file = log->file;
 
@@ -209,7 +216,7 @@ enum chunk_is log_snapshot_chunk_at(struct shapelog *store, struct log *log, uin
     if (state == LOG_PENDING)
         return CHUNK_WAIT;
     pthread_mutex_lock(&store->snapshots);
-    bool ok = !complete || log->file || load(log, &err);
+    bool ok = has_table(log, state) || load(log, &err);
     if (ok)
         is = get_chunk(log, complete, number, chunk);
     pthread_mutex_unlock(&store->snapshots);

@@ -143,6 +143,7 @@ static void store_free(struct shapelog *store)
     free(store->logs);
     hashset_release(&store->by_handle);
     hashset_release(&store->by_shape);
+    snapshot_release(store->last_snapshot);
     size_t at = 0;
     struct u64map_slot *slot;
     while ((slot = u64map_next(&store->segments, &at)))

@@ -43,6 +43,13 @@ struct log_end {
     char reason[];
 };
 
+/* What a log's rows were read under. Logs that were filled together share theirs. */
+struct shared_snapshot {
+    atomic_uint refs;
+    struct snapshot is;
+    uint64_t xip[];
+};
+
 struct snapshot_file;
 struct chunks;
 
@@ -71,7 +78,7 @@ struct log {
 
     /* Under the stripe. */
     lsn_t limit; /* L; LSN_NONE: not known */
-    struct snapshot *snapshot;
+    struct shared_snapshot *snapshot;
     struct log_end *ends;
     char *reason;
     struct err *failure;   /* NULL: its snapshot has not failed */
@@ -223,6 +230,7 @@ struct shapelog {
     uint64_t next_id, reserved_id;
     int64_t last_handle_us;
     struct shapelog_source source;
+    struct shared_snapshot *last_snapshot; /* that a log was given */
 
     pthread_mutex_t stripes[STRIPES];
 
@@ -289,8 +297,9 @@ bool log_shows(const struct log *log, lsn_t commit_lsn, uint32_t xid);
 bool log_add_extent(struct log *log, const struct extent *extent);
 /* Takes back what it has of this transaction. */
 void log_drop_txn(struct shapelog *store, struct log *log, lsn_t commit_lsn);
-void snapshot_release(struct snapshot *snapshot);
-struct snapshot *snapshot_clone(const struct snapshot *snapshot);
+/* A copy, or a reference to the last one if it is equal. Takes the registry. */
+struct shared_snapshot *snapshot_share(struct shapelog *store, const struct snapshot *snapshot);
+void snapshot_release(struct shared_snapshot *snapshot); /* NULL is allowed */
 
 /* ---- append.c -------------------------------------------------------------------------------- */
 
