@@ -1,5 +1,7 @@
 #include "shapes/pack.h"
 
+#include <stddef.h>
+
 #define ALIGN ((size_t)8) /* of whatever is packed */
 
 void *pack_put(struct pack *pack, const void *bytes, size_t size)
@@ -106,6 +108,8 @@ struct expr *pack_expr(struct pack *pack, const struct expr *expr)
 {
     if (expr->kind == EXPR_CONST)
         return pack_const(pack, expr);
+    if (expr->kind == EXPR_COLUMN) /* has nothing of what is behind */
+        return pack_put(pack, expr, offsetof(struct expr, value));
     struct expr *copy = pack_put(pack, expr, sizeof(*expr));
     struct expr **args = pack_put(pack, expr->args, expr->nargs * sizeof(struct expr *));
 

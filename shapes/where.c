@@ -8,8 +8,13 @@
 struct where {
     const struct table *table;
     const struct expr *expr;
-    bool *uses; /* by column */
+    bool uses[]; /* by column */
 };
+
+static size_t size_of(const struct table *table)
+{
+    return sizeof(struct where) + table->ncols * sizeof(bool);
+}
 
 static void note_uses(const struct expr *expr, bool *uses)
 {
@@ -48,10 +53,9 @@ static struct where *compile_clause(struct typing *t, const struct clause *claus
     if (!expr)
         return NULL;
 
-    struct where *where = arena_calloc(t->arena, 1, sizeof(*where));
+    struct where *where = arena_calloc(t->arena, 1, size_of(t->table));
     where->table = t->table;
     where->expr = expr;
-    where->uses = arena_calloc(t->arena, t->table->ncols, sizeof(bool));
     note_uses(expr, where->uses);
     return where;
 }
@@ -207,14 +211,12 @@ struct where_keys where_keys(const struct where *where, struct arena *arena)
 
 static struct where *pack_where(struct pack *pack, const struct where *from)
 {
-    struct where *where = pack_put(pack, from, sizeof(*from));
+    struct where *where = pack_put(pack, from, size_of(from->table));
     const struct expr *expr = pack_expr(pack, from->expr);
-    bool *uses = pack_put(pack, from->uses, from->table->ncols * sizeof(*uses));
 
     if (!where)
         return NULL;
     where->expr = expr;
-    where->uses = uses;
     return where;
 }
 

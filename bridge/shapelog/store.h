@@ -65,6 +65,7 @@ struct log {
     uint64_t open_block; /* where its last message went: that lane's filling, ... */
     uint32_t open_ref;   /* ... and its ref in there */
     bool touched;        /* since the last publish */
+    uint16_t handle_len; /* never changes */
 
     /* Under the stripe. */
     lsn_t registered; /* P; LSN_NONE: not registered */
@@ -90,7 +91,6 @@ struct log {
     struct snapshot_file *file;
     uint64_t snapshot_bytes; /* on disk, when it is complete */
 
-    uint16_t handle_len;
     char handle[];
 };
 
