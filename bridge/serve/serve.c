@@ -4,10 +4,12 @@
 #include "serve/bridge.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #define REGISTER_TIMEOUT_MS 30000
 
@@ -35,6 +37,16 @@ static void raise_file_limit(void)
     limit.rlim_cur = limit.rlim_max;
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
         log_debug("the limit of open files stays as it is", LOG_STR("error", strerror(errno)));
+}
+
+/* malloc would have eight heaps a core, and in each what is kept holds on to the room that was
+ * needed in passing. The loops and the stream work all the time and have one each; the workers, who
+ * mostly wait for Postgres, share those. */
+static void limit_heaps(const struct config *config)
+{
+    long loops = config->http_threads ? (long)config->http_threads : sysconf(_SC_NPROCESSORS_ONLN);
+
+    mallopt(M_ARENA_MAX, (int)loops + 1);
 }
 
 static bool open_store(struct bridge *b, struct err *err)
@@ -276,6 +288,7 @@ int serve_main(int argc, char **argv)
     warn_of_electric();
     block_signals(&signals);
     raise_file_limit();
+    limit_heaps(&b.config);
     bool started = start(&b, &err);
     if (started)
         wait_for_end(&b, &signals, argc, argv);
