@@ -84,6 +84,15 @@ static int64_t number_of(struct world *w, const char *fmt, ...)
     return strtoll(ask_of(w->program, sql), NULL, 10);
 }
 
+/* The number of the log that the table's rows are of; -1: they are being fetched. */
+static int handle_of(struct world *w, int table)
+{
+    return (int)number_of(w,
+                          "SELECT ifnull((SELECT substr(handle, 2) FROM _tombolo_shapes"
+                          " WHERE local = '%s' AND status = 'live'), -1)",
+                          names[table]);
+}
+
 /* A write that slipped by is a write like others once it is found; where the log that it was made
  * on has ended, it may be told as unknown. */
 static void check_slip(struct world *w)
@@ -100,12 +109,11 @@ static void check_slip(struct world *w)
         slip->active = false;
         return;
     }
+    int handle = handle_of(w, slip->op.table);
     bool gap = number_of(w, "SELECT gap FROM _tombolo_shapes WHERE local = '%s'", name) != 0;
-    if (slip->seen && !gap) {
-        /* An empty table deletes nothing. */
-        assert_true(slip->handle != w->handle[slip->op.table] || slip->op.kind == 'D');
-        slip->active = false;
-    }
+
+    assert_false(slip->seen && !gap && handle == slip->handle);
+    slip->active = gap || handle < 0 || handle == slip->handle;
     slip->seen = gap;
 }
 

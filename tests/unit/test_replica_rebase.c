@@ -20,7 +20,7 @@ static void add_op(struct world *w, struct op op)
     assert_true(w->nops < MOST_OPS);
     op.mark = w->mark;
     if (w->slipping)
-        w->slip = (struct slip){.active = true, .op = op, .handle = w->handle[op.table]};
+        w->slip = (struct slip){.active = true, .op = op, .handle = handle_of(w, op.table)};
     else
         w->ops[w->nops++] = op;
 }
@@ -132,6 +132,13 @@ static void local_write(struct world *w)
     check_tables(w);
 }
 
+/* A table that is found empty deletes nothing: test_replica_gap.c says what it does. */
+static bool empties(struct world *w)
+{
+    return w->slip.op.kind == 'D' &&
+           number_of(w, "SELECT count(*) FROM %s", names[w->slip.op.table]) == 1;
+}
+
 /* The triggers vanish, and may be made again to the same letter behind the write. */
 static void local_slip(struct world *w)
 {
@@ -145,6 +152,8 @@ static void local_slip(struct world *w)
     w->slipping = true;
     local_statement(w, one);
     w->slipping = false;
+    if (w->slip.active && empties(w))
+        w->slip.active = false;
     if (!w->slip.active)
         return;
     w->slip.seq = number_of(w, "SELECT max(ifnull((SELECT max(seq) FROM _tombolo_outbox), 0),"
