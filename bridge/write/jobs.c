@@ -5,6 +5,9 @@
 
 #define QUEUE_SHARE 4 /* a subject's part of the queue is one of so many */
 #define LANES 2       /* one commits while the other fills */
+#define LANE_FULL                                                                                  \
+    4096 /* bytes that wait and are worth a second one: a few small writes are done                \
+            sooner all together, in the next commit of the first */
 
 static bool waits(const struct job *job)
 {
@@ -98,7 +101,7 @@ bool jobs_is_held_back(const struct write_pool *pool, const struct job *job)
         lanes += w->njobs > 0 && w->jobs[0] != job && !w->jobs[0]->alone &&
                  now - w->since < LANE_US && same_bearer(w->jobs[0], job);
     }
-    return lanes >= LANES;
+    return lanes >= (pool->waiting_bytes < LANE_FULL ? 1 : LANES);
 }
 
 /* Whether its subject has its part of the queue. */

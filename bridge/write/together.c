@@ -1,11 +1,16 @@
 /*
- * Two round trips, and one more for each share that is taken back:
+ * Two round trips where nothing is taken back:
  *
- *     begin, limits, the replicas' rows, role, claims | savepoint, mutations | savepoint, ..
+ *     begin, limits, the replicas' rows, role, claims, mutations
  *     the bridge's own role again, what was decided, commit, position
  *
- * Savepoints are not released: with a share that is taken back those behind it are, and are sent
- * again.
+ * As a savepoint costs Postgres half of what a row does, there are none at first. What does not
+ * stand takes the others with it then: it is left out, and the others are sent once more, now in
+ * savepoints. Those are not released: with a share that is taken back those behind it are, and are
+ * sent again.
+ *
+ * Of a transaction of several mutations the constraints are deferred until its end. One of a single
+ * mutation ends where it does: constraints are immediate throughout.
  */
 #include "write/together.h"
 
@@ -39,6 +44,9 @@ struct together {
     size_t n;
     struct arena arena;   /* parts and plans */
     struct arena scratch; /* of one mutation */
+    bool begun;           /* the replicas' rows were read */
+    size_t bad;           /* the first that did not stand then, or n */
+    bool savepoints;      /* each part has one */
     bool stale;           /* what was prepared may be for tables that have changed */
     struct write_took *took;
     struct err *err; /* the last one */
@@ -137,7 +145,8 @@ static const char *const begin_sql[] = {
     "SELECT pg_catalog.set_config('lock_timeout', $1, true),"
     " pg_catalog.set_config('statement_timeout', $2, true),"
     " pg_catalog.set_config('synchronous_commit', 'on', true),"
-    " pg_catalog.set_config('enable_seqscan', 'off', true)",
+    " pg_catalog.set_config('enable_seqscan', 'off', true),"
+    " pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)",
 };
 /* A plan that is kept has in it what a function gave that says it is immutable, and reads the
  * claims all the same: under a role, whose policies may call one, each is made anew. */
@@ -145,7 +154,7 @@ static const char *const writer_sql[] = {
     "SELECT pg_catalog.set_config('row_security', 'on', true),"
     " pg_catalog.set_config('request.jwt.claims', $2, true),"
     " pg_catalog.set_config('plan_cache_mode',"
-    "   coalesce($3, pg_catalog.current_setting('plan_cache_mode')), true),"
+    "   coalesce($3, 'auto'), true),"
     " pg_catalog.set_config('role', $1, true)",
     "SET LOCAL enable_seqscan TO DEFAULT",
     "SET LOCAL search_path TO DEFAULT",
@@ -154,7 +163,7 @@ static const char *const bridge_sql[] = {
     "SET LOCAL ROLE NONE",
     "SET LOCAL search_path = pg_catalog",
     "SET LOCAL enable_seqscan = off",
-    "SET LOCAL plan_cache_mode TO DEFAULT",
+    "SET LOCAL plan_cache_mode = force_generic_plan",
 };
 #define COUNT(list) (sizeof(list) / sizeof(*(list)))
 static const char immediate_sql[] = "SET CONSTRAINTS ALL IMMEDIATE";
@@ -186,7 +195,7 @@ static void send_writer(struct together *t)
     pg_pipe_put(&t->pipe, writer_sql[0], NULL, params, 3);
     for (size_t i = 1; i < COUNT(writer_sql); i++)
         put(t, writer_sql[i]);
-    put(t, deferred_sql);
+    put(t, immediate_sql);
 }
 
 static void put_savepoint(struct together *t, const char *verb, size_t i)
@@ -197,20 +206,23 @@ static void put_savepoint(struct together *t, const char *verb, size_t i)
     pg_pipe_put_once(&t->pipe, sql);
 }
 
-/* Alone it needs no savepoint: all is taken back then. */
 static void send_part(struct together *t, size_t i)
 {
     struct part *part = &t->parts[i];
     struct plan *plan = part->plans;
 
-    if (t->n > 1)
+    if (t->savepoints)
         put_savepoint(t, "SAVEPOINT", i);
     t->pipe.role = part->share->rules->role.ptr;
     for (size_t txn = part->share->from; txn < part->to; txn++) {
-        for (size_t m = part->share->request->txns[txn].nmutations; m > 0; m--)
+        size_t n = part->share->request->txns[txn].nmutations;
+
+        if (n > 1)
+            put(t, deferred_sql);
+        for (size_t m = 0; m < n; m++)
             mutation_send(&t->pipe, plan++);
-        put(t, immediate_sql);
-        put(t, deferred_sql);
+        if (n > 1)
+            put(t, immediate_sql);
     }
     t->pipe.role = NULL;
 }
@@ -237,7 +249,8 @@ static bool take_rows(struct together *t)
 
 static bool take_begin(struct together *t)
 {
-    return pass_all(t, COUNT(begin_sql)) && take_rows(t) && pass_all(t, COUNT(writer_sql) + 1);
+    t->begun = pass_all(t, COUNT(begin_sql)) && take_rows(t) && pass_all(t, COUNT(writer_sql) + 1);
+    return t->begun;
 }
 
 static void note_error(struct together *t)
@@ -252,14 +265,17 @@ static void note_error(struct together *t)
 static bool take_part(struct together *t, struct part *part)
 {
     const struct plan *plan = part->plans;
-    bool ok = t->n == 1 || pass(t);
+    bool ok = !t->savepoints || pass(t);
 
     for (size_t txn = part->share->from; txn < part->to; txn++) {
-        for (size_t m = part->share->request->txns[txn].nmutations; m > 0; m--) {
+        size_t n = part->share->request->txns[txn].nmutations;
+
+        ok = (n < 2 || pass(t)) && ok;
+        for (size_t m = 0; m < n; m++) {
             ok = mutation_take(&t->pipe, plan++, &t->scratch, t->err) && ok;
             arena_reset(&t->scratch);
         }
-        ok = pass_all(t, 2) && ok;
+        ok = (n < 2 || pass(t)) && ok;
     }
     return ok && part->known;
 }
@@ -298,10 +314,11 @@ static bool run_parts(struct together *t)
             return false;
         size_t bad = take_parts(t, from);
 
+        t->bad = bad;
         any += bad - from;
         if (bad == t->n)
             return true;
-        if (t->n == 1)
+        if (!t->savepoints)
             return false;
         put_savepoint(t, "ROLLBACK TO SAVEPOINT", bad);
         pg_pipe_mark(&t->pipe);
@@ -311,6 +328,31 @@ static bool run_parts(struct together *t)
         if (from == t->n || taken_back == MOST_TAKEN_BACK)
             return any > 0;
     }
+}
+
+/* Before the others are sent once more. */
+static void leave_out(struct together *t, size_t bad)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < t->n; i++) {
+        if (i == bad || !t->parts[i].known) {
+            release_plans(&t->parts[i]);
+            continue;
+        }
+        t->parts[n] = t->parts[i];
+        t->groups[n++] = t->groups[i];
+    }
+    t->n = n;
+}
+
+static bool run_others(struct together *t)
+{
+    leave_out(t, t->bad);
+    t->savepoints = true;
+    put(t, "ROLLBACK");
+    pg_pipe_mark(&t->pipe);
+    return pass(t) && t->n > 0 && run_parts(t);
 }
 
 /* ---- the commit -------------------------------------------------------- */
@@ -331,7 +373,7 @@ static size_t keep_standing(struct together *t)
  * transactions. */
 static void send_commit(struct together *t, size_t n)
 {
-    if (t->n > 1)
+    if (t->savepoints)
         put_savepoint(t, "RELEASE SAVEPOINT", 0);
     for (size_t i = 0; i < COUNT(bridge_sql); i++)
         put(t, bridge_sql[i]);
@@ -343,7 +385,7 @@ static void send_commit(struct together *t, size_t n)
 
 static bool take_commit(struct together *t, size_t n, uint32_t *xid, lsn_t *lsn)
 {
-    bool ok = (t->n == 1 || pass(t)) && pass_all(t, COUNT(bridge_sql)) &&
+    bool ok = (!t->savepoints || pass(t)) && pass_all(t, COUNT(bridge_sql)) &&
               records_take(&t->pipe, n, xid, t->err);
 
     /* A transaction that is aborted would "commit" as well: by rolling back, without an error. */
@@ -395,7 +437,7 @@ static bool end(struct together *t)
 
 static void note_time(struct together *t, int64_t us)
 {
-    bool all = true;
+    bool all = !t->savepoints;
 
     for (size_t i = 0; i < t->n; i++) {
         t->took->mutations += t->parts[i].nplans;
@@ -410,7 +452,7 @@ static bool run(struct together *t)
 
     if (!pg_pipe_open(&t->pipe, t->conn, t->err))
         return false;
-    bool any = run_parts(t);
+    bool any = run_parts(t) || (t->begun && t->n > 1 && run_others(t));
     note_time(t, clock_us() - began);
     if (any)
         commit(t);
