@@ -5,9 +5,9 @@
 
 #define QUEUE_SHARE 4 /* a subject's part of the queue is one of so many */
 #define LANES 2       /* one commits while the other fills */
-#define LANE_FULL                                                                                  \
-    4096 /* bytes that wait and are worth a second one: a few small writes are done                \
-            sooner all together, in the next commit of the first */
+/* Bytes that wait and are worth a second lane: a few small writes cost less all together, in the
+ * next commit of the first. */
+#define LANE_FULL 4096
 
 static bool waits(const struct job *job)
 {
@@ -92,6 +92,7 @@ bool jobs_may_run(const struct write_pool *pool, const struct job *job)
 /* Whether its bearer's lanes are taken. */
 bool jobs_is_held_back(const struct write_pool *pool, const struct job *job)
 {
+    size_t to_be_done = pool->waiting_bytes + (waits(job) ? 0 : job->size);
     int64_t now = clock_us();
     int lanes = 0;
 
@@ -101,7 +102,7 @@ bool jobs_is_held_back(const struct write_pool *pool, const struct job *job)
         lanes += w->njobs > 0 && w->jobs[0] != job && !w->jobs[0]->alone &&
                  now - w->since < LANE_US && same_bearer(w->jobs[0], job);
     }
-    return lanes >= (pool->waiting_bytes < LANE_FULL ? 1 : LANES);
+    return lanes >= (to_be_done < LANE_FULL ? 1 : LANES);
 }
 
 /* Whether its subject has its part of the queue. */

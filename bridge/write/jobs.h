@@ -13,8 +13,9 @@
  *                                        with others
  *
  * The requests of one bearer share commits (together.h): while two workers are at his, the lanes,
- * what comes is held back, and the first of them that is done takes it all. A worker that has been
- * at it for longer than LANE_US does not count: whatever it waits for, others need not.
+ * or one and little else waits, what comes is held back, and the first of them that is done takes
+ * it all. A worker that has been at it for longer than LANE_US does not count: whatever it waits
+ * for, others need not.
  */
 #ifndef WRITE_JOBS_H
 #define WRITE_JOBS_H

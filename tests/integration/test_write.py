@@ -312,6 +312,18 @@ def test_a_group_whose_commit_fails_keeps_what_was_not_at_fault(items, bridge):
     assert items.value("SELECT last_id FROM tombolo.replicas") == 100
 
 
+def test_a_deferred_constraint_waits_for_the_triggers_of_a_write(items, bridge):
+    """One that is not deferred would refuse the trigger's row: its item is not there yet."""
+    items.sql("""CREATE TABLE log (item int REFERENCES items DEFERRABLE INITIALLY DEFERRED);
+        CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        INSERT INTO log VALUES (NEW.id); RETURN NEW; END $$;
+        CREATE TRIGGER note BEFORE INSERT ON items FOR EACH ROW EXECUTE FUNCTION note()""")
+    for n in range(1, 4):
+        [result] = results(bridge, txn(n, insert(n)))
+        assert result["status"] == "applied", result
+    assert items.sql("SELECT item FROM log ORDER BY 1") == [(1,), (2,), (3,)]
+
+
 def test_a_refused_write_holds_up_none_behind_it(items, bridge):
     said = results(bridge, txn(1, insert(1)), txn(2, insert(1)), txn(3, {
         "table": "secrets", "op": "insert", "key": {"id": "1"}}), txn(4, insert(2)))
