@@ -151,10 +151,11 @@ static const char *const begin_sql[] = {
 /* A plan that is kept has in it what a function gave that says it is immutable, and reads the
  * claims all the same: under a role, whose policies may call one, each is made anew. */
 static const char *const writer_sql[] = {
+    "SET LOCAL plan_cache_mode TO DEFAULT",
     "SELECT pg_catalog.set_config('row_security', 'on', true),"
     " pg_catalog.set_config('request.jwt.claims', $2, true),"
     " pg_catalog.set_config('plan_cache_mode',"
-    "   coalesce($3, 'auto'), true),"
+    "   coalesce($3, pg_catalog.current_setting('plan_cache_mode')), true),"
     " pg_catalog.set_config('role', $1, true)",
     "SET LOCAL enable_seqscan TO DEFAULT",
     "SET LOCAL search_path TO DEFAULT",
@@ -192,8 +193,9 @@ static void send_writer(struct together *t)
                             rules->claims.len ? rules->claims.ptr : "",
                             rules->role.len ? "force_custom_plan" : NULL};
 
-    pg_pipe_put(&t->pipe, writer_sql[0], NULL, params, 3);
-    for (size_t i = 1; i < COUNT(writer_sql); i++)
+    put(t, writer_sql[0]);
+    pg_pipe_put(&t->pipe, writer_sql[1], NULL, params, 3);
+    for (size_t i = 2; i < COUNT(writer_sql); i++)
         put(t, writer_sql[i]);
     put(t, immediate_sql);
 }
