@@ -1,4 +1,5 @@
 #include "write/rules.h"
+#include "pg/catalog.h"
 
 #include <stdio.h>
 
@@ -106,6 +107,28 @@ static bool read_columns(struct pg_conn *conn, struct write_table *rule, struct 
            err_set(err, ERR_CHANGED, "table \"%.*s\" has been altered", SLICE_ARG(table->relname));
 }
 
+/* Foreign keys that only look are the commonest triggers, and lead to nothing. */
+static const char plain_sql[] =
+    "SELECT NOT EXISTS (SELECT FROM pg_class c LEFT JOIN pg_trigger t ON t.tgrelid = c.oid"
+    "   LEFT JOIN pg_proc p ON p.oid = t.tgfoid"
+    "  WHERE c.oid IN " CATALOG_PARTITION_TREE(
+        "$1") " AND (c.relhasrules OR t.tginitdeferred"
+              "    OR NOT t.tgisinternal OR p.proname ~ '^RI_FKey_(cascade|setnull|setdefault)_'))";
+
+static bool read_plain(struct pg_conn *conn, struct write_table *rule, struct err *err)
+{
+    char relid[16];
+    const char *params[] = {relid};
+
+    snprintf(relid, sizeof(relid), "%u", rule->table->relid);
+    struct pg_result *res = pg_query_prepared(conn, plain_sql, params, 1, err);
+    if (!res)
+        return false;
+    rule->plain = pg_bool(res, 0, 0);
+    pg_result_free(res);
+    return true;
+}
+
 /* ---- rules that cannot work -------------------------------------------- */
 
 static bool wrong(const struct write_table *rule, uint16_t column, struct err *err,
@@ -187,7 +210,7 @@ bool write_table_check(struct pg_conn *conn, struct write_table *rule, struct ar
         return err_set(err, ERR_CONFIG,
                        "table \"%.*s\" has no primary key: its rows cannot be told apart",
                        SLICE_ARG(table->relname));
-    if (!read_columns(conn, rule, arena, err))
+    if (!read_columns(conn, rule, arena, err) || !read_plain(conn, rule, err))
         return false;
     for (uint16_t i = 0; i < table->ncols; i++) {
         if (!check_column(conn, rule, i, arena, err))

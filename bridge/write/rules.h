@@ -62,6 +62,9 @@ struct write_table {
     struct write_function function; /* for whole rows: the columns' own kinds do not count then */
     bool skip_missing[WRITE_DELETE + 1]; /* an update or delete of no row, or of one
                                             that the check hides, is passed over */
+    /* By write_table_check(): nothing that follows from a change waits for its transaction's end,
+     * as a deferred constraint does, or may lead to such a thing, as a trigger can. */
+    bool plain;
 };
 
 /* Reads what is needed of the catalogue and refuses rules that cannot work (ERR_CONFIG, naming the

@@ -9,8 +9,8 @@
  * savepoints. Those are not released: with a share that is taken back those behind it are, and are
  * sent again.
  *
- * Of a transaction of several mutations the constraints are deferred until its end. One of a single
- * mutation ends where it does: constraints are immediate throughout.
+ * Constraints are deferred until a transaction's end; not where it ends with its only mutation, and
+ * nothing waits for that: two statements less.
  */
 #include "write/together.h"
 
@@ -208,6 +208,12 @@ static void put_savepoint(struct together *t, const char *verb, size_t i)
     pg_pipe_put_once(&t->pipe, sql);
 }
 
+/* Whether constraints are deferred until the transaction's end. */
+static bool is_deferred(const struct write_txn *txn, const struct plan *plans)
+{
+    return txn->nmutations > 1 || (txn->nmutations == 1 && !plans->grant->rule->plain);
+}
+
 static void send_part(struct together *t, size_t i)
 {
     struct part *part = &t->parts[i];
@@ -217,13 +223,14 @@ static void send_part(struct together *t, size_t i)
         put_savepoint(t, "SAVEPOINT", i);
     t->pipe.role = part->share->rules->role.ptr;
     for (size_t txn = part->share->from; txn < part->to; txn++) {
-        size_t n = part->share->request->txns[txn].nmutations;
+        const struct write_txn *one = &part->share->request->txns[txn];
+        bool deferred = is_deferred(one, plan);
 
-        if (n > 1)
+        if (deferred)
             put(t, deferred_sql);
-        for (size_t m = 0; m < n; m++)
+        for (size_t m = 0; m < one->nmutations; m++)
             mutation_send(&t->pipe, plan++);
-        if (n > 1)
+        if (deferred)
             put(t, immediate_sql);
     }
     t->pipe.role = NULL;
@@ -270,14 +277,15 @@ static bool take_part(struct together *t, struct part *part)
     bool ok = !t->savepoints || pass(t);
 
     for (size_t txn = part->share->from; txn < part->to; txn++) {
-        size_t n = part->share->request->txns[txn].nmutations;
+        const struct write_txn *one = &part->share->request->txns[txn];
+        bool deferred = is_deferred(one, plan);
 
-        ok = (n < 2 || pass(t)) && ok;
-        for (size_t m = 0; m < n; m++) {
+        ok = (!deferred || pass(t)) && ok;
+        for (size_t m = 0; m < one->nmutations; m++) {
             ok = mutation_take(&t->pipe, plan++, &t->scratch, t->err) && ok;
             arena_reset(&t->scratch);
         }
-        ok = (n < 2 || pass(t)) && ok;
+        ok = (!deferred || pass(t)) && ok;
     }
     return ok && part->known;
 }

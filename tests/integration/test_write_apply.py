@@ -514,6 +514,20 @@ def test_a_deferred_constraint_refuses_its_own_transaction_alone(database, make_
         (1, 2), (2, None), (5, 6), (6, None)]
 
 
+def test_what_is_deferred_comes_behind_the_other_triggers_of_a_write(items, make_writer):
+    items.sql("""CREATE TABLE said (n serial, what text);
+        CREATE FUNCTION say() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        INSERT INTO said (what) VALUES (TG_ARGV[0] || NEW.id); RETURN NULL; END $$;
+        CREATE CONSTRAINT TRIGGER a AFTER INSERT ON items DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION say('end of ');
+        CREATE TRIGGER b AFTER INSERT ON items FOR EACH ROW EXECUTE FUNCTION say('row ')""")
+    results = make_writer(rules(table())).results(txn(1, insert(1)), txn(2, insert(2)))
+    assert [r["status"] for r in results] == ["applied"] * 2
+    assert len({r["xid"] for r in results}) == 1
+    assert [what for what, in items.sql("SELECT what FROM said ORDER BY n")] == [
+        "row 1", "end of 1", "row 2", "end of 2"]
+
+
 DEFERRED = """
     CREATE FUNCTION judge() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN IF {condition} THEN RAISE EXCEPTION 'too many at once' USING ERRCODE = '23514'; END IF;
