@@ -145,7 +145,7 @@ static struct shared_snapshot *snapshot_new(const struct snapshot *snapshot)
 
 struct shared_snapshot *snapshot_share(struct shapelog *store, const struct snapshot *snapshot)
 {
-    pthread_mutex_lock(&store->registry);
+    pthread_mutex_lock(&store->last_snapshot_lock);
     struct shared_snapshot *last = store->last_snapshot;
 
     if (!last || !same_snapshot(&last->is, snapshot)) {
@@ -153,7 +153,7 @@ struct shared_snapshot *snapshot_share(struct shapelog *store, const struct snap
         store->last_snapshot = last = snapshot_new(snapshot);
     }
     atomic_fetch_add_explicit(&last->refs, 1, memory_order_relaxed);
-    pthread_mutex_unlock(&store->registry);
+    pthread_mutex_unlock(&store->last_snapshot_lock);
     return last;
 }
 

@@ -83,6 +83,7 @@ static struct shapelog *store_new(const struct shapelog_config *config)
         pthread_mutex_init(&store->stripes[i], NULL);
     pthread_mutex_init(&store->segments_lock, NULL);
     pthread_mutex_init(&store->snapshots, NULL);
+    pthread_mutex_init(&store->last_snapshot_lock, NULL);
     store->snapshots_kept = snapshot_files_kept();
     pthread_mutex_init(&store->times.lock, NULL);
     pthread_mutex_init(&store->cycle, NULL);

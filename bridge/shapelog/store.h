@@ -14,8 +14,8 @@
  *     wait                          who wants to hear of news
  *
  * Locks, in the order in which they may be taken: cycle (a syncer's cycle, compaction, reset), live
- * (a log becomes LIVE in the catalogue), the catalogue's own, snapshots, registry, a log's stripe,
- * segments_lock, sync_lock, a listener's. No two stripes at a time.
+ * (a log becomes LIVE in the catalogue), snapshots, registry, the catalogue's own, a log's stripe,
+ * segments_lock, sync_lock, a listener's, last_snapshot_lock. No two stripes at a time.
  */
 #ifndef SHAPELOG_STORE_H
 #define SHAPELOG_STORE_H
@@ -230,6 +230,8 @@ struct shapelog {
     uint64_t next_id, reserved_id;
     int64_t last_handle_us;
     struct shapelog_source source;
+
+    pthread_mutex_t last_snapshot_lock;
     struct shared_snapshot *last_snapshot; /* that a log was given */
 
     pthread_mutex_t stripes[STRIPES];
@@ -297,7 +299,7 @@ bool log_shows(const struct log *log, lsn_t commit_lsn, uint32_t xid);
 bool log_add_extent(struct log *log, const struct extent *extent);
 /* Takes back what it has of this transaction. */
 void log_drop_txn(struct shapelog *store, struct log *log, lsn_t commit_lsn);
-/* A copy, or a reference to the last one if it is equal. Takes the registry. */
+/* A copy, or a reference to the last one if it is equal. */
 struct shared_snapshot *snapshot_share(struct shapelog *store, const struct snapshot *snapshot);
 void snapshot_release(struct shared_snapshot *snapshot); /* NULL is allowed */
 
