@@ -521,11 +521,13 @@ def test_what_is_deferred_comes_behind_the_other_triggers_of_a_write(items, make
         CREATE CONSTRAINT TRIGGER a AFTER INSERT ON items DEFERRABLE INITIALLY DEFERRED
         FOR EACH ROW EXECUTE FUNCTION say('end of ');
         CREATE TRIGGER b AFTER INSERT ON items FOR EACH ROW EXECUTE FUNCTION say('row ')""")
-    results = make_writer(rules(table())).results(txn(1, insert(1)), txn(2, insert(2)))
+    writer = make_writer(rules(table()))
+    writer.results(txn(1, insert(1)))
+    results = writer.results(txn(2, insert(2)), txn(3, insert(3)))
     assert [r["status"] for r in results] == ["applied"] * 2
     assert len({r["xid"] for r in results}) == 1
     assert [what for what, in items.sql("SELECT what FROM said ORDER BY n")] == [
-        "row 1", "end of 1", "row 2", "end of 2"]
+        "row 1", "end of 1", "row 2", "end of 2", "row 3", "end of 3"]
 
 
 DEFERRED = """
