@@ -142,7 +142,8 @@ def measure(given):
                 for row in rows if isinstance(rows, list) else [rows] if rows else []:
                     print(row.as_text(), flush=True)
                     found["rows"].append(row.as_json())
-            found["machine"]["load_after"] = os.getloadavg()[0]
+                found["machine"]["load_after"] = os.getloadavg()[0]
+                save(found, given.json)
     except BaseException:
         for process in Process.started:
             print(process.log_tail(), file=sys.stderr)
@@ -151,8 +152,12 @@ def measure(given):
         for process in Process.started:
             process.kill9()
         shutil.rmtree(folder, ignore_errors=True)
-    given.json.parent.mkdir(parents=True, exist_ok=True)
-    given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def save(found, path):
+    """After each row: a run that is broken off keeps those that it had."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
