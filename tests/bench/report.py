@@ -47,7 +47,7 @@ def _circumstances(found):
             f"{machine['cpus']} CPUs, {machine['memory_gb']} GB, PostgreSQL {machine['postgres'].split()[0]}, "
             f"{found['repeat']} turn{'s' if found['repeat'] > 1 else ''}, load average "
             f"{' before and '.join(loads)}{' after' if len(loads) == 2 else ''}.")
-    if machine["load_before"] > 0.75 * machine["cpus"]:
+    if machine["load_before"] > machine["cpus"] / 2:
         text += " **Others were at work on the machine: neither times nor ratios are to be relied on.**"
     if scale != 1.0:
         text += (f" **Of {scale:g} of the rows, clients and requests**: it shows that everything "
