@@ -1,6 +1,7 @@
 #include "http/out.h"
 
 #include "base/arena.h"
+#include "shapelog/io.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -161,11 +162,8 @@ bool http_out_copy_file(struct http_out *out, int fd, uint64_t offset, size_t le
     char bytes[HTTP_OUT_COPY_MOST];
 
     assert(len <= sizeof(bytes));
-    ssize_t n = pread(fd, bytes, len, (off_t)offset);
-    if (n < 0)
-        return err_errno(err, ERR_IO, "could not read what was to be sent");
-    if ((size_t)n != len)
-        return err_set(err, ERR_CORRUPT, "a file is shorter than what was to be sent of it");
+    if (!io_read(fd, bytes, len, offset, err))
+        return false;
     http_out_put(out, (struct slice){bytes, len});
     return true;
 }

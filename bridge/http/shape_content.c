@@ -8,9 +8,9 @@
 #include "http/shape_private.h"
 
 #include "base/arena.h"
+#include "shapelog/io.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
 #define PIECES 64
 
@@ -21,13 +21,11 @@ static bool put_file(struct buf *out, int fd, uint64_t offset, size_t len, struc
 {
     char *at = len ? buf_room(out, len) : NULL;
 
-    for (size_t done = 0; done < len;) {
-        ssize_t n = at ? pread(fd, at + done, len - done, (off_t)(offset + done)) : 0;
-
-        if (n <= 0)
-            return err_set(err, at ? ERR_IO : ERR_LIMIT, "could not read the log's file");
-        done += (size_t)n;
-    }
+    if (len && !at)
+        return err_set(err, ERR_LIMIT, "the body is longer than the %zu bytes that it may have",
+                       out->limit);
+    if (len && !io_read(fd, at, len, offset, err))
+        return false;
     buf_added(out, len);
     return true;
 }

@@ -42,20 +42,20 @@ static bool fits(const struct http_out *out, size_t len)
 struct chunk_source {
     struct http_source source; /* first */
     struct shape_request_state *get;
-    uint32_t block;
+    uint32_t block; /* the next one */
     bool opened;
 };
 
-static bool put_block(struct http_out *out, const struct snapshot_block *block, struct err *err)
+static bool put_stretch(struct http_out *out, const struct snapshot_block *stretch, struct err *err)
 {
     bool ok = true;
 
-    if (block->len > HTTP_OUT_COPY_MOST) {
-        http_out_put_file(out, block->fd, (off_t)block->offset, block->len, snapshot_block_drop,
-                          snapshot_block_keep(block));
+    if (stretch->len > HTTP_OUT_COPY_MOST) {
+        http_out_put_file(out, stretch->fd, (off_t)stretch->offset, stretch->len,
+                          snapshot_block_drop, snapshot_block_keep(stretch));
     } else {
-        ok = http_out_copy_file(out, block->fd, block->offset, block->len, err);
-        snapshot_block_release(block);
+        ok = http_out_copy_file(out, stretch->fd, stretch->offset, stretch->len, err);
+        snapshot_block_release(stretch);
     }
     return ok;
 }
@@ -79,16 +79,12 @@ static enum http_pull rows_gone(const struct shape_request_state *get)
     return cut_short(get, &err);
 }
 
-static enum http_pull end_chunk(struct chunk_source *s, struct http_out *out, bool is_last)
+/* What ends the last chunk, behind the rows. */
+static enum http_pull end_rows(struct chunk_source *s, struct http_out *out)
 {
     struct buf text;
 
-    if (!is_last) {
-        http_out_put_cstr(out, "]");
-        return HTTP_END;
-    }
     buf_init(&text, BUF_NO_LIMIT);
-    buf_put_cstr(&text, s->opened ? "," : "[");
     bool ok = shape_put_snapshot_end(&text, s->get->log);
     buf_put_u8(&text, ']');
     /* Its list of transactions under way may be long: handed over, then. */
@@ -103,28 +99,28 @@ static enum http_pull pull_chunk(struct http_source *source, struct http_conn *c
                                  struct http_out *out)
 {
     struct chunk_source *s = (struct chunk_source *)source;
-    struct snapshot_block block;
+    struct snapshot_block stretch;
     struct err err;
 
     (void)conn;
+    if (!s->opened)
+        http_out_put_cstr(out, "[");
+    s->opened = true;
     while (fits(out, HTTP_OUT_COPY_MOST)) {
-        switch (log_snapshot_block(s->get->loop->store, s->get->log, s->block, &block)) {
+        switch (log_snapshot_stretch(s->get->loop->store, s->get->log, &s->block, &stretch)) {
         case SNAPSHOT_WAIT:
             return HTTP_WAIT;
         case SNAPSHOT_GONE:
             return rows_gone(s->get);
         case SNAPSHOT_END:
-            return end_chunk(s, out, true);
+            return end_rows(s, out);
         case SNAPSHOT_BLOCK:
             break;
         }
-        http_out_put_cstr(out, s->opened ? "," : "[");
-        s->opened = true;
-        s->block++;
-        if (!put_block(out, &block, &err))
+        if (!put_stretch(out, &stretch, &err))
             return cut_short(s->get, &err);
-        if (block.ends_chunk)
-            return end_chunk(s, out, false);
+        if (stretch.ends_chunk)
+            return HTTP_END;
     }
     return HTTP_MORE;
 }
@@ -249,6 +245,15 @@ static struct shape_reply reply_to(const struct shape_plan *plan)
     return (struct shape_reply){.status = 200, .offset = plan->to, .up_to_date = plan->up_to_date};
 }
 
+/* Of a chunk that lies whole in its file. */
+static uint64_t length_of(const struct shape_content *content)
+{
+    const struct snapshot_chunk *chunk = &content->chunk;
+
+    return content->snapshot && chunk->complete && !chunk->last ? 1 + chunk->size
+                                                                : HTTP_LENGTH_UNKNOWN;
+}
+
 static void send_from_files(struct shape_request_state *get, const struct shape_plan *plan)
 {
     struct shape_reply reply = reply_to(plan);
@@ -262,7 +267,7 @@ static void send_from_files(struct shape_request_state *get, const struct shape_
     /* Rows that are still coming: news of them wakes the connection. */
     if (growing)
         watchers_add(get->loop->watchers, get->log, &get->watcher);
-    http_respond_source(get->conn, 200, &h, HTTP_LENGTH_UNKNOWN,
+    http_respond_source(get->conn, 200, &h, length_of(&plan->content),
                         plan->content.snapshot ? chunk_source_new(get, plan)
                                                : range_source_new(get, plan));
 }

@@ -64,7 +64,7 @@ void sync_feeds_resume(struct sync_session *session)
         s->cursor.after = last - 1;
 }
 
-bool sync_feed_take(struct sync_shape *s, int fd, uint64_t offset, uint32_t len, struct err *err)
+bool sync_feed_take(struct sync_shape *s, int fd, uint64_t offset, size_t len, struct err *err)
 {
     struct acks *acks = s->session->acks;
     char *bytes = xmalloc(len);

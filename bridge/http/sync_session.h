@@ -92,7 +92,7 @@ void sync_feeds_add(struct sync_session *session, struct slice replica);
 void sync_feeds_resume(struct sync_session *session);
 bool sync_is_feed(const struct sync_shape *shape);
 /* Rows of a feed. */
-bool sync_feed_take(struct sync_shape *shape, int fd, uint64_t offset, uint32_t len,
+bool sync_feed_take(struct sync_shape *shape, int fd, uint64_t offset, size_t len,
                     struct err *err) MUST_CHECK;
 /* There is room for a line. */
 void sync_put_ack(struct sync_session *session, struct http_out *out);

@@ -257,12 +257,13 @@ lsn_t log_last(struct log *log, lsn_t upto);
  */
 lsn_t log_first(struct log *log);
 
-/* A stretch of the snapshot: whole messages joined by ",". */
+/* A part of the snapshot: whole messages joined by ",". */
 struct snapshot_block {
     struct log *log; /* borrowed */
     int fd;          /* valid until snapshot_block_release(), at most while the log is referenced */
     uint64_t offset;
-    uint32_t len, rows;
+    size_t len;
+    uint32_t rows;
     bool ends_chunk;
 };
 enum snapshot_read { SNAPSHOT_BLOCK, SNAPSHOT_WAIT, SNAPSHOT_END, SNAPSHOT_GONE };
@@ -270,6 +271,11 @@ enum snapshot_read { SNAPSHOT_BLOCK, SNAPSHOT_WAIT, SNAPSHOT_END, SNAPSHOT_GONE 
  * no more. GONE: the log has ended or the file is damaged. */
 enum snapshot_read log_snapshot_block(struct shapelog *store, struct log *log, uint32_t index,
                                       struct snapshot_block *block);
+/* Block number *index and those behind it in its chunk that can be read at once. Such a stretch has
+ * what stands behind it in a chunk's array, which log_snapshot_block() leaves out: "," or, when it
+ * ends the chunk, "]". *index becomes that of the block behind it. To be released as a block. */
+enum snapshot_read log_snapshot_stretch(struct shapelog *store, struct log *log, uint32_t *index,
+                                        struct snapshot_block *stretch);
 /* Says that the block's fd is not used any more: above some thousand open files it is closed then.
  * Call it once for each SNAPSHOT_BLOCK. */
 void snapshot_block_release(const struct snapshot_block *block);
@@ -284,7 +290,7 @@ void snapshot_block_drop(void *kept);
 struct snapshot_chunk {
     uint32_t block;  /* its first */
     uint32_t blocks; /* so far */
-    uint64_t size;   /* bytes of them, without what joins them */
+    uint64_t size;   /* bytes of them, with the "," or "]" behind each */
     bool complete;   /* no block will be added */
     bool last;       /* of the snapshot; known when it is complete */
 };

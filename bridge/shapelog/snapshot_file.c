@@ -131,7 +131,7 @@ static bool read_table(struct snapshot_file *file, struct slice table, uint64_t 
         block.rows = reader_u32(&r);
         block.ends_chunk = reader_u32(&r) & ENDS_CHUNK;
         block.sum = reader_u64(&r);
-        offset += block.len;
+        offset = block_entry_end(&block);
         snapshot_file_add(file, &block);
     }
     return reader_done(&r) && offset == end;
@@ -154,7 +154,7 @@ static bool read_trailer(const struct log *log, int fd, uint64_t size, uint32_t 
     *n = reader_u32(&r);
     if (!slice_is(magic, SNAPSHOT_MAGIC) || id != log->id || *n == 0 ||
         *n > (size - TRAILER_SIZE) / ENTRY_SIZE)
-        return err_set(err, ERR_CORRUPT, "the snapshot's end is damaged");
+        return err_set(err, ERR_CORRUPT, "the snapshot's end is damaged, or of another version");
     return true;
 }
 

@@ -1,9 +1,12 @@
 /*
- * The first rows of a shape: a file of blocks, each whole messages joined by ",".
+ * The first rows of a shape: a file of blocks, each whole messages joined by ",". Behind each
+ * stands a byte more, "]" when the block ends a chunk and "," when not: so a chunk lies there as
+ * clients are sent it, but for its "[".
  *
  *     blocks        side by side, from offset 0
- *     table         a block each: len 4, rows 4, flags 4 (1: ends a chunk), XXH3 8
- *     "TMBSNP01"  8
+ *     table         a block each: len 4, rows 4, flags 4 (1: ends a chunk), XXH3 8 of it and its
+ *                   byte more, which `len` does not count
+ *     "TMBSNP02"  8
  *     log id      8
  *     blocks      4
  *     reserved    4
@@ -19,7 +22,7 @@
 
 #include "shapelog/store.h"
 
-#define SNAPSHOT_MAGIC "TMBSNP01"
+#define SNAPSHOT_MAGIC "TMBSNP02"
 
 struct block_entry {
     uint64_t offset, sum;
@@ -27,6 +30,12 @@ struct block_entry {
     uint32_t chunk; /* the one it is in, from 0 */
     bool ends_chunk, checked;
 };
+
+/* Where the next block begins. */
+static inline uint64_t block_entry_end(const struct block_entry *block)
+{
+    return block->offset + block->len + 1;
+}
 
 /* In log->file, under store->snapshots. While the log is LIVE and the file has users it stays, and
  * of its blocks only `checked` changes. */

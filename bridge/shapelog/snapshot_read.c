@@ -43,10 +43,11 @@ static bool has_table(const struct log *log, enum log_state state)
 
 static bool check_bytes(int fd, const struct block_entry *block, struct err *err)
 {
-    char *bytes = xmalloc(block->len);
-    bool ok = io_read(fd, bytes, block->len, block->offset, err);
+    const size_t len = (size_t)(block_entry_end(block) - block->offset);
+    char *bytes = xmalloc(len);
+    bool ok = io_read(fd, bytes, len, block->offset, err);
 
-    if (ok && hash_bytes((struct slice){bytes, block->len}) != block->sum)
+    if (ok && hash_bytes((struct slice){bytes, len}) != block->sum)
         ok = err_set(err, ERR_CORRUPT, "the snapshot is damaged at byte %llu",
                      (unsigned long long)block->offset);
     free(bytes);
@@ -105,8 +106,25 @@ static void unreadable(struct shapelog *store, struct log *log, const struct err
         shapelog_end_log(store, log, "the snapshot is damaged");
 }
 
-enum snapshot_read log_snapshot_block(struct shapelog *store, struct log *log, uint32_t index,
-                                      struct snapshot_block *block)
+/* Takes in what is behind the block at `index`, up to the end of its chunk, as far as that needs no
+ * check; returns the index behind it. Holding the lock. */
+static uint32_t extend(const struct snapshot_file *file, uint32_t index,
+                       struct snapshot_block *block)
+{
+    const struct block_entry *last = &file->blocks[index++];
+
+    for (; index < file->n && !last->ends_chunk && file->blocks[index].checked; index++) {
+        last = &file->blocks[index];
+        block->rows += last->rows;
+    }
+    block->len = (size_t)(block_entry_end(last) - block->offset);
+    block->ends_chunk = last->ends_chunk;
+    return index;
+}
+
+/* `next`: where the index behind a stretch goes, NULL when it is to be the block alone. */
+static enum snapshot_read read_block(struct shapelog *store, struct log *log, uint32_t index,
+                                     struct snapshot_block *block, uint32_t *next)
 {
     /* Before the table is looked at: a log that is LIVE by then has all its blocks in it. */
     enum log_state state = log_state_of(log);
@@ -117,11 +135,25 @@ enum snapshot_read log_snapshot_block(struct shapelog *store, struct log *log, u
         return SNAPSHOT_GONE;
     pthread_mutex_lock(&store->snapshots);
     bool ok = get_block(log, state, index, block, &result, &err);
+    if (ok && next && result == SNAPSHOT_BLOCK)
+        *next = extend(log->file, index, block);
     pthread_mutex_unlock(&store->snapshots);
     if (ok)
         return result;
     unreadable(store, log, &err);
     return SNAPSHOT_GONE;
+}
+
+enum snapshot_read log_snapshot_block(struct shapelog *store, struct log *log, uint32_t index,
+                                      struct snapshot_block *block)
+{
+    return read_block(store, log, index, block, NULL);
+}
+
+enum snapshot_read log_snapshot_stretch(struct shapelog *store, struct log *log, uint32_t *index,
+                                        struct snapshot_block *stretch)
+{
+    return read_block(store, log, *index, stretch, index);
 }
 
 void snapshot_block_release(const struct snapshot_block *block)
@@ -189,8 +221,7 @@ static void fill_chunk(const struct snapshot_file *file, uint32_t number, bool c
                                      .complete = number < closed || complete,
                                      .last = number == closed && complete};
     if (end > first)
-        chunk->size =
-            file->blocks[end - 1].offset + file->blocks[end - 1].len - file->blocks[first].offset;
+        chunk->size = block_entry_end(&file->blocks[end - 1]) - file->blocks[first].offset;
 }
 
 /* Holding the lock. */

@@ -16,8 +16,8 @@ struct snapshot_writer {
     struct buf block;
     uint32_t rows;   /* in the block */
     size_t in_chunk; /* bytes of rows, one more each, since the last chunk closed */
-    bool close;      /* the block is to be written before another row is added */
     bool ends_chunk;
+    bool closed;      /* the block has its byte more: it is to be written before a row is added */
     uint64_t offset;  /* where the block goes */
     size_t done;      /* bytes of it that are in the file already (the disk was full) */
     struct buf table; /* entries of the blocks so far */
@@ -69,12 +69,21 @@ static bool writer_file(struct snapshot_writer *writer, struct snapshot_file **f
     return true;
 }
 
+static void close_block(struct snapshot_writer *writer)
+{
+    if (writer->closed)
+        return;
+    buf_put_u8(&writer->block, writer->ends_chunk ? ']' : ',');
+    buf_must(&writer->block);
+    writer->closed = true;
+}
+
 static void show_block(struct snapshot_writer *writer, struct snapshot_file *file)
 {
     const struct block_entry block = {
         .offset = writer->offset,
         .sum = hash_bytes(buf_slice(&writer->block)),
-        .len = (uint32_t)writer->block.len,
+        .len = (uint32_t)writer->block.len - 1,
         .rows = writer->rows,
         .ends_chunk = writer->ends_chunk,
         .checked = true,
@@ -82,7 +91,7 @@ static void show_block(struct snapshot_writer *writer, struct snapshot_file *fil
 
     pthread_mutex_lock(&writer->store->snapshots);
     snapshot_file_add(file, &block);
-    writer->log->snapshot_bytes = block.offset + block.len;
+    writer->log->snapshot_bytes = block_entry_end(&block);
     pthread_mutex_unlock(&writer->store->snapshots);
     snapshot_put_entry(&writer->table, &block);
     writer->blocks++;
@@ -96,6 +105,7 @@ static bool flush(struct snapshot_writer *writer, struct err *err)
 
     if (writer->rows == 0)
         return true;
+    close_block(writer);
     if (!writer_file(writer, &file, err))
         return false;
     struct slice rest = {writer->block.ptr + writer->done, writer->block.len - writer->done};
@@ -109,7 +119,7 @@ static bool flush(struct snapshot_writer *writer, struct err *err)
     buf_clear(&writer->block);
     writer->done = 0;
     writer->rows = 0;
-    writer->close = writer->ends_chunk = false;
+    writer->closed = writer->ends_chunk = false;
     wait_notify(writer->log);
     return true;
 }
@@ -122,7 +132,7 @@ bool snapshot_writer_put(struct snapshot_writer *writer, struct slice message, s
         return err_set(err, ERR_LIMIT, "a row of %zu bytes is beyond the log's limit", message.len);
     if (log_state_of(writer->log) == LOG_ENDED)
         return err_set(err, ERR_NOT_FOUND, "the log has ended");
-    if (writer->close && !flush(writer, err))
+    if (writer->closed && !flush(writer, err))
         return false;
     if (writer->rows > 0)
         buf_put_u8(&writer->block, ',');
@@ -134,9 +144,8 @@ bool snapshot_writer_put(struct snapshot_writer *writer, struct slice message, s
         writer->ends_chunk = true;
         writer->in_chunk = 0;
     }
-    writer->close = writer->ends_chunk || writer->block.len >= BLOCK_TARGET;
     /* At once, for those who wait; what fails now is tried, and said, at the next call. */
-    if (writer->close)
+    if (writer->ends_chunk || writer->block.len >= BLOCK_TARGET)
         flush(writer, &later);
     return true;
 }

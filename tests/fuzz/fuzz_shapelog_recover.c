@@ -17,6 +17,7 @@
 #include "shapelog/block.h"
 #include "shapelog/catalog.h"
 #include "shapelog/segment.h"
+#include "shapelog/snapshot_file.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -160,7 +161,7 @@ static void mend_snapshot(char *bytes, size_t len)
     struct reader r = reader_of((struct slice){bytes + len - 16, 4});
     uint64_t table = (uint64_t)reader_u32(&r) * 20;
 
-    memcpy(bytes + len - 32, "TMBSNP01", 8);
+    memcpy(bytes + len - 32, SNAPSHOT_MAGIC, 8);
     put_be(bytes + len - 24, 2);
     if (table <= len - 32)
         put_sum(bytes + len - 32 - table, (size_t)table + 32);

@@ -13,17 +13,28 @@ struct fixture {
     struct snapshot_writer *writer;
 };
 
-static int set_up(void **state)
+static int set_up_chunked(void **state, size_t chunk_size)
 {
     struct fixture *f = calloc(1, sizeof(*f));
 
     make_fast_folder(f->dir);
-    f->store = open_store(f->dir, 0);
+    f->store = open_store_chunked(f->dir, 0, chunk_size);
     f->log = new_log(f->store, 1);
     copy_handle(f->log, f->handle);
     log_register(f->log, 90);
     *state = f;
     return 0;
+}
+
+static int set_up(void **state)
+{
+    return set_up_chunked(state, CHUNK_SIZE);
+}
+
+/* A chunk is of several blocks. */
+static int set_up_large(void **state)
+{
+    return set_up_chunked(state, (size_t)1 << 20);
 }
 
 static int tear_down(void **state)
@@ -81,11 +92,49 @@ static uint32_t count_rows(struct fixture *f, const struct snapshot_chunk *chunk
                          SNAPSHOT_BLOCK);
         assert_int_equal(block.ends_chunk, !chunk->last && i + 1 == chunk->blocks);
         rows += block.rows;
-        size += block.len;
+        size += block.len + 1;
         snapshot_block_release(&block);
     }
     assert_true(size == chunk->size);
     return rows;
+}
+
+/* The chunk as its stretches give it, *n of them. */
+static char *read_stretches(struct fixture *f, const struct snapshot_chunk *chunk, unsigned *n)
+{
+    struct snapshot_block stretch;
+    char *text = calloc(chunk->size + 1, 1);
+    size_t len = 0;
+
+    *n = 0;
+    for (uint32_t at = chunk->block; at < chunk->block + chunk->blocks; ++*n) {
+        assert_int_equal(log_snapshot_stretch(f->store, f->log, &at, &stretch), SNAPSHOT_BLOCK);
+        assert_true(at <= chunk->block + chunk->blocks && stretch.len <= chunk->size - len);
+        assert_int_equal(pread(stretch.fd, text + len, stretch.len, (off_t)stretch.offset),
+                         stretch.len);
+        len += stretch.len;
+        snapshot_block_release(&stretch);
+    }
+    assert_true(len == chunk->size);
+    return text;
+}
+
+/* The same by its blocks. */
+static char *read_blocks(struct fixture *f, const struct snapshot_chunk *chunk)
+{
+    struct snapshot_block block;
+    char *text = calloc(chunk->size + 1, 1);
+    size_t len = 0;
+
+    for (uint32_t i = 0; i < chunk->blocks; i++) {
+        assert_int_equal(log_snapshot_block(f->store, f->log, chunk->block + i, &block),
+                         SNAPSHOT_BLOCK);
+        assert_int_equal(pread(block.fd, text + len, block.len, (off_t)block.offset), block.len);
+        len += block.len;
+        text[len++] = block.ends_chunk ? ']' : ',';
+        snapshot_block_release(&block);
+    }
+    return text;
 }
 
 static void reopen(struct fixture *f)
@@ -213,6 +262,36 @@ static void test_no_chunk_of_a_damaged_or_ended_snapshot_is_said_to_be_missing(v
     assert_int_equal(chunk_at(f, 0, &chunk), CHUNK_GONE);
 }
 
+static void test_a_chunk_lies_in_one_stretch_as_it_is_sent(void **state)
+{
+    struct fixture *f = *state;
+    struct snapshot_chunk chunk;
+    unsigned n;
+
+    start(f);
+    for (unsigned i = 0; i < 40; i++) {
+        put_row(f, 100000);
+        assert_int_equal(chunk_at(f, 0, &chunk), CHUNK_THERE);
+        free(read_stretches(f, &chunk, &n));
+        assert_int_equal(n, chunk.blocks > 0); /* of what there is while they come */
+    }
+    finish(f);
+    for (unsigned round = 0; round < 2; round++, reopen(f)) {
+        for (uint32_t i = 0; chunk_at(f, i, &chunk) == CHUNK_THERE; i++) {
+            char *once = read_stretches(f, &chunk, &n), *again = read_stretches(f, &chunk, &n);
+            char *blocks = read_blocks(f, &chunk);
+
+            assert_int_equal(n, chunk.blocks > 0);
+            assert_true(chunk.blocks > 1 || chunk.last);
+            assert_string_equal(once, blocks);
+            assert_string_equal(again, blocks);
+            free(once);
+            free(again);
+            free(blocks);
+        }
+    }
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -221,6 +300,8 @@ int main(void)
         cmocka_unit_test(test_chunks_are_the_same_when_written_and_after_a_restart),
         TEST(test_the_chunk_behind_one_that_has_closed_is_there_at_once),
         TEST(test_a_snapshot_without_rows_is_one_chunk),
+        cmocka_unit_test_setup_teardown(test_a_chunk_lies_in_one_stretch_as_it_is_sent,
+                                        set_up_large, tear_down),
         TEST(test_no_chunk_of_a_damaged_or_ended_snapshot_is_said_to_be_missing),
     };
 
