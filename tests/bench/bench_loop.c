@@ -8,6 +8,7 @@
  * Listens on a port of its own and says which. A request is whatever comes in one piece, and is for
  * the table that it names behind "table":". A row has one column, n, as marker and pulse have.
  */
+#include "base/arena.h"
 #include "base/buf.h"
 #include "base/reader.h"
 
@@ -115,9 +116,7 @@ static void hear(struct bare *b, int fd)
     struct table *t = table_named(b, name, strcspn(name, "\""));
     if (t->n == t->cap) {
         t->cap = t->cap ? t->cap * 2 : 1024;
-        t->fds = realloc(t->fds, t->cap * sizeof(int));
-        if (!t->fds)
-            die("memory", "there is none left");
+        t->fds = xrealloc(t->fds, t->cap * sizeof(int));
     }
     t->fds[t->n++] = fd;
     if (send(fd, answer, sizeof(answer) - 1, MSG_NOSIGNAL) < 0)

@@ -69,7 +69,7 @@ static void model_add(struct model *m, struct log_offset at, struct slice text)
 {
     if (m->n == m->cap) {
         m->cap = m->cap ? m->cap * 2 : 64;
-        m->items = realloc(m->items, m->cap * sizeof(*m->items));
+        m->items = xrealloc(m->items, m->cap * sizeof(*m->items));
     }
     if (m->n > 0 && m->items[m->n - 1].at.lsn == at.lsn)
         m->items[m->n - 1].last = false;
