@@ -79,3 +79,15 @@ bool hstore_put_object(struct slice text, struct buf *out, struct err *err)
     buf_release(&r.word);
     return ok;
 }
+
+bool hstore_put_text(struct slice text, struct buf *out, struct err *err)
+{
+    struct buf object;
+
+    buf_init(&object, BUF_NO_LIMIT);
+    bool ok = hstore_put_object(text, &object, err);
+    if (ok)
+        json_put_string(out, buf_slice(&object));
+    buf_release(&object);
+    return ok;
+}

@@ -10,5 +10,7 @@
 #include "base/err.h"
 
 bool hstore_put_object(struct slice text, struct buf *out, struct err *err) MUST_CHECK;
+/* A JSON string with the object in it. */
+bool hstore_put_text(struct slice text, struct buf *out, struct err *err) MUST_CHECK;
 
 #endif

@@ -179,7 +179,7 @@ bool notices_put_message(const struct notices *n, struct slice prefix, struct sl
     buf_put_cstr(out, ",\"message\":{\"prefix\":");
     json_put_string(out, prefix);
     buf_put_cstr(out, ",\"content\":");
-    value_put_bytes(n->binary, content, out);
+    bytes_put(n->binary, content, out);
     buf_put_cstr(out, "}}");
     return finish(&d, records, 1, err);
 }

@@ -26,12 +26,12 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "change/table.h"
+#include "kafka/bytes.h"
 
-/* decimal.handling.mode, time.precision.mode, binary.handling.mode, interval.handling.mode,
- * hstore.handling.mode: Debezium's names, the first of each is its default. */
+/* decimal.handling.mode, time.precision.mode, interval.handling.mode, hstore.handling.mode:
+ * Debezium's names, the first of each is its default. */
 enum decimal_mode { DECIMAL_PRECISE, DECIMAL_STRING, DECIMAL_DOUBLE };
 enum time_mode { TIME_ADAPTIVE, TIME_ADAPTIVE_TIME_MICROSECONDS, TIME_CONNECT };
-enum binary_mode { BINARY_BYTES, BINARY_BASE64, BINARY_BASE64_URL_SAFE, BINARY_HEX };
 enum interval_mode { INTERVAL_NUMERIC, INTERVAL_STRING };
 enum hstore_mode { HSTORE_JSON, HSTORE_MAP };
 
@@ -54,6 +54,7 @@ struct value_form {
     value_putter *missing; /* writes the placeholder of a value that the stream left out */
     int scale;             /* of a decimal */
     int64_t unit_us;       /* of a time */
+    enum binary_mode binary;
     bool is_array;
     char delimiter; /* between an array's elements */
 };
@@ -62,8 +63,6 @@ struct value_form {
 bool value_is_hstore(const struct table_column *column);
 /* The form of a column's values. */
 struct value_form value_form_of(const struct table_column *column, const struct value_modes *modes);
-/* Bytes that are no column's, as those of a bytea. */
-void value_put_bytes(enum binary_mode mode, struct slice bytes, struct buf *out);
 /* ERR_UNSUPPORTED where the form cannot say the value: NaN as a precise decimal. */
 bool value_put(const struct value_form *form, struct slice text, struct buf *out,
                struct err *err) MUST_CHECK;
