@@ -65,9 +65,8 @@ void topics_forget_folder(const char *data_dir);
  * Postgres could not be asked what a table is like. Transactions that the topics have already are
  * not to be passed, but relations always are. */
 void topics_connected(struct topics *topics);
-bool topics_begin(struct topics *topics, const struct txn *txn, struct err *err) MUST_CHECK;
-bool topics_relation(struct topics *topics, const struct relation *relation,
-                     struct err *err) MUST_CHECK;
+void topics_begin(struct topics *topics, const struct txn *txn);
+void topics_relation(struct topics *topics, const struct relation *relation);
 bool topics_change(struct topics *topics, const struct relation *relation,
                    const struct change *change, struct err *err) MUST_CHECK;
 bool topics_truncate(struct topics *topics, const uint32_t *relids, uint32_t n,
