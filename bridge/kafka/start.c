@@ -2,10 +2,13 @@
 
 #include <stdio.h>
 
+#define FIRST_BACK 16    /* records */
+#define RECORD_LEAST 150 /* bytes that one takes beside its value: the headers */
+
 bool start_read(int64_t offset, const struct frames_header *headers, size_t nheaders,
                 struct slice value, struct start_record *record, struct err *err)
 {
-    *record = (struct start_record){.offset = offset, .heartbeat = !value.len};
+    *record = (struct start_record){.offset = offset, .size = value.len, .heartbeat = !value.len};
     if (!frames_read_headers(headers, nheaders, &record->frames, err))
         return err_wrap(err, "offset %lld", (long long)offset);
     struct slice history = frames_history(headers, nheaders);
@@ -15,57 +18,56 @@ bool start_read(int64_t offset, const struct frames_header *headers, size_t nhea
            err_set(err, ERR_PROTOCOL, "offset %lld names no history", (long long)offset);
 }
 
-/* Reads on from `at` to the end, and keeps the last record whose epoch is not below `epoch`. */
-static bool last_from(const struct start_search *search, int64_t at, uint64_t epoch,
-                      struct start_record *last, bool *found, struct err *err)
+struct stretch {
+    int64_t from, end; /* offsets */
+    bool found;
+    struct start_record last; /* of the records of the highest epoch */
+    size_t under_way;         /* so much of what a producer may have under way all of them are */
+};
+
+static bool read_stretch(const struct start_search *search, struct stretch *s, struct err *err)
 {
-    for (bool more = true; more && at < search->high;) {
+    for (int64_t at = s->from; at < s->end;) {
         struct start_record record;
+        bool more;
 
         if (!search->read_at(search->owner, at, &record, &more, err))
             return false;
-        if (more && record.frames.epoch >= epoch) {
-            *last = record;
-            *found = true;
-        }
+        if (!more || record.offset >= s->end)
+            return true;
+        if (!s->found || record.frames.epoch >= s->last.frames.epoch)
+            s->last = record;
+        s->found = true;
+        size_t size = record.size + RECORD_LEAST;
+        s->under_way += size < START_REQUEST_BYTES ? size : START_REQUEST_BYTES;
         at = record.offset + 1;
     }
     return true;
 }
 
-/* Epochs never fall but for what is late: one that is higher than the last record's, in steps that
- * double, says that the last one is. */
-static bool pass_over_late(const struct start_search *search, struct start_record *last,
-                           struct err *err)
-{
-    int64_t end = last->offset;
-
-    for (int64_t back = 1; back <= START_BACK && end - back >= search->low; back *= 2) {
-        struct start_record record;
-        bool found;
-
-        if (!search->read_at(search->owner, end - back, &record, &found, err))
-            return false;
-        if (found && record.frames.epoch > last->frames.epoch)
-            return last_from(search, record.offset, record.frames.epoch, last, &found, err);
-    }
-    return true;
-}
-
-/* Behind the last record there may be marks of Kafka transactions. */
+/* Backwards, by stretches that double; in one there may be marks of Kafka transactions alone. */
 bool start_last(const struct start_search *search, struct start_record *last, bool *found,
                 struct err *err)
 {
-    *found = false;
-    for (int64_t back = 1; search->high - search->low > 0 && !*found; back *= 2) {
-        int64_t at = search->high - back > search->low ? search->high - back : search->low;
+    size_t under_way = 0;
+    int64_t end = search->high;
 
-        if (!last_from(search, at, 0, last, found, err))
+    *found = false;
+    for (int64_t back = FIRST_BACK; end > search->low; back *= 2) {
+        int64_t from = search->high - back > search->low ? search->high - back : search->low;
+        struct stretch s = {.from = from, .end = end};
+
+        if (!read_stretch(search, &s, err))
             return false;
-        if (at == search->low)
-            break;
+        if (s.found && (!*found || s.last.frames.epoch > last->frames.epoch))
+            *last = s.last;
+        *found |= s.found;
+        under_way += s.under_way;
+        if (under_way > (size_t)START_REQUESTS * START_REQUEST_BYTES)
+            return true;
+        end = from;
     }
-    return !*found || pass_over_late(search, last, err);
+    return true;
 }
 
 bool start_end(const struct start_search *search, const struct start_record *last, lsn_t *position,

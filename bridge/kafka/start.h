@@ -13,7 +13,8 @@
 /* What its headers say of a record. */
 struct start_record {
     int64_t offset;
-    struct frames_record frames; /* without the value's bytes */
+    struct frames_record frames; /* without the value's bytes, ... */
+    size_t size;                 /* ... which are so many */
     bool heartbeat;
     char history[FRAMES_HISTORY_SIZE];
 };
@@ -31,8 +32,10 @@ struct start_search {
 };
 
 /* The topic's last record. What a publisher that did not know yet that it had been replaced has put
- * behind it, within START_BACK records of the end, is passed over. */
-enum { START_BACK = 1024 };
+ * behind it is passed over, in whatever mix it has come: of what stands last, so much that it
+ * cannot all have been under way from one producer, the last record of the highest epoch is meant.
+ * (librdkafka's defaults: five requests, each of 1 MB or one record.) */
+enum { START_REQUESTS = 5, START_REQUEST_BYTES = 1000000 };
 bool start_last(const struct start_search *search, struct start_record *last, bool *found,
                 struct err *err) MUST_CHECK;
 /* Nobody who reads the topic can have come further than this position, nor will until more is

@@ -19,6 +19,7 @@ struct topic_reader {
     rd_kafka_queue_t *queue; /* of the seek at hand, NULL before one */
     rd_kafka_message_t *batch[BATCH];
     size_t nbatch, at; /* batch[at] is the next; the one before is lent */
+    int64_t next;      /* the offset that is read next; -1: not known */
     int fd;
     pthread_mutex_t mutex; /* guards: */
     char trouble[TOPIC_TROUBLE_SIZE];
@@ -76,6 +77,7 @@ struct topic_reader *topic_reader_new(const struct client_config *config, const 
 {
     struct topic_reader *r = xcalloc(1, sizeof(*r));
 
+    r->next = -1;
     pthread_mutex_init(&r->mutex, NULL);
     r->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (r->fd >= 0 ? make_client(r, config, topic, err)
@@ -95,6 +97,7 @@ static void drop_batch(struct topic_reader *r)
 void topic_reader_unseek(struct topic_reader *r)
 {
     drop_batch(r);
+    r->next = -1;
     if (!r->queue)
         return;
     rd_kafka_consume_stop(r->topic, PARTITION);
@@ -171,6 +174,7 @@ bool topic_reader_seek(struct topic_reader *r, int64_t offset, struct err *err)
         r->queue = NULL;
         return failed(r, rd_kafka_last_error(), "could not read the topic", err);
     }
+    r->next = offset;
     rd_kafka_queue_io_event_enable(r->queue, r->fd, &one, sizeof(one));
     return eventfd_write(r->fd, 1) == 0 || err_errno(err, ERR_IO, "could not write to an eventfd");
 }
@@ -220,6 +224,7 @@ enum topic_got topic_reader_next(struct topic_reader *r, struct topic_record *re
         return TOPIC_NOTHING;
     const rd_kafka_message_t *message = r->batch[r->at++];
 
+    r->next = message->err ? -1 : message->offset + 1;
     if (message->err)
         return take_failure(r, message, err);
     record->offset = message->offset;
@@ -234,7 +239,7 @@ bool topic_reader_at(struct topic_reader *r, int64_t offset, struct topic_record
     int64_t give_up = clock_ms() + ANSWER_MS;
     enum topic_got got;
 
-    if (!topic_reader_seek(r, offset, err))
+    if (offset != r->next && !topic_reader_seek(r, offset, err))
         return false;
     while ((got = topic_reader_next(r, record, err)) == TOPIC_NOTHING) {
         struct pollfd pfd = {.fd = r->fd, .events = POLLIN};

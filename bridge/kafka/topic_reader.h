@@ -47,7 +47,8 @@ enum topic_got { TOPIC_NOTHING, TOPIC_RECORD, TOPIC_END, TOPIC_FAILED };
  * by retention or since the topic was made anew. */
 enum topic_got topic_reader_next(struct topic_reader *reader, struct topic_record *record,
                                  struct err *err);
-/* Seeks, and waits for the record there or behind it; *found is false when there is none. */
+/* Seeks, if it does not stand there, and waits for the record there or behind it; *found is false
+ * when there is none. */
 bool topic_reader_at(struct topic_reader *reader, int64_t offset, struct topic_record *record,
                      bool *found, struct err *err) MUST_CHECK;
 

@@ -18,12 +18,15 @@ struct line {
     lsn_t heartbeat;
     bool open; /* the fragment with this number is not the last one */
     uint32_t fragment;
+    size_t size;
 };
 
 struct topic {
     const struct line *lines;
     int64_t low, high;
 };
+
+static unsigned nreads;
 
 static bool read_at(void *owner, int64_t offset, struct start_record *record, bool *found,
                     struct err *err)
@@ -32,6 +35,7 @@ static bool read_at(void *owner, int64_t offset, struct start_record *record, bo
 
     (void)err;
     assert_true(offset >= t->low);
+    nreads++;
     while (offset < t->high && !t->lines[offset].history)
         offset++;
     *found = offset < t->high;
@@ -40,7 +44,8 @@ static bool read_at(void *owner, int64_t offset, struct start_record *record, bo
     const struct line *line = &t->lines[offset];
     lsn_t end = line->heartbeat ? line->heartbeat : line->lsn + 5;
 
-    *record = (struct start_record){.offset = offset, .heartbeat = line->heartbeat != 0};
+    *record = (struct start_record){
+        .offset = offset, .size = line->size, .heartbeat = line->heartbeat != 0};
     record->frames = (struct frames_record){.epoch = line->epoch,
                                             .commit_lsn = line->heartbeat ? end : line->lsn,
                                             .end_lsn = line->open ? LSN_NONE : end,
@@ -74,19 +79,19 @@ static int64_t start_at(struct topic topic, lsn_t position)
     }
 #define T(epoch, lsn)                                                                              \
     {                                                                                              \
-        "h", epoch, lsn, 0, false, 0                                                               \
+        "h", epoch, lsn, 0, false, 0, 0                                                            \
     }
 #define F(epoch, lsn, fragment)                                                                    \
     {                                                                                              \
-        "h", epoch, lsn, 0, true, fragment                                                         \
+        "h", epoch, lsn, 0, true, fragment, 0                                                      \
     }
 #define H(epoch, lsn)                                                                              \
     {                                                                                              \
-        "h", epoch, 0, lsn, false, 0                                                               \
+        "h", epoch, 0, lsn, false, 0, 0                                                            \
     }
 #define MARK                                                                                       \
     {                                                                                              \
-        NULL, 0, 0, 0, false, 0                                                                    \
+        NULL, 0, 0, 0, false, 0, 0                                                                 \
     }
 
 static void test_it_begins_at_the_last_record_that_is_not_needed(void **state)
@@ -118,7 +123,7 @@ static void test_an_older_history_covers_nothing_of_the_last_one(void **state)
 {
     (void)state;
     struct topic topic =
-        TOPIC(0, {"g", 7, 0, 90, false, 0}, {"g", 7, 95, 0, false, 0}, H(8, 100), T(8, 110));
+        TOPIC(0, {"g", 7, 0, 90, false, 0, 0}, {"g", 7, 95, 0, false, 0, 0}, H(8, 100), T(8, 110));
 
     assert_int_equal(start_at(topic, 99), -1);
     assert_int_equal(start_at(topic, 100), 2);
@@ -168,9 +173,47 @@ static void test_late_records_are_not_where_the_topic_ends(void **state)
     assert_ends(TOPIC(0, H(1, 100), H(2, 115), T(2, 120), T(1, 120), T(2, 130), T(1, 130),
                       T(1, 140), MARK, T(1, 150), MARK),
                 4, 135);
-    struct topic other = TOPIC(0, H(1, 100), {"i", 2, 0, 200, false, 0}, T(1, 110));
+    struct topic other = TOPIC(0, H(1, 100), {"i", 2, 0, 200, false, 0, 0}, T(1, 110));
 
     assert_ends(other, 1, 200);
+}
+
+/* Several publishers were replaced, and what each had under way has come in any order. */
+static void test_late_records_are_told_in_any_mix(void **state)
+{
+    (void)state;
+    /* They reach back to the first record that retention has left. */
+    assert_ends(TOPIC(0, H(2, 115), T(1, 120), T(1, 130), T(1, 140)), 0, 115);
+    /* The last but one is not the last one's elder alone, but of one that was replaced itself. */
+    assert_ends(TOPIC(0, H(1, 100), H(2, 115), H(3, 120), T(2, 120), T(1, 110)), 2, 120);
+    assert_ends(TOPIC(0, H(3, 120), T(2, 120), T(2, 130), MARK, T(1, 110), T(2, 140)), 0, 120);
+    /* The current ones stand where steps that double do not look. */
+    assert_ends(TOPIC(0, H(1, 100), T(1, 105), H(2, 115), T(1, 110), T(2, 120), T(1, 120),
+                      T(1, 130), T(1, 140)),
+                4, 125);
+    assert_ends(TOPIC(0, H(3, 115), T(2, 110), T(3, 120), T(2, 120), T(1, 130), T(1, 140)), 2, 125);
+}
+
+/* What five requests hold is passed over; more than that cannot be late, so it is the topic's end.
+ */
+static void test_no_more_is_late_than_a_producer_has_under_way(void **state)
+{
+    enum { N = 64 };
+    static struct line lines[N];
+    struct topic topic = {lines, 0, N};
+
+    (void)state;
+    for (size_t i = 0; i < N; i++) {
+        lines[i] = (struct line)T(1, 100 + 10 * i);
+        lines[i].size = i % 2 ? START_REQUEST_BYTES : 3 * START_REQUEST_BYTES;
+    }
+    nreads = 0;
+    lines[N - START_REQUESTS - 1].epoch = 2;
+    assert_ends(topic, N - START_REQUESTS - 1, 100 + 10 * (N - START_REQUESTS - 1) + 5);
+    lines[N - START_REQUESTS - 1].epoch = 1;
+    lines[2].epoch = 2;
+    assert_ends(topic, N - 1, 100 + 10 * (N - 1) + 5);
+    assert_true(nreads < N);
 }
 
 static void test_what_is_not_whole_is_not_where_the_topic_ends(void **state)
@@ -301,6 +344,8 @@ int main(void)
         cmocka_unit_test(test_marks_of_kafka_transactions_are_passed_over),
         cmocka_unit_test(test_before_the_last_publisher_it_begins_further_back),
         cmocka_unit_test(test_late_records_are_not_where_the_topic_ends),
+        cmocka_unit_test(test_late_records_are_told_in_any_mix),
+        cmocka_unit_test(test_no_more_is_late_than_a_producer_has_under_way),
         cmocka_unit_test(test_what_is_not_whole_is_not_where_the_topic_ends),
         cmocka_unit_test(test_a_transaction_begun_anew_voids_what_was_given_of_it),
         cmocka_unit_test(test_a_publisher_that_does_not_follow_is_not_followed),
