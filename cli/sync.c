@@ -43,6 +43,7 @@ static const char help[] =
     "  --help           this text\n"
     "\n"
     "A table of the file that no --shape names any more, and that was synced before, is dropped.\n"
+    "One that Postgres has no more is waited for while the others go on; --once ends with it.\n"
     "Exit status: 0 up to date (--once) or stopped by a signal; 1 failed; 2 used wrongly.\n";
 
 struct options {

@@ -1,20 +1,29 @@
 #include "replica/answer.h"
 
 #include "base/buf.h"
-#include "replica/replica.h"
+#include "replica/trouble.h"
 
 #include <stdlib.h>
 #include <yyjson.h>
 
+/* The number in "shapes[0].where", or SIZE_MAX. */
+static size_t shape_at(const char *place)
+{
+    char *end;
+
+    if (strncmp(place, "shapes[", 7) != 0)
+        return SIZE_MAX;
+    size_t number = strtoul(place + 7, &end, 10);
+    return *end == ']' ? number : SIZE_MAX;
+}
+
 /* "shapes[0].where" as "shapes[0] (orders).where". */
 static void put_place(struct buf *out, const struct replica *r, const char *place)
 {
-    const char *name = NULL;
-    char *end = NULL;
+    const char *name = replica_shape_name(r, shape_at(place));
+    const char *end = strchr(place, ']');
 
-    if (strncmp(place, "shapes[", 7) == 0)
-        name = replica_shape_name(r, strtoul(place + 7, &end, 10));
-    if (name && *end == ']')
+    if (name)
         buf_printf(out, "%.*s] (%s)%s", (int)(end - place), place, name, end + 1);
     else
         buf_put_cstr(out, place);
@@ -65,5 +74,43 @@ bool lite_answer_refused(const struct replica *r, long status, struct slice body
         err_hint(err, "the address leads elsewhere: give the bridge's own");
     else if (status == 404)
         err_hint(err, "is it a Tombolo bridge's address?");
+    return false;
+}
+
+static const char *first_text(yyjson_val *texts)
+{
+    const char *text = yyjson_get_str(yyjson_arr_get_first(texts));
+
+    return text ? text : "?";
+}
+
+static bool leave_out(struct replica *r, yyjson_val *errors)
+{
+    size_t i, n;
+    yyjson_val *place, *texts;
+    bool any = false;
+
+    if (!yyjson_is_obj(errors))
+        return false;
+    yyjson_obj_foreach(errors, i, n, place, texts)
+    {
+        size_t shape = shape_at(yyjson_get_str(place));
+
+        if (shape >= r->nfeeds || !lite_trouble_was_served(&r->feeds[shape]))
+            continue;
+        lite_trouble_gone(r, &r->feeds[shape], first_text(texts));
+        any = true;
+    }
+    return any;
+}
+
+bool lite_answer_unsynced(struct replica *r, long status, struct slice body, struct err *err)
+{
+    yyjson_doc *doc = body.len ? yyjson_read(body.ptr, body.len, 0) : NULL;
+
+    lite_answer_refused(r, status, body, err);
+    if (status == 400 && leave_out(r, yyjson_obj_get(yyjson_doc_get_root(doc), "errors")))
+        err->code = ERR_CHANGED;
+    yyjson_doc_free(doc);
     return false;
 }

@@ -412,9 +412,15 @@ static bool on_error(struct replica *r, yyjson_val *event, struct err *err)
     yyjson_val *shape = yyjson_obj_get(event, "shape");
     bool retry = yyjson_get_bool(yyjson_obj_get(event, "retry"));
 
-    err_set(err, retry ? ERR_CONN : ERR_PG, "%s", message ? message : "the bridge gave up");
-    if (yyjson_is_uint(shape) && yyjson_get_uint(shape) < r->nfeeds)
-        err_wrap(err, "table \"%s\"", r->feeds[yyjson_get_uint(shape)].shape->local);
+    struct lite_feed *feed = yyjson_is_uint(shape) && yyjson_get_uint(shape) < r->nfeeds
+                                 ? &r->feeds[yyjson_get_uint(shape)]
+                                 : NULL;
+    /* One that was served is for the answer to the next request to judge (answer.h). */
+    enum err_code last = feed && lite_trouble_was_served(feed) ? ERR_CHANGED : ERR_PG;
+
+    err_set(err, retry ? ERR_CONN : last, "%s", message ? message : "the bridge gave up");
+    if (feed)
+        err_wrap(err, "table \"%s\"", feed->shape->local);
     return err_wrap(err, "bridge");
 }
 

@@ -204,6 +204,7 @@ void replica_progress(const struct replica *r, struct replica_progress *out)
     }
     *out = r->progress;
     out->waiting = lite_trouble_waiting(r, &again_at);
+    out->troubled = lite_trouble_count(r);
     out->position = r->state.position;
     out->consistent = r->state.consistent;
     out->writes = r->db.captured;

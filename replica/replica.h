@@ -133,7 +133,8 @@ struct replica_progress {
     uint64_t rows;    /* applied since replica_open() */
     uint64_t commits; /* positions stored since replica_open() */
     size_t fetching;  /* shapes whose rows are being fetched */
-    size_t waiting;   /* shapes left out for now, since their rows could not be applied */
+    size_t waiting;   /* shapes left out for now: their rows cannot be applied, or not be had */
+    size_t troubled;  /* those, and others that are being tried again after that */
     uint64_t position;
     bool consistent;
     bool writes; /* local writes to some table are captured */

@@ -184,6 +184,7 @@ static void note_failure(struct sync_session *session, size_t i, const struct sh
         return;
     struct sync_invalid *invalid = session->invalid = xcalloc(1, sizeof(*invalid));
     invalid->err = answer->err;
+    invalid->shape = i;
     /* A feed's failure is no fault of the client's. */
     if (answer->field && !sync_is_feed(&session->shapes[i]))
         snprintf(invalid->field, sizeof(invalid->field), "shapes[%zu].%s", i, answer->field);

@@ -29,6 +29,7 @@ struct sync_request {
 /* What is wrong, as the errors object wants it: {"<field>":["<text>"]}. */
 struct sync_invalid {
     char field[64]; /* "shapes[3].offset" */
+    size_t shape;   /* of what was found while resolving: that 3 */
     struct err err;
 };
 

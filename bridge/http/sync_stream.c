@@ -407,6 +407,16 @@ static enum http_pull await_position(struct sync_session *session, struct http_c
     return HTTP_WAIT;
 }
 
+/* A shape that was to begin anew cannot be made. */
+static enum http_pull put_invalid(const struct sync_session *session, struct http_out *out)
+{
+    const struct sync_invalid *invalid = session->invalid;
+    bool is_shape = invalid->field[0] != '\0';
+
+    return sync_put_error(out, is_shape ? (long)invalid->shape : -1, invalid->err.msg,
+                          !is_shape || err_retriable(invalid->err.code));
+}
+
 static enum http_pull pull(struct http_source *source, struct http_conn *conn, struct http_out *out)
 {
     struct sync_session *session = (struct sync_session *)source;
@@ -418,9 +428,7 @@ static enum http_pull pull(struct http_source *source, struct http_conn *conn, s
     if (session->by_rules && session->rules != atomic_load(session->service->rules_version))
         return sync_put_error(out, -1, "the rules have changed", true);
     if (session->invalid)
-        return sync_put_error(out, -1, session->invalid->err.msg,
-                              !session->invalid->field[0] ||
-                                  err_retriable(session->invalid->err.code));
+        return put_invalid(session, out);
     if (session->history != shapelog_resets(session->service->store))
         return sync_put_error(out, -1, "the database's history is another one: begin again", true);
     if (shapelog_published(session->service->store) >= session->position)

@@ -19,6 +19,8 @@
 #define ONCE_ATTEMPTS 8
 /* A malformed stream may be a proxy's doing; but not for ever. */
 #define PROTOCOL_FAILURES 4
+/* A connection that has brought commits for so long has been none that fails at once. */
+#define SETTLED_MS 500
 #define ANSWER_LIMIT ((size_t)64 << 10)
 
 struct fetch {
@@ -37,6 +39,7 @@ struct fetch {
     bool stream; /* the response is the stream */
     bool judged; /* ... or not: its head has been looked at */
     unsigned failures;
+    size_t troubled; /* tables left out, as of the last failure */
 };
 
 bool fetch_init(struct err *err)
@@ -178,7 +181,7 @@ static bool conclude(struct fetch *f, CURLcode code, struct err *err)
     if (f->stream)
         return replica_end(f->r, err);
     if (status_of(f) != 200)
-        return lite_answer_refused(f->r, status_of(f), buf_slice(&f->answer), err);
+        return lite_answer_unsynced(f->r, status_of(f), buf_slice(&f->answer), err);
     return err_set(err, ERR_CONN, "%s: the answer is not a bridge's stream", f->options->url);
 }
 
@@ -261,14 +264,30 @@ static bool hopeless(const struct fetch *f, const struct err *err)
     return !err_retriable(err->code);
 }
 
+/* That a table is tried again which was left out by the last time, and then that it still is, is no
+ * news. */
+static void say_failure(struct fetch *f, const struct err *err, int wait_ms)
+{
+    struct replica_progress progress;
+
+    replica_progress(f->r, &progress);
+    bool known = err->code == ERR_CHANGED && progress.troubled && progress.troubled == f->troubled;
+
+    f->troubled = progress.troubled;
+    if (known)
+        log_debug("a table is tried again", LOG_STR("bridge", f->options->url), LOG_ERR(err));
+    else
+        log_warn("not connected", LOG_STR("bridge", f->options->url), LOG_ERR(err),
+                 LOG_INT("again_in_ms", wait_ms));
+}
+
 /* After a failure: waits for the next attempt, or ends. */
 static bool pause_or_end(struct fetch *f, struct err *err)
 {
     if (err->code == ERR_STOPPED || hopeless(f, err))
         return false;
     int wait = (int)post_backoff_ms(f->easy, f->failures++);
-    log_warn("not connected", LOG_STR("bridge", f->options->url), LOG_ERR(err),
-             LOG_INT("again_in_ms", wait));
+    say_failure(f, err, wait);
     if (f->options->on_failure)
         f->options->on_failure(f->options->arg, err);
     return !stop_asked(f, wait) || stopped(err);
@@ -279,6 +298,8 @@ static bool run(struct fetch *f, struct err *err)
     struct replica_progress before, after;
 
     for (;;) {
+        int64_t began = clock_ms();
+
         replica_progress(f->r, &before);
         bool ok = f->options->once ? once(f, err) : connect_once(f, err);
         if (ok && f->options->once)
@@ -286,7 +307,8 @@ static bool run(struct fetch *f, struct err *err)
         replica_progress(f->r, &after);
         if (ok)
             err_set(err, ERR_CONN, "the bridge ended the stream");
-        if (after.commits > before.commits && err->code != ERR_CHANGED)
+        bool settled = err->code != ERR_CHANGED || clock_ms() - began >= SETTLED_MS;
+        if (after.commits > before.commits && settled)
             f->failures = 0;
         if (!pause_or_end(f, err))
             return false;

@@ -11,7 +11,8 @@
  * is given up. After a failure the next attempt comes after 0.1 s, doubling to
  * 30 s, with jitter so that many replicas do not come back together; later when the bridge
  * says retry-after. An answer 4xx, but for 408, 425 and 429, will not change by
- * asking again: fetch_run() ends with the bridge's message.
+ * asking again: fetch_run() ends with the bridge's message. A 400 for a shape that the file has had
+ * rows of leaves that shape out for a while (replica/trouble.h), and is the end with `once` alone.
  */
 #ifndef FETCH_FETCH_H
 #define FETCH_FETCH_H

@@ -99,3 +99,49 @@ def test_table_that_sqlite_refuses_rows_of_leaves_the_others_alone(start, databa
     assert "mine!" not in replica.status()
     assert len(Stream(bridge, {"table": "t"}).read().rows()) == 101
     assert bridge.metrics()["tombolo_snapshots_total"] == 2
+
+
+def test_table_that_is_made_anew_is_followed_again_and_the_others_meanwhile(start, database,
+                                                                            tmp_path):
+    bridge = start()
+    replica = Replica(bridge, tmp_path / "replica.db", ["t", "u"]).start()
+    replica.wait_for_rows("t", database.sql("SELECT * FROM t"))
+    database.sql("DROP TABLE t")
+    replica.wait_for(lambda: "the bridge does not have it now" in replica.status(), 60, "t away")
+    for n in range(5):
+        database.sql("INSERT INTO u VALUES (%s, 'x')", n)
+        replica.wait_for_rows("u", database.sql("SELECT * FROM u"))
+    assert len(replica.rows("t")) == 100
+    assert "not consistent yet" in replica.status()
+    database.sql("CREATE TABLE t (id int PRIMARY KEY, what text, more int)")
+    database.sql("INSERT INTO t VALUES (7, 'anew', 1)")
+    replica.wait_for_rows("t", [(7, "anew", 1)])
+    database.sql("INSERT INTO u VALUES (9, 'y')")
+    replica.wait_for_rows("u", database.sql("SELECT * FROM u"))
+    replica.wait_for(lambda: "does not have it now" not in replica.status(), 60, "t back")
+    replica.stop()
+    log = replica.process.log()
+    assert log.count("a table is left out for now") == log.count("a table is back") == 1
+    assert log.count('\\"t\\" does not exist') <= 3
+
+
+def test_table_that_is_away_when_a_file_that_has_its_rows_is_opened_is_waited_for(start, database,
+                                                                                  tmp_path):
+    bridge = start()
+    replica = Replica(bridge, tmp_path / "replica.db", ["t"]).once()
+    database.sql("DROP TABLE t")
+    assert replica.try_once() == 1
+    assert "does not exist" in replica.process.log()
+    replica.start()
+    replica.wait_for(lambda: "a table is left out for now" in replica.process.log(), 60, "t away")
+    database.sql("CREATE TABLE t (id int PRIMARY KEY, what text)")
+    database.sql("INSERT INTO t VALUES (7, 'anew')")
+    replica.wait_for_rows("t", [(7, "anew")])
+    replica.stop()
+
+
+def test_table_that_never_was_there_ends_a_sync(start, tmp_path):
+    bridge = start()
+    replica = Replica(bridge, tmp_path / "replica.db", ["t", "nowhere"]).start()
+    assert replica.process.wait(60) == 1
+    assert '"nowhere" does not exist' in replica.process.log()

@@ -1,4 +1,5 @@
 /* Rows that cannot be applied: what is tried, and that the others go on. */
+#include "replica/answer.h"
 #include "replica/trouble.h"
 
 #include "replica_kit.h"
@@ -180,6 +181,91 @@ static void test_a_table_dropped_under_the_stream_is_fetched_again(void **state)
     kit_done(&k, r);
 }
 
+#define GONE                                                                                       \
+    "{\"message\":\"Invalid request\",\"errors\":{\"shapes[0].table\":[\"it does not exist\"]}}"
+
+static void test_what_the_bridge_had_and_has_no_more_is_left_out_longer_and_longer(void **state)
+{
+    static const int64_t waits[] = {1000, 2000, 4000, 8000, 16000, 30000, 30000};
+    struct replica_progress progress;
+    struct kit k;
+
+    (void)state;
+    kit_init(&k);
+    struct replica *r = kit_open(&k, "items", "others");
+    kit_request(&k, r);
+    say_both(&k, "h1");
+    say_commit(&k, 100);
+    kit_feed(&k, r);
+    for (size_t i = 0; i < sizeof(waits) / sizeof(*waits); i++) {
+        assert_non_null(strstr(kit_request(&k, r), "public.items"));
+        assert_false(lite_answer_unsynced(r, 400, SLICE(GONE), &k.err));
+        assert_int_equal(k.err.code, ERR_CHANGED);
+        assert_non_null(strstr(k.err.msg, "shapes[0] (items).table: it does not exist"));
+        assert_int_equal(r->troubles->gone_ms, waits[i]);
+        assert_null(strstr(kit_request(&k, r), "public.items"));
+        replica_progress(r, &progress);
+        assert_true(progress.waiting == 1 && progress.troubled == 1);
+        r->troubles->again_at = 1;
+    }
+    assert_string_equal(ask(&k, REASONS), "live:the bridge does not have it now, tried again now "
+                                          "and then: it does not exist,live:");
+
+    /* It is there again: nothing of that stays. */
+    kit_request(&k, r);
+    say_both(&k, "h3");
+    say_commit(&k, 200);
+    kit_feed(&k, r);
+    assert_null(r->troubles);
+    assert_string_equal(ask(&k, REASONS), "live:,live:");
+    kit_done(&k, r);
+}
+
+static void test_what_the_bridge_never_had_is_the_askers_error(void **state)
+{
+    struct kit k;
+
+    (void)state;
+    kit_init(&k);
+    struct replica *r = kit_open(&k, "items", "others");
+    kit_request(&k, r);
+    assert_false(lite_answer_unsynced(r, 400, SLICE(GONE), &k.err));
+    assert_int_equal(k.err.code, ERR_INPUT);
+    assert_null(r->troubles);
+    kit_done(&k, r);
+}
+
+static void say_error(struct kit *k, int shape, bool retry)
+{
+    buf_printf(&k->stream, "{\"error\":{\"message\":\"no\",\"shape\":%d,\"retry\":%s}}\n", shape,
+               retry ? "true" : "false");
+}
+
+/* Whether asking again helps is for the answer to the next request to say. */
+static void test_a_shape_that_ends_for_good_within_the_stream_is_asked_for_once_more(void **state)
+{
+    struct kit k;
+
+    (void)state;
+    kit_init(&k);
+    struct replica *r = kit_open(&k, "items", "others");
+    kit_request(&k, r);
+    say_error(&k, 1, false);
+    assert_false(kit_try(&k, r, SIZE_MAX / 4));
+    assert_int_equal(k.err.code, ERR_PG);
+    kit_request(&k, r);
+    say_both(&k, "h1");
+    say_commit(&k, 100);
+    say_error(&k, 1, false);
+    assert_false(kit_try(&k, r, SIZE_MAX / 4));
+    assert_int_equal(k.err.code, ERR_CHANGED);
+    kit_request(&k, r);
+    say_error(&k, 1, true);
+    assert_false(kit_try(&k, r, SIZE_MAX / 4));
+    assert_int_equal(k.err.code, ERR_CONN);
+    kit_done(&k, r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -187,6 +273,9 @@ int main(void)
         cmocka_unit_test(test_what_fits_again_is_forgotten),
         cmocka_unit_test(test_a_table_whose_rows_sqlite_refuses_is_left_out_until_it_takes_them),
         cmocka_unit_test(test_a_table_dropped_under_the_stream_is_fetched_again),
+        cmocka_unit_test(test_what_the_bridge_had_and_has_no_more_is_left_out_longer_and_longer),
+        cmocka_unit_test(test_what_the_bridge_never_had_is_the_askers_error),
+        cmocka_unit_test(test_a_shape_that_ends_for_good_within_the_stream_is_asked_for_once_more),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
