@@ -109,6 +109,13 @@ static inline void say_commit(struct kit *k, uint64_t lsn)
                lsn);
 }
 
+/* The shape's first rows have been said, and show at this position. */
+static inline void say_end(struct kit *k, int shape, uint64_t lsn)
+{
+    say_snapshot_end(k, shape);
+    say_commit(k, lsn);
+}
+
 /* ---- the replica ---- */
 
 static inline struct replica *kit_open(struct kit *k, const char *shape1, const char *shape2)
@@ -143,6 +150,17 @@ static inline const char *kit_request(struct kit *k, struct replica *r)
 {
     assert_true(replica_request(r, true, &k->body, &k->err));
     return buf_cstr(&k->body);
+}
+
+/* The test's first line: a new file whose shapes have been asked for, so that the bridge may speak.
+ */
+static inline struct replica *kit_begin(struct kit *k, const char *shape1, const char *shape2)
+{
+    kit_init(k);
+    struct replica *r = kit_open(k, shape1, shape2);
+
+    kit_request(k, r);
+    return r;
 }
 
 /* Feeds what was said in pieces of `piece` bytes and forgets it. */

@@ -95,13 +95,9 @@ static void test_applied_rows_are_not_allocated_for(void **state)
     struct kit k;
 
     (void)state;
-    kit_init(&k);
-    struct replica *r = kit_open(&k, "items", NULL);
-
-    kit_request(&k, r);
+    struct replica *r = kit_begin(&k, "items", NULL);
     say_open(&k, 0, "h1", ITEMS, true);
-    say_snapshot_end(&k, 0);
-    say_commit(&k, 50);
+    say_end(&k, 0, 50);
     asked_by_commit(&k, r, "insert", 4 * ROWS);
     asked_by_commit(&k, r, "update", 4 * ROWS);
     size_t once = asked_by_commit(&k, r, "update", ROWS);

@@ -494,8 +494,7 @@ static struct replica *syncing(struct kit *k)
     kit_request(k, r);
     say_open_writable(k, 0, "h1", ITEMS, true);
     say_item(k, 0, "insert", 1, "one", 10);
-    say_snapshot_end(k, 0);
-    say_commit(k, 100);
+    say_end(k, 0, 100);
     kit_feed(k, r);
     replica_close(r);
     r = kit_open(k, "items", NULL);
@@ -535,8 +534,7 @@ static void test_a_table_fetched_again_with_other_columns_is_captured_again(void
     buf_put_cstr(&k.stream, "{\"refetch\":{\"shape\":0,\"reason\":\"columns\"}}\n");
     say_open_writable(&k, 0, "h2", wider, true);
     say(&k, 0, "insert", "{\"id\":\"1\",\"name\":\"one\",\"qty\":\"1\",\"more\":\"x\"}");
-    say_snapshot_end(&k, 0);
-    say_commit(&k, 200);
+    say_end(&k, 0, 200);
     kit_feed(&k, r);
     assert_answer(&k, OUTBOX, "");
     tell(&k, "UPDATE items SET more = 'y'");

@@ -47,12 +47,6 @@ static void begin_rows(struct kit *k, struct replica *r, const char *handle)
     say_open(k, 0, handle, ITEMS, true);
 }
 
-static void say_end(struct kit *k, uint64_t lsn)
-{
-    say_snapshot_end(k, 0);
-    say_commit(k, lsn);
-}
-
 /* All that a drain waits for. */
 static void settle(struct kit *k, struct replica *r)
 {
@@ -81,7 +75,7 @@ static void test_changes_right_behind_the_rows_find_all_of_them(void **state)
     struct replica *r = open_threaded(&k);
     begin_rows(&k, r, "h1");
     say_lines(&k, 0, 50);
-    say_end(&k, 10);
+    say_end(&k, 0, 10);
     say_item(&k, 0, "update", 4999, "last", 2);
     say(&k, 0, "delete", "{\"id\":\"4998\"}");
     say_item(&k, 0, "insert", 5000, "new", 3);
@@ -113,7 +107,7 @@ static void test_rows_out_of_order_are_sorted_and_written(void **state)
                           "{\"value\":{\"id\":\"6000\",\"name\":\"b\",\"qty\":\"1\"},"
                           "\"headers\":{\"operation\":\"insert\"}}]}\n");
     say_lines(&k, 20, 40);
-    say_end(&k, 10);
+    say_end(&k, 0, 10);
     kit_feed(&k, r);
     assert_answer(&k,
                   "SELECT count(*) || ' ' || count(DISTINCT id) || ' ' || count(qty) FROM items",
@@ -136,7 +130,7 @@ static void test_a_value_of_another_type_has_the_rows_fetched_again(void **state
     assert_non_null(strstr(k.err.msg, "\"one\" is not a value of the column's type"));
     begin_rows(&k, r, "h2");
     say_lines(&k, 0, 20);
-    say_end(&k, 10);
+    say_end(&k, 0, 10);
     kit_feed(&k, r);
     assert_answer(&k, "SELECT count(*) FROM items", "2000");
     kit_done(&k, r);
@@ -156,7 +150,7 @@ static void test_a_row_that_sqlite_refuses_ends_the_stream(void **state)
              " BEGIN SELECT raise(ABORT, 'not this one'); END");
     begin_rows(&k, r, "h2");
     say_lines(&k, 0, 40);
-    say_end(&k, 10);
+    say_end(&k, 0, 10);
     assert_false(kit_try(&k, r, SIZE_MAX / 4));
     assert_non_null(strstr(k.err.msg, "not this one"));
     replica_progress(r, &progress);
@@ -209,7 +203,7 @@ static void test_the_rows_begin_anew_after_a_stop_anywhere(void **state)
     }
     begin_rows(&k, r, "h1");
     say_lines(&k, 0, 30);
-    say_end(&k, 10);
+    say_end(&k, 0, 10);
     kit_feed(&k, r);
     assert_answer(&k, "SELECT count(*) || ' ' || sum(id) FROM items", "3000 4498500");
     kit_done(&k, r);
@@ -233,7 +227,7 @@ static void test_progress_and_requests_to_write_do_not_disturb(void **state)
         assert_true(replica_write_request(r, &k.body, &any, &k.err));
         assert_false(any);
     }
-    say_end(&k, 10);
+    say_end(&k, 0, 10);
     kit_feed(&k, r);
     replica_progress(r, &progress);
     assert_int_equal(progress.fetching, 0);
@@ -296,7 +290,7 @@ static void test_what_is_read_ahead_is_bounded_while_the_file_is_locked(void **s
     pthread_join(thread, NULL);
     assert_true(f.ok);
     assert_int_equal(fed, LITE_BLOCKS);
-    say_end(&k, 10);
+    say_end(&k, 0, 10);
     kit_feed(&k, r);
     assert_answer(&k, "SELECT count(*) || ' ' || max(id) FROM items", "26000 25999");
     kit_done(&k, r);
@@ -318,7 +312,7 @@ static void test_few_rows_need_no_thread_and_the_last_row_ends_it(void **state)
     say_line(&k, 1);
     kit_feed(&k, r);
     assert_int_equal(count_threads(), before + 1);
-    say_end(&k, 10);
+    say_end(&k, 0, 10);
     kit_feed(&k, r);
     while (count_threads() > before && clock_ms() < deadline) /* joined; the kernel is later */
         poll(NULL, 0, 5);

@@ -15,8 +15,7 @@ static struct replica *fetched(struct kit *k)
     say_item(k, 0, "insert", 1, "one", 10);
     say_item(k, 0, "insert", 2, "two", 20);
     say_item(k, 0, "insert", 3, "three", 30);
-    say_snapshot_end(k, 0);
-    say_commit(k, 100);
+    say_end(k, 0, 100);
     kit_feed(k, r);
     return r;
 }
@@ -68,8 +67,7 @@ static void test_only_differences_are_written(void **state)
     say_item(&k, 0, "insert", 1, "one", 10);
     say_item(&k, 0, "insert", 2, "zwei", 20);
     say_item(&k, 0, "insert", 4, "four", 40);
-    say_snapshot_end(&k, 0);
-    say_commit(&k, 200);
+    say_end(&k, 0, 200);
     kit_feed(&k, r);
     assert_answer(&k, "SELECT x FROM seen ORDER BY x", "+4,-3,~2");
     kit_done(&k, r);
@@ -94,8 +92,7 @@ static void test_users_index_trigger_and_view_survive_new_columns(void **state)
                 "{\"id\":{\"type\":\"int8\",\"pk_index\":0},\"name\":{\"type\":\"text\"},"
                 "\"price\":{\"type\":\"numeric\"}}");
     say(&k, 0, "insert", "{\"id\":\"5\",\"name\":\"five\",\"price\":\"1.10\"}");
-    say_snapshot_end(&k, 0);
-    say_commit(&k, 200);
+    say_end(&k, 0, 200);
     kit_feed(&k, r);
     assert_answer(&k, "SELECT id || name || price FROM items", "5five1.10");
     assert_answer(&k,
@@ -129,8 +126,7 @@ static void test_a_unique_index_lets_values_swap_and_is_unique_again(void **stat
     say_item(&k, 0, "insert", 1, "one", 10);
     say_item(&k, 0, "insert", 2, "two", 20);
     say_item(&k, 0, "insert", 3, "three", 30);
-    say_snapshot_end(&k, 0);
-    say_commit(&k, 300);
+    say_end(&k, 0, 300);
     kit_feed(&k, r);
     assert_answer(&k, "SELECT id || ':' || qty FROM items ORDER BY id", "1:10,2:20,3:30");
     assert_answer(&k, "SELECT sql FROM sqlite_schema WHERE name = 'u'",
@@ -159,8 +155,7 @@ static void test_a_changed_definition_fetches_again_behind_the_old_rows(void **s
     say_item(&k, 0, "insert", 2, "two", 20);
     kit_feed(&k, r);
     assert_answer(&k, NAMES, "1one,2two,3three");
-    say_snapshot_end(&k, 0);
-    say_commit(&k, 200);
+    say_end(&k, 0, 200);
     kit_feed(&k, r);
     assert_answer(&k, NAMES, "2two");
     kit_done(&k, r);
@@ -180,8 +175,7 @@ static void test_a_refetch_cut_short_begins_anew(void **state)
     assert_null(strstr(kit_request(&k, r), "handle"));
     say_open(&k, 0, "h3", ITEMS, true);
     say_item(&k, 0, "insert", 8, "whole", 8);
-    say_snapshot_end(&k, 0);
-    say_commit(&k, 300);
+    say_end(&k, 0, 300);
     kit_feed(&k, r);
     assert_answer(&k, NAMES, "8whole");
     kit_done(&k, r);
@@ -192,9 +186,7 @@ static void test_a_first_fetch_cut_short_begins_anew(void **state)
     struct kit k;
 
     (void)state;
-    kit_init(&k);
-    struct replica *r = kit_open(&k, "items", NULL);
-    kit_request(&k, r);
+    struct replica *r = kit_begin(&k, "items", NULL);
     say_open(&k, 0, "h1", ITEMS, true);
     for (int i = 0; i < 45000; i++)
         say_item(&k, 0, "insert", i, "gone", i);
@@ -205,8 +197,7 @@ static void test_a_first_fetch_cut_short_begins_anew(void **state)
     kit_request(&k, r);
     say_open(&k, 0, "h2", ITEMS, true);
     say_item(&k, 0, "insert", 7, "new", 7);
-    say_snapshot_end(&k, 0);
-    say_commit(&k, 100);
+    say_end(&k, 0, 100);
     kit_feed(&k, r);
     assert_answer(&k, NAMES, "7new");
     kit_done(&k, r);
@@ -294,9 +285,7 @@ static void test_a_reader_never_sees_the_table_empty_or_mixed(void **state)
     pthread_t thread;
 
     (void)state;
-    kit_init(&k);
-    struct replica *r = kit_open(&k, "items", NULL);
-    kit_request(&k, r);
+    struct replica *r = kit_begin(&k, "items", NULL);
     say_open(&k, 0, "h0", ITEMS, true);
     say_generation(&k, 0);
     kit_feed(&k, r);

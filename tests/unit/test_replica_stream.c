@@ -13,8 +13,7 @@ static void say_first_fetch(struct kit *k)
     say_item(k, 0, "insert", 2, "two", 20);
     say_item(k, 0, "insert", 1, "one", 10);
     say_item(k, 0, "insert", 3, "three", 30);
-    say_snapshot_end(k, 0);
-    say_commit(k, 100);
+    say_end(k, 0, 100);
 }
 
 static void say_changes(struct kit *k)
@@ -35,9 +34,7 @@ static void test_first_fetch_and_changes_for_every_split(void **state)
     for (size_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++) {
         struct kit k;
 
-        kit_init(&k);
-        struct replica *r = kit_open(&k, "items", NULL);
-        kit_request(&k, r);
+        struct replica *r = kit_begin(&k, "items", NULL);
         say_first_fetch(&k);
         say_changes(&k);
         if (!kit_try(&k, r, pieces[i]))
@@ -56,16 +53,13 @@ static void test_a_table_has_real_columns_and_the_original_key(void **state)
     struct kit k;
 
     (void)state;
-    kit_init(&k);
-    struct replica *r = kit_open(&k, "items", "sales.\"O r\"");
-    kit_request(&k, r);
+    struct replica *r = kit_begin(&k, "items", "sales.\"O r\"");
     say_first_fetch(&k);
     say_open(&k, 1, "h2",
              "{\"b\":{\"type\":\"uuid\",\"pk_index\":1},\"a\":{\"type\":\"citext\",\"pk_index\":0},"
              "\"q\\\"q\":{\"type\":\"bytea\"}}",
              true);
-    say_snapshot_end(&k, 1);
-    say_commit(&k, 200);
+    say_end(&k, 1, 200);
     kit_feed(&k, r);
     assert_answer(&k, "SELECT sql FROM sqlite_schema WHERE name = 'items'",
                   "CREATE TABLE \"items\"(\n  \"id\" INTEGER PRIMARY KEY NOT NULL,\n"
@@ -111,13 +105,10 @@ static void test_a_commit_shows_all_shapes_at_once_and_not_before(void **state)
     struct kit k;
 
     (void)state;
-    kit_init(&k);
-    struct replica *r = kit_open(&k, "items", "others");
-    kit_request(&k, r);
+    struct replica *r = kit_begin(&k, "items", "others");
     say_first_fetch(&k);
     say_open(&k, 1, "h2", ITEMS, true);
-    say_snapshot_end(&k, 1);
-    say_commit(&k, 110);
+    say_end(&k, 1, 110);
     say_item(&k, 0, "insert", 9, "nine", 9);
     say_item(&k, 1, "insert", 9, "nine", 9);
     kit_feed(&k, r);
@@ -134,16 +125,13 @@ static void test_equal_rows_without_a_key_are_counted(void **state)
     struct kit k;
 
     (void)state;
-    kit_init(&k);
-    struct replica *r = kit_open(&k, "log", NULL);
-    kit_request(&k, r);
+    struct replica *r = kit_begin(&k, "log", NULL);
     say_open(&k, 0, "h", columns, true);
     for (int i = 0; i < 3; i++)
         say(&k, 0, "insert", "{\"a\":\"1\",\"b\":null}");
     say(&k, 0, "insert", "{\"a\":\"2\",\"b\":\"X\"}");
     say(&k, 0, "insert", "{\"a\":\"2\",\"b\":\"x\"}");
-    say_snapshot_end(&k, 0);
-    say_commit(&k, 1);
+    say_end(&k, 0, 1);
     say(&k, 0, "delete", "{\"a\":\"1\",\"b\":null}");
     say(&k, 0, "delete", "{\"a\":\"2\",\"b\":\"x\"}");
     say_commit(&k, 2);
@@ -157,9 +145,7 @@ static void test_what_came_already_changes_nothing(void **state)
     struct kit k;
 
     (void)state;
-    kit_init(&k);
-    struct replica *r = kit_open(&k, "items", NULL);
-    kit_request(&k, r);
+    struct replica *r = kit_begin(&k, "items", NULL);
     say_first_fetch(&k);
     kit_feed(&k, r);
     tell(&k, "CREATE TABLE seen(n); CREATE TRIGGER tr AFTER UPDATE ON items BEGIN INSERT INTO seen "
@@ -179,13 +165,10 @@ static void test_a_key_that_changes_only_its_case_is_the_same_row(void **state)
     struct kit k;
 
     (void)state;
-    kit_init(&k);
-    struct replica *r = kit_open(&k, "mail", NULL);
-    kit_request(&k, r);
+    struct replica *r = kit_begin(&k, "mail", NULL);
     say_open(&k, 0, "h", "{\"m\":{\"type\":\"citext\",\"pk_index\":0}}", true);
     say(&k, 0, "insert", "{\"m\":\"a@B\"}");
-    say_snapshot_end(&k, 0);
-    say_commit(&k, 1);
+    say_end(&k, 0, 1);
     say(&k, 0, "insert", "{\"m\":\"A@B\"}");
     say_commit(&k, 2);
     kit_feed(&k, r);
@@ -198,13 +181,10 @@ static void test_an_update_of_an_unknown_row_fetches_the_shape_again(void **stat
     struct kit k;
 
     (void)state;
-    kit_init(&k);
-    struct replica *r = kit_open(&k, "items", "others");
-    kit_request(&k, r);
+    struct replica *r = kit_begin(&k, "items", "others");
     say_first_fetch(&k);
     say_open(&k, 1, "h2", ITEMS, true);
-    say_snapshot_end(&k, 1);
-    say_commit(&k, 110);
+    say_end(&k, 1, 110);
     kit_feed(&k, r);
     say(&k, 0, "update", "{\"id\":\"77\",\"name\":\"x\"}");
     say_item(&k, 0, "insert", 8, "ignored", 8);
@@ -225,9 +205,7 @@ static void test_a_keepalive_moves_the_position(void **state)
     struct kit k;
 
     (void)state;
-    kit_init(&k);
-    struct replica *r = kit_open(&k, "items", NULL);
-    kit_request(&k, r);
+    struct replica *r = kit_begin(&k, "items", NULL);
     say_first_fetch(&k);
     buf_put_cstr(&k.stream, "{\"keepalive\":{\"lsn\":\"500\",\"consistent\":true}}\n");
     kit_feed(&k, r);
@@ -246,9 +224,7 @@ static void test_unknown_lines_and_members_are_ignored(void **state)
     struct kit k;
 
     (void)state;
-    kit_init(&k);
-    struct replica *r = kit_open(&k, "items", NULL);
-    kit_request(&k, r);
+    struct replica *r = kit_begin(&k, "items", NULL);
     buf_put_cstr(&k.stream, "{\"hello\":{\"version\":7}}\n\n{\"ack\":{\"last\":1}}\n");
     say_first_fetch(&k);
     buf_put_cstr(&k.stream, "{\"x\":1,\"shape\":0,\"messages\":[{\"headers\":{\"control\":"
@@ -281,9 +257,7 @@ static void test_broken_streams_are_errors_that_change_nothing(void **state)
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
         struct kit k;
 
-        kit_init(&k);
-        struct replica *r = kit_open(&k, "items", NULL);
-        kit_request(&k, r);
+        struct replica *r = kit_begin(&k, "items", NULL);
         say_first_fetch(&k);
         kit_feed(&k, r);
         say_item(&k, 0, "insert", 9, "lost", 9);
@@ -304,9 +278,7 @@ static void test_two_columns_that_differ_by_case_are_refused_by_name(void **stat
     struct kit k;
 
     (void)state;
-    kit_init(&k);
-    struct replica *r = kit_open(&k, "items", NULL);
-    kit_request(&k, r);
+    struct replica *r = kit_begin(&k, "items", NULL);
     say_open(&k, 0, "h", "{\"a\":{\"type\":\"int4\",\"pk_index\":0},\"A\":{\"type\":\"text\"}}",
              true);
     assert_false(kit_try(&k, r, 1000));
@@ -407,9 +379,7 @@ static void test_a_shape_no_longer_asked_for_goes_with_its_table(void **state)
     struct kit k;
 
     (void)state;
-    kit_init(&k);
-    struct replica *r = kit_open(&k, "items", NULL);
-    kit_request(&k, r);
+    struct replica *r = kit_begin(&k, "items", NULL);
     say_first_fetch(&k);
     kit_feed(&k, r);
     replica_close(r);
@@ -448,15 +418,12 @@ static void test_keys_in_any_order_arrive_whole(void **state)
     struct kit k;
 
     (void)state;
-    kit_init(&k);
-    struct replica *r = kit_open(&k, "items", NULL);
-    kit_request(&k, r);
+    struct replica *r = kit_begin(&k, "items", NULL);
     say_open(&k, 0, "h1", ITEMS, true);
     for (int i = 0; i < 50000; i++)
         say_item(&k, 0, "insert", (int)((unsigned)i * 7919u % 50021u), "n", i);
     assert_true(kit_try(&k, r, 70000));
-    say_snapshot_end(&k, 0);
-    say_commit(&k, 100);
+    say_end(&k, 0, 100);
     kit_feed(&k, r);
     assert_answer(&k, "SELECT count(*) || ':' || sum(qty) FROM items", "50000:1249975000");
     assert_answer(&k, "PRAGMA integrity_check", "ok");
@@ -468,9 +435,7 @@ static void test_a_waiting_reader_does_not_stop_the_stream(void **state)
     struct kit k;
 
     (void)state;
-    kit_init(&k);
-    struct replica *r = kit_open(&k, "items", NULL);
-    kit_request(&k, r);
+    struct replica *r = kit_begin(&k, "items", NULL);
     say_first_fetch(&k);
     kit_feed(&k, r);
     sqlite3 *reader = kit_reader(&k);
@@ -510,9 +475,7 @@ static void test_another_writer_is_waited_for_beyond_the_busy_timeout(void **sta
     struct kit k;
 
     (void)state;
-    kit_init(&k);
-    struct replica *r = kit_open(&k, "items", NULL);
-    kit_request(&k, r);
+    struct replica *r = kit_begin(&k, "items", NULL);
     w.db = kit_reader(&k);
     sqlite3_exec(w.db, "BEGIN IMMEDIATE; CREATE TABLE theirs(x)", NULL, NULL, NULL);
     assert_int_equal(pthread_create(&thread, NULL, let_go, &w), 0);
@@ -542,9 +505,7 @@ static void test_the_wal_stays_bounded_without_readers(void **state)
     struct kit k;
 
     (void)state;
-    kit_init(&k);
-    struct replica *r = kit_open(&k, "items", NULL);
-    kit_request(&k, r);
+    struct replica *r = kit_begin(&k, "items", NULL);
     say_first_fetch(&k);
     kit_feed(&k, r);
     for (int round = 0; round < 300; round++) {

@@ -65,8 +65,7 @@ static void test_what_never_fits_is_fetched_again_then_refused_then_left_out(voi
     assert_null(strstr(request, "public.items"));
     say_open(&k, 0, "h2", ITEMS, true);
     say_item(&k, 0, "insert", 5, "five", 5);
-    say_snapshot_end(&k, 0);
-    say_commit(&k, 200);
+    say_end(&k, 0, 200);
     kit_feed(&k, r);
     assert_answer(&k, "SELECT id FROM others", "5");
     assert_answer(&k, "SELECT consistent FROM _tombolo_state", "0");
@@ -109,9 +108,7 @@ static void test_a_table_whose_rows_sqlite_refuses_is_left_out_until_it_takes_th
     struct kit k;
 
     (void)state;
-    kit_init(&k);
-    struct replica *r = kit_open(&k, "items", "others");
-    kit_request(&k, r);
+    struct replica *r = kit_begin(&k, "items", "others");
     say_both(&k, "h1");
     say_commit(&k, 100);
     kit_feed(&k, r);
@@ -160,9 +157,7 @@ static void test_a_table_dropped_under_the_stream_is_fetched_again(void **state)
     struct kit k;
 
     (void)state;
-    kit_init(&k);
-    struct replica *r = kit_open(&k, "items", "others");
-    kit_request(&k, r);
+    struct replica *r = kit_begin(&k, "items", "others");
     say_both(&k, "h1");
     say_commit(&k, 100);
     kit_feed(&k, r);
@@ -191,9 +186,7 @@ static void test_what_the_bridge_had_and_has_no_more_is_left_out_longer_and_long
     struct kit k;
 
     (void)state;
-    kit_init(&k);
-    struct replica *r = kit_open(&k, "items", "others");
-    kit_request(&k, r);
+    struct replica *r = kit_begin(&k, "items", "others");
     say_both(&k, "h1");
     say_commit(&k, 100);
     kit_feed(&k, r);
@@ -226,9 +219,7 @@ static void test_what_the_bridge_never_had_is_the_askers_error(void **state)
     struct kit k;
 
     (void)state;
-    kit_init(&k);
-    struct replica *r = kit_open(&k, "items", "others");
-    kit_request(&k, r);
+    struct replica *r = kit_begin(&k, "items", "others");
     assert_false(lite_answer_unsynced(r, 400, SLICE(GONE), &k.err));
     assert_int_equal(k.err.code, ERR_INPUT);
     assert_null(r->troubles);
@@ -247,9 +238,7 @@ static void test_a_shape_that_ends_for_good_within_the_stream_is_asked_for_once_
     struct kit k;
 
     (void)state;
-    kit_init(&k);
-    struct replica *r = kit_open(&k, "items", "others");
-    kit_request(&k, r);
+    struct replica *r = kit_begin(&k, "items", "others");
     say_error(&k, 1, false);
     assert_false(kit_try(&k, r, SIZE_MAX / 4));
     assert_int_equal(k.err.code, ERR_PG);

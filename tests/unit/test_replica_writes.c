@@ -26,8 +26,7 @@ static struct replica *writing_with(struct kit *k, const char *ddl)
     say_open(k, 0, "h1", ITEMS, true);
     for (int id = 1; id <= 3; id++)
         say_item(k, 0, "insert", id, "old", 10 * id);
-    say_snapshot_end(k, 0);
-    say_commit(k, 100);
+    say_end(k, 0, 100);
     kit_feed(k, r);
     tell(k, ddl);
     r = reopened(k, r);
@@ -252,8 +251,7 @@ static void test_a_shape_by_name_is_asked_for_by_it_and_written_to_by_its_table(
                "\"schema\":%s,\"snapshot\":true,\"writes\":[\"delete\"]}}\n",
                ITEMS);
     say_item(&k, 0, "insert", 1, "old", 10);
-    say_snapshot_end(&k, 0);
-    say_commit(&k, 100);
+    say_end(&k, 0, 100);
     kit_feed(&k, r);
     replica_close(r);
     r = kit_open(&k, "@items", NULL);
@@ -451,8 +449,7 @@ static void test_columns_that_the_shape_has_not_do_not_go_up(void **state)
     kit_request(&k, r);
     say_open_writable(&k, 0, "h1", ITEMS, true);
     say_item(&k, 0, "insert", 1, "old", 10);
-    say_snapshot_end(&k, 0);
-    say_commit(&k, 100);
+    say_end(&k, 0, 100);
     kit_feed(&k, r);
     tell(&k, "UPDATE items SET seen = 'yes'");
     assert_string_equal(request(&k, r), "");
@@ -701,8 +698,7 @@ static void test_a_refused_write_goes_at_once_and_an_accepted_one_with_its_table
     kit_feed(&k, r);
     assert_answer(&k, ROWS, "1:old:11,2:old:20,3:old:30");
     say_item(&k, 0, "insert", 2, "new", 20);
-    say_snapshot_end(&k, 0);
-    say_commit(&k, 300);
+    say_end(&k, 0, 300);
     kit_feed(&k, r);
     assert_answer(&k, ROWS, "1:new:11,2:new:20");
     assert_answer(&k, "SELECT count(*) FROM _tombolo_pending", "0");
@@ -748,13 +744,10 @@ test_a_table_that_cannot_be_captured_says_why_and_is_captured_when_it_can_be(voi
     struct kit k;
 
     (void)state;
-    kit_init(&k);
-    struct replica *r = kit_open(&k, "items", NULL);
-    kit_request(&k, r);
+    struct replica *r = kit_begin(&k, "items", NULL);
     say_open(&k, 0, "h1", NAMED, true);
     say(&k, 0, "insert", "{\"id\":\"a\",\"qty\":\"1\"}");
-    say_snapshot_end(&k, 0);
-    say_commit(&k, 100);
+    say_end(&k, 0, 100);
     kit_feed(&k, r);
     tell(&k, "BEGIN; CREATE TABLE made(id TEXT PRIMARY KEY, qty INTEGER);"
              "INSERT INTO made SELECT * FROM items; INSERT INTO made VALUES (NULL, 2);"

@@ -136,31 +136,44 @@ static void assert_says_why(struct kit *kit, const char *text, const char *why)
 
 /* ---- tests ----------------------------------------------------------------------------------- */
 
+/* The one who asks from the position on is cut off, and nothing else is said to him. */
+static void ask_and_be_cut(struct stream *s, lsn_t position, const char *why)
+{
+    struct said said;
+    char text[4096];
+
+    said_begin(&said);
+    ask(s, position);
+    await_cut(&s->client);
+    said_end(&said, text);
+    assert_cut(&s->client);
+    assert_says_why(s->kit, text, why);
+    client_close(&s->client);
+}
+
+/* He comes again when all is well. */
+static void ask_and_hear(struct stream *s, lsn_t position)
+{
+    ask(s, position);
+    client_hear_until(&s->client, "{\"commit\":{\"lsn\":\"20\",\"consistent\":true");
+}
+
 /* `checked`: whether the segment is looked into before its runs are given out, as what an earlier
  * process has written is. */
 static void cut_by_segment(bool checked, const char *why)
 {
     struct stream s;
-    struct said said;
-    char text[4096];
 
     stream_new(&s);
     struct segment *segment = s.kit->store->appender.tail.segment;
     int fd = atomic_load(&segment->fd), whole = spoil(fd);
 
     atomic_store(&segment->checked, checked);
-    said_begin(&said);
-    ask(&s, 10);
-    await_cut(&s.client);
-    said_end(&said, text);
-    assert_cut(&s.client);
-    assert_says_why(s.kit, text, why);
-    client_close(&s.client);
+    ask_and_be_cut(&s, 10, why);
 
     heal(fd, whole);
     atomic_store(&segment->checked, true);
-    ask(&s, 10);
-    client_hear_until(&s.client, "{\"commit\":{\"lsn\":\"20\",\"consistent\":true");
+    ask_and_hear(&s, 10);
     assert_true(client_has(&s.client, "\"snapshot\":false"));
     assert_int_equal(client_count(&s.client, "\"lsn\":\"20\",\"op_position\""), 1);
     client_close(&s.client);
@@ -182,25 +195,16 @@ static void test_a_run_that_cannot_be_read_cuts_and_the_client_goes_on(void **st
 static void cut_by_snapshot(bool checked, const char *why)
 {
     struct stream s;
-    struct said said;
-    char text[4096];
 
     stream_new(&s);
     struct snapshot_file *file = s.kit->log->file;
     int whole = spoil(file->fd);
 
     file->blocks[0].checked = checked;
-    said_begin(&said);
-    ask(&s, 0);
-    await_cut(&s.client);
-    said_end(&said, text);
-    assert_cut(&s.client);
-    assert_says_why(s.kit, text, why);
-    client_close(&s.client);
+    ask_and_be_cut(&s, 0, why);
 
     heal(file->fd, whole);
-    ask(&s, 0);
-    client_hear_until(&s.client, "{\"commit\":{\"lsn\":\"20\",\"consistent\":true");
+    ask_and_hear(&s, 0);
     assert_int_equal(client_count(&s.client, "{\"first\":1},{\"first\":2}"), 1);
     client_close(&s.client);
     stream_free(&s);
