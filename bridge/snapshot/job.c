@@ -294,7 +294,7 @@ static void register_new(const struct job_context *ctx)
         fail_log(ctx, logs[i], &err);
 }
 
-static bool may_begin(struct job_context *ctx, struct err *err)
+bool job_may_begin(struct job_context *ctx, struct err *err)
 {
     return may_go_on(ctx, err) && worker_connect(ctx->worker, &ctx->conn, err);
 }
@@ -307,7 +307,7 @@ void job_fill(struct job_context *ctx)
 
     register_new(ctx);
     while ((log = fills_take(ctx->worker, 0, &registered))) {
-        if (may_begin(ctx, &err))
+        if (job_may_begin(ctx, &err))
             fill_together(ctx, log, registered);
         else
             fail_all(ctx, log, &err);

@@ -41,6 +41,8 @@ enum job_outcome job_look(const struct job_context *ctx, const struct shape_requ
 /* Looks it up and makes none: ERR_NOT_FOUND without a field when there is none. */
 enum job_outcome job_find(const struct job_context *ctx, const struct shape_request *request,
                           struct shape_answer *answer) MUST_CHECK;
+/* There is a connection, and the end has not come. */
+bool job_may_begin(struct job_context *ctx, struct err *err) MUST_CHECK;
 /* Fills the worker's logs: registration, snapshot, rows. Ends those with which that fails. */
 void job_fill(struct job_context *ctx);
 

@@ -106,6 +106,8 @@ bool worker_connect(struct worker *w, struct pg_conn **conn, struct err *err)
             pg_connect(w->pool->config.conninfo, "tombolo snapshot", false, err);
         if (fresh)
             set_conn(w, fresh);
+        else
+            err->code = ERR_CONN;
     }
     *conn = w->conn;
     return w->conn != NULL;
@@ -172,31 +174,22 @@ static void serve(struct job_context *ctx, struct request *r)
         pool_put_fill(w, log);
 }
 
-static void refuse_mates(struct worker *w, const struct err *err)
-{
-    for (struct request *r; (r = pool_next_mate(w));) {
-        struct shape_answer a = {.err = *err};
-
-        pool_answer(w->pool, r, &a);
-    }
-}
-
-/* What was taken together: each request is answered, then the new logs are filled. */
+/* What was taken together: each request is answered, then the new logs are filled. Once there is no
+ * connection to be had, it is not tried again for each that is left. */
 static void take_turn(struct worker *w)
 {
     struct table *looked = NULL;
     struct job_context ctx = context_of(w, &looked);
-    struct err err = {0};
+    struct err err;
+    bool ok = true;
 
-    if (atomic_load(&w->pool->stop)) {
-        err_set(&err, ERR_STOPPED, STOPPING);
-        refuse_mates(w, &err);
-    } else if (!worker_connect(w, &ctx.conn, &err)) {
-        err.code = ERR_CONN;
-        refuse_mates(w, &err);
+    for (struct request *r; (r = pool_next_mate(w));) {
+        ok = ok && job_may_begin(&ctx, &err);
+        if (ok)
+            serve(&ctx, r);
+        else
+            pool_answer(w->pool, r, &(struct shape_answer){.err = err});
     }
-    for (struct request *r; (r = pool_next_mate(w));)
-        serve(&ctx, r);
     table_unref(looked);
     job_fill(&ctx);
 }

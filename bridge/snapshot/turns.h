@@ -30,7 +30,7 @@ void fills_put_back(struct worker *w, struct log *const *logs, size_t n, lsn_t r
 /* The worker's next, if it is on this table (0: whichever); `registered`: P of the last of all that
  * it has. NULL: there is none. */
 struct log *fills_take(struct worker *w, uint32_t relid, lsn_t *registered);
-/* It has a connection that is not known to be broken. */
+/* It has a connection that is not known to be broken. False with ERR_CONN. */
 bool worker_connect(struct worker *w, struct pg_conn **conn, struct err *err) MUST_CHECK;
 
 #endif

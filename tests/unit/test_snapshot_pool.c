@@ -1,8 +1,9 @@
 /*
  * Requests that wait for a worker of the snapshot pool, which has one, and for its looker: both
- * wait for a server that takes connections and says nothing, until the server has gone.
+ * wait for a server that takes connections and says nothing, or not for long, until it has gone.
  */
 #include "base/arena.h"
+#include "base/buf.h"
 #include "base/clock.h"
 #include "pg/pg.h"
 #include "snapshot/subset_pool.h"
@@ -23,7 +24,7 @@
 
 struct fixture {
     int listen_fd, fds[2];
-    char conninfo[100];
+    char conninfo[200];
     struct snapshot_pool *pool;
 };
 
@@ -70,7 +71,8 @@ static void setup(struct fixture *f, struct asked at_work[2])
     assert_int_equal(bind(f->listen_fd, (struct sockaddr *)&address, len), 0);
     assert_int_equal(listen(f->listen_fd, 4), 0);
     assert_int_equal(getsockname(f->listen_fd, (struct sockaddr *)&address, &len), 0);
-    snprintf(f->conninfo, sizeof(f->conninfo), "host=127.0.0.1 port=%u dbname=d user=u",
+    snprintf(f->conninfo, sizeof(f->conninfo),
+             "host=127.0.0.1 port=%u dbname=d user=u sslmode=disable gssencmode=disable",
              ntohs(address.sin_port));
     const struct snapshot_config config = {.conninfo = f->conninfo, .workers = 1};
     f->pool = snapshot_pool_new(&config, &err);
@@ -113,6 +115,57 @@ static void test_request_that_waits_is_answered_when_it_is_given_up(void **state
     wait_for(&waiting[2]);
     assert_int_equal(waiting[0].code, ERR_CONN);
     assert_int_equal(waiting[2].code, ERR_CONN);
+    snapshot_pool_free(f.pool);
+}
+
+static void say(int fd, char type, const char *bytes, size_t n)
+{
+    struct buf b;
+
+    buf_init(&b, BUF_NO_LIMIT);
+    buf_put_u8(&b, (uint8_t)type);
+    buf_put_u32(&b, (uint32_t)n + 4);
+    buf_put(&b, bytes, n);
+    assert_int_equal(write(fd, b.ptr, b.len), b.len);
+    buf_release(&b);
+}
+
+/* Lets one in, agrees to whatever it sets, and says nothing to the first statement it prepares. */
+static int take_connection(struct fixture *f)
+{
+    int fd = accept(f->listen_fd, NULL, NULL);
+    char bytes[4096];
+
+    assert_true(read(fd, bytes, sizeof(bytes)) > 0);
+    say(fd, 'R', "\0\0\0\0", 4);
+    say(fd, 'Z', "I", 1);
+    while (read(fd, bytes, sizeof(bytes)) > 0 && bytes[0] == 'Q') {
+        say(fd, 'C', "SET", sizeof("SET"));
+        say(fd, 'Z', "I", 1);
+    }
+    assert_int_equal(bytes[0], 'P');
+    return fd;
+}
+
+static void test_all_that_were_taken_together_are_refused_when_the_server_goes(void **state)
+{
+    enum { N = 20 };
+    struct fixture f;
+    struct asked at_work[2], waiting[N];
+
+    (void)state;
+    setup(&f, at_work);
+    for (int i = 0; i < N; i++)
+        request(&f, &waiting[i], SLICE("n = 1"));
+    close(f.fds[0]);
+    close(f.fds[1]);
+    f.fds[0] = take_connection(&f);
+    f.fds[1] = -1;
+    server_goes(&f);
+    for (int i = 0; i < N; i++) {
+        wait_for(&waiting[i]);
+        assert_int_equal(waiting[i].code, ERR_CONN);
+    }
     snapshot_pool_free(f.pool);
 }
 
@@ -199,6 +252,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_request_that_waits_is_answered_when_it_is_given_up),
+        cmocka_unit_test(test_all_that_were_taken_together_are_refused_when_the_server_goes),
         cmocka_unit_test(test_subset_whose_shape_waits_is_answered_when_it_is_given_up),
         cmocka_unit_test(test_what_waits_is_bounded_in_bytes_and_makes_room_when_it_is_given_up),
     };
