@@ -172,7 +172,8 @@ bool routes_ancestors(struct routes *routes, uint32_t relid, struct relation_rou
     bool ok = routes->resolver(routes->owner, relid, &scratch, &ancestors, &r->nancestors, err);
     if (ok) {
         r->ancestors = arena_calloc(&r->arena, r->nancestors, sizeof(*r->ancestors));
-        memcpy(r->ancestors, ancestors, r->nancestors * sizeof(*ancestors));
+        if (r->nancestors)
+            memcpy(r->ancestors, ancestors, r->nancestors * sizeof(*ancestors));
         r->known = true;
     }
     arena_release(&scratch);

@@ -174,8 +174,7 @@ def test_database_dropped_and_made_anew_is_fetched_again(database, beside, follo
     bridge = beside(database).start()
     replica = follow(bridge)
     replica.wait_for_rows("t", ROWS)
-    with contextlib.suppress(Exception):
-        database.drop()
+    database.drop()
     wait_for(lambda: bridge.health() != "active", 60, "the bridge to notice")
     database.server.sql(f"CREATE DATABASE {database.name} TEMPLATE template0")
     make_table(database)

@@ -74,6 +74,8 @@ class Database:
             main.sql(f"SELECT pg_terminate_backend(active_pid) {mine} AND active", self.name)
             return not main.value(f"SELECT count(*) {mine} AND active", self.name)
 
+        # Whoever comes back at once would make his slot anew in between.
+        main.sql("UPDATE pg_database SET datallowconn = false WHERE datname = %s", self.name)
         wait_for(released, 60, f"the slots of {self.name} to be let go")
         main.sql(f"SELECT pg_drop_replication_slot(slot_name) {mine}", self.name)
         main.sql(f'DROP DATABASE IF EXISTS "{self.name}" WITH (FORCE)')
