@@ -7,6 +7,9 @@
     prefix        of the test's topics there
     own_postgres  a server of the test's own, to be stopped and killed, once for each version
     bridge        a running bridge beside `database`
+    make_bridge   make_bridge(postgres, name="bridge", **settings): a Bridge in the folder of that
+                  name, not started, and stopped with exit code 0 at the end
+    make_module_bridge   the same for a file, each with a folder and a stream of its own
     make_replica  make_replica(shapes, name="replica"): a Replica of that bridge, not started
 
 A test that fails shows the end of the logs of all that it started. A sanitizer report in one
@@ -140,10 +143,37 @@ def own_postgres(pg_version):
 
 
 @pytest.fixture
-def bridge(database, tmp_path):
-    bridge = Bridge(database, data_dir=tmp_path / "bridge").start()
-    yield bridge
-    bridge.stop()
+def make_bridge(tmp_path):
+    made = []
+
+    def make(postgres, name="bridge", **settings):
+        made.append(Bridge(postgres, data_dir=tmp_path / name, **settings))
+        return made[-1]
+
+    yield make
+    for bridge in made:
+        bridge.stop()
+
+
+@pytest.fixture(scope="module")
+def make_module_bridge(tmp_path_factory):
+    made = []
+
+    def make(postgres, **settings):
+        settings.setdefault("stream_id", f"stream{len(made)}")
+        made.append(Bridge(postgres, data_dir=tmp_path_factory.mktemp("bridge") / "bridge",
+                           **settings))
+        return made[-1]
+
+    yield make
+    for bridge in made:
+        bridge.stop()
+        assert not bridge.process.sanitizer_report(), bridge.process.sanitizer_report()
+
+
+@pytest.fixture
+def bridge(database, make_bridge):
+    return make_bridge(database).start()
 
 
 @pytest.fixture

@@ -31,16 +31,8 @@ def items(database):
 
 
 @pytest.fixture
-def make_bridge(items, tmp_path):
-    made = []
-
-    def make(rules=RULES, **settings):
-        made.append(Bridge(items, data_dir=tmp_path / "bridge", rules=rules, **settings))
-        return made[-1].start()
-
-    yield make
-    for bridge in made:
-        bridge.stop()
+def make_bridge(items, make_bridge):
+    return lambda rules=RULES, **settings: make_bridge(items, rules=rules, **settings).start()
 
 
 @pytest.fixture

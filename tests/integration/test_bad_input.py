@@ -7,7 +7,7 @@ import resource
 import socket
 
 import pytest
-from harness import Bridge, Process, Replica, wait_for
+from harness import Process, Replica, wait_for
 from harness.process import environment, program
 
 pytestmark = pytest.mark.sanitized
@@ -26,19 +26,17 @@ def orders(database):
 
 
 @pytest.fixture
-def make_bridge(orders, tmp_path):
-    """make_bridge(**settings): a running bridge beside `orders`."""
+def make_bridge(orders, make_bridge, tmp_path):
+    """make_bridge(**settings): a running bridge beside `orders`, which serves on at the end."""
     made = []
 
     def make(**settings):
-        bridge = Bridge(orders, data_dir=tmp_path / f"bridge{len(made)}", **settings).start()
-        made.append(bridge)
-        return bridge
+        made.append(make_bridge(orders, f"bridge{len(made)}", **settings).start())
+        return made[-1]
 
     yield make
     for bridge in made:
         serves_on(bridge, tmp_path)
-        bridge.stop()
 
 
 @pytest.fixture

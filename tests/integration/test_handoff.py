@@ -6,6 +6,7 @@ transaction; until the wait is cancelled no new snapshot sees what it wrote.
 """
 
 import contextlib
+import itertools
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ import threading
 
 import psycopg2
 import pytest
-from harness import Bridge, Database, Postgres, Refused, Replica, ShapeApi, Stream, wait_for
+from harness import Database, Postgres, Refused, Replica, ShapeApi, Stream, wait_for
 from harness.process import as_user
 
 STANDBY_AWAY = {"synchronous_standby_names": "nobody", "synchronous_commit": "local"}
@@ -103,18 +104,15 @@ def server(pg_version):
 
 
 @pytest.fixture
-def beside(tmp_path):
-    """beside(server): a running Bridge there, stopped at the test's end."""
-    made = []
+def beside(make_bridge):
+    """beside(server): a running Bridge there, each with a folder of its own."""
+    numbers = itertools.count(1)
 
     def make(server, **settings):
         settings = {"lock_timeout": "60s", **settings}
-        made.append(Bridge(server, data_dir=tmp_path / f"bridge{len(made)}", **settings))
-        return made[-1].start()
+        return make_bridge(server, f"bridge{next(numbers)}", **settings).start()
 
-    yield make
-    for bridge in made:
-        bridge.stop()
+    return make
 
 
 # ---- a commit that is decoded before it is seen -------------------------------------------------

@@ -13,19 +13,13 @@ DONE = "first rows of a table are published"
 
 
 @pytest.fixture
-def make_publisher(database, kafka, tmp_path):
-    made = []
-
+def make_publisher(database, kafka, make_bridge):
     def make(**settings):
-        bridge = Bridge(database, data_dir=tmp_path / "bridge", kafka_brokers=kafka.brokers,
-                        kafka_topics="true", kafka_prefix=database.name, catalog_interval="1s",
-                        **{f"kafka_{key}": value for key, value in settings.items()})
-        made.append(bridge)
-        return bridge
+        return make_bridge(database, kafka_brokers=kafka.brokers, kafka_topics="true",
+                           kafka_prefix=database.name, catalog_interval="1s",
+                           **{f"kafka_{key}": value for key, value in settings.items()})
 
-    yield make
-    for bridge in made:
-        bridge.stop()
+    return make
 
 
 class Writers:

@@ -4,7 +4,7 @@ import re
 import subprocess
 
 import pytest
-from harness import Bridge, Refused, SecureKafka, Stream, StreamTopic, program, wait_for
+from harness import Refused, SecureKafka, Stream, StreamTopic, program, wait_for
 from harness.process import ROOT, environment
 
 MANUAL = (ROOT / "docs" / "KAFKA.md").read_text()
@@ -28,16 +28,8 @@ def orders(database):
 
 
 @pytest.fixture
-def make_bridge(orders, tmp_path):
-    made = []
-
-    def make(name, **settings):
-        made.append(Bridge(orders, data_dir=tmp_path / name, **settings))
-        return made[-1]
-
-    yield make
-    for bridge in made:
-        bridge.stop()
+def make_bridge(orders, make_bridge):
+    return lambda name, **settings: make_bridge(orders, name, **settings)
 
 
 def properties(kafka):

@@ -6,26 +6,21 @@ import json
 from decimal import Decimal
 
 import pytest
-from harness import Bridge, Upserted, decimal_of, read_events, topic_events, wait_for
+from harness import Upserted, decimal_of, read_events, topic_events, wait_for
 
 PLACEHOLDER = "__debezium_unavailable_value"
 
 
 @pytest.fixture
-def make_publisher(database, kafka, prefix, tmp_path):
+def make_publisher(database, kafka, prefix, make_bridge):
     """A bridge that publishes tables' topics; `settings` are of [kafka] unless named otherwise."""
-    made = []
-
     def make(name="bridge", start=True, **settings):
-        bridge = Bridge(database, data_dir=tmp_path / name, kafka_brokers=kafka.brokers,
-                        kafka_topics="true", kafka_prefix=prefix, catalog_interval="1s",
-                        **{f"kafka_{key}": value for key, value in settings.items()})
-        made.append(bridge)
+        bridge = make_bridge(database, name, kafka_brokers=kafka.brokers, kafka_topics="true",
+                             kafka_prefix=prefix, catalog_interval="1s",
+                             **{f"kafka_{key}": value for key, value in settings.items()})
         return bridge.start() if start else bridge
 
-    yield make
-    for bridge in made:
-        bridge.stop()
+    return make
 
 
 def ops(events):

@@ -27,26 +27,20 @@ def feeder(kafka, items, prefix):
 
 
 @pytest.fixture
-def make_node(kafka, items, prefix, tmp_path):
+def make_node(kafka, items, prefix, make_bridge):
     """make_node(name, **settings): a fan-out node, not started."""
-    made = []
-
     def make(name="node", **settings):
-        settings.setdefault("source", f"kafka://{kafka.brokers}/{prefix}")
-        made.append(Bridge(items, data_dir=tmp_path / name, keepalive="200ms", **settings))
-        return made[-1]
+        settings = {"source": f"kafka://{kafka.brokers}/{prefix}", "keepalive": "200ms",
+                    **settings}
+        return make_bridge(items, name, **settings)
 
-    yield make
-    for node in made:
-        node.stop()
+    return make
 
 
 @pytest.fixture
-def publisher(kafka, items, prefix, tmp_path):
-    bridge = Bridge(items, data_dir=tmp_path / "publisher", kafka_brokers=kafka.brokers,
-                    kafka_prefix=prefix, kafka_stream="true").start(deadline=60)
-    yield bridge
-    bridge.stop()
+def publisher(kafka, items, prefix, make_bridge):
+    return make_bridge(items, "publisher", kafka_brokers=kafka.brokers, kafka_prefix=prefix,
+                       kafka_stream="true").start(deadline=60)
 
 
 @pytest.fixture

@@ -4,24 +4,15 @@ status says what is wrong."""
 import sqlite3
 
 import pytest
-from harness import Bridge, Replica, Stream, wait_for
+from harness import Replica, Stream, wait_for
 
 
 @pytest.fixture
-def start(database, tmp_path):
+def start(database, make_bridge):
     database.sql("CREATE TABLE t (id int PRIMARY KEY, what text)")
     database.sql("CREATE TABLE u (id int PRIMARY KEY, what text)")
     database.sql("INSERT INTO t SELECT n, 'x' FROM generate_series(1, 100) n")
-    made = []
-
-    def start(**settings):
-        bridge = Bridge(database, data_dir=tmp_path / "bridge", **settings)
-        made.append(bridge)
-        return bridge.start()
-
-    yield start
-    for bridge in made:
-        bridge.stop()
+    return lambda **settings: make_bridge(database, **settings).start()
 
 
 def refuse(bridge, handle, reason="it is odd"):

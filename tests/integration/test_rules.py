@@ -5,8 +5,7 @@ import signal
 import time
 
 import pytest
-from harness import (Bridge, Connection, NodeClient, ShapeApi, Stream, request, target,
-                     wait_for)
+from harness import Connection, NodeClient, ShapeApi, Stream, request, target, wait_for
 from harness.nginx import Nginx
 from harness.token import SECRET, bearer, part, signature, token
 
@@ -48,22 +47,15 @@ def db(module_database):
 
 
 @pytest.fixture(scope="module")
-def make_bridge(db, tmp_path_factory):
+def make_bridge(db, make_module_bridge):
     """make_bridge(rules, **settings): a bridge that has these rules, and takes tokens."""
-    started = []
-
     def make(rules=RULES, start=True, postgres=db, **settings):
         settings = {"secret": SHARED, "token_secret": SECRET, "token_audience": "notes",
-                    "token_leeway": "0s", "stream_id": f"rules{len(started)}", **settings}
-        folder = tmp_path_factory.mktemp("rules") / "bridge"
-        bridge = Bridge(postgres, data_dir=folder, rules=rules, **settings)
-        started.append(bridge)
+                    "token_leeway": "0s", **settings}
+        bridge = make_module_bridge(postgres, rules=rules, **settings)
         return bridge.start() if start else bridge
 
-    yield make
-    for bridge in started:
-        bridge.stop()
-        assert not bridge.process.sanitizer_report(), bridge.process.sanitizer_report()
+    return make
 
 
 @pytest.fixture(scope="module")

@@ -78,20 +78,12 @@ def rows(db):
 
 
 @pytest.fixture(scope="module")
-def make_bridge(db, tmp_path_factory):
-    started = []
-
+def make_bridge(db, make_module_bridge):
     def make(rules=RULES, **settings):
-        bridge = Bridge(db, data_dir=tmp_path_factory.mktemp("writes") / "bridge", rules=rules,
-                        secret="the operator's", token_secret=SECRET,
-                        stream_id=f"writes{len(started)}", **settings).start()
-        started.append(bridge)
-        return bridge
+        return make_module_bridge(db, rules=rules, secret="the operator's", token_secret=SECRET,
+                                  **settings).start()
 
-    yield make
-    for bridge in started:
-        bridge.stop()
-        assert not bridge.process.sanitizer_report(), bridge.process.sanitizer_report()
+    return make
 
 
 @pytest.fixture(scope="module")

@@ -25,19 +25,12 @@ def server(own_postgres):
 
 
 @pytest.fixture
-def start(tmp_path):
-    """start(postgres, name="bridge", wait=True, **settings): a Bridge that is stopped, with exit
-    code 0, when the test ends."""
-    made = []
-
+def start(make_bridge):
+    """start(postgres, name="bridge", wait=True, **settings): a Bridge that runs."""
     def start(postgres, name="bridge", wait=True, **settings):
-        bridge = Bridge(postgres, data_dir=tmp_path / name, **settings)
-        made.append(bridge)
-        return bridge.start(wait)
+        return make_bridge(postgres, name, **settings).start(wait)
 
-    yield start
-    for bridge in made:
-        bridge.stop()
+    return start
 
 
 @pytest.fixture

@@ -6,21 +6,13 @@ import os
 import signal
 
 import pytest
-from harness import Bridge, Connection, Stream, target, wait_for
+from harness import Connection, Stream, target, wait_for
 
 
 @pytest.fixture
-def beside(tmp_path):
-    """beside(database): a running Bridge there, stopped at the test's end."""
-    made = []
-
-    def make(database, **settings):
-        made.append(Bridge(database, data_dir=tmp_path / f"bridge{len(made)}", **settings))
-        return made[-1].start()
-
-    yield make
-    for bridge in made:
-        bridge.stop()
+def beside(make_bridge):
+    """beside(database): a running Bridge there."""
+    return lambda database, **settings: make_bridge(database, **settings).start()
 
 
 def ask(bridge, **params):

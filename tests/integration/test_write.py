@@ -37,16 +37,11 @@ def items(database):
 
 
 @pytest.fixture
-def make_bridge(tmp_path):
-    made = []
-
+def make_bridge(make_bridge):
     def make(postgres, rules=RULES, **settings):
-        made.append(Bridge(postgres, data_dir=tmp_path / "bridge", rules=rules, **settings))
-        return made[-1].start()
+        return make_bridge(postgres, rules=rules, **settings).start()
 
-    yield make
-    for bridge in made:
-        bridge.stop()
+    return make
 
 
 @pytest.fixture
