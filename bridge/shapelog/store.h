@@ -5,6 +5,7 @@
  *     io, block, segment, extents   bytes
  *     catalog, _logs, _segments     what is in tombolo.db (_sql: SQLite; _table: a table as bytes)
  *     store, log, log_table         the logs there are, their life
+ *     segments, figures             the segments there are; what the store is asked for
  *     append, read                  the stream's side, the readers' side
  *     messages, chunks, range       the log by offsets, for the shape API
  *     snapshot_file, _write, _read  first rows
@@ -275,9 +276,10 @@ struct log *registry_by_id(struct shapelog *store, uint64_t id);
 
 void logs_push(struct logs *logs, struct log *log);
 void numbers_push(struct numbers *numbers, uint64_t n);
-void segments_push(struct segments *segments, struct segment *segment);
-/* Gives back the references and the memory. */
-void segments_release(struct segments *segments);
+/* Ends the process when a buffer could not grow. */
+void buf_must(const struct buf *buf);
+
+/* ---- segments.c ------------------------------------------------------------------------------ */
 
 /* The segment, referenced, or NULL. Any. */
 struct segment *store_segment(struct shapelog *store, uint32_t number);
@@ -288,8 +290,13 @@ void store_drop_segment(struct shapelog *store, struct segment *segment);
 /* Ends every log that has extents in the damaged segment. Any. */
 void store_segment_damaged(struct shapelog *store, const struct segment *segment,
                            const struct err *why);
-/* Ends the process when a buffer could not grow. */
-void buf_must(const struct buf *buf);
+void segments_push(struct segments *segments, struct segment *segment);
+/* Gives back the references and the memory. */
+void segments_release(struct segments *segments);
+
+/* ---- figures.c ------------------------------------------------------------------------------- */
+
+void times_add(struct times *times, lsn_t lsn, int64_t us);
 
 /* ---- log.c ----------------------------------------------------------------------------------- */
 
@@ -368,7 +375,6 @@ struct numbers syncer_take_ended(struct shapelog *store);
 /* Applies the batch, and with it deletes these logs: `ended` of the batch is not looked at. */
 bool syncer_apply(struct shapelog *store, const struct catalog_batch *batch,
                   struct err *err) MUST_CHECK;
-void times_add(struct times *times, lsn_t lsn, int64_t us);
 /* Deletes sealed segments that nothing refers to any more, with the rows of ended logs. Holding
  * cycle. */
 bool compact_drop_dead(struct shapelog *store, struct err *err) MUST_CHECK;
