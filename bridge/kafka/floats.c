@@ -2,6 +2,7 @@
 
 #include "change/json.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -35,5 +36,5 @@ void floats_put_nearest(struct slice text, struct buf *out)
         snprintf(digits, sizeof(digits), "%.*g", precision, d);
     while (strtod(digits, NULL) != d && ++precision <= 17);
     buf_release(&copy);
-    floats_put(slice_of(digits[0] == 'i' ? "Infinity" : digits), out);
+    floats_put(slice_of(!isinf(d) ? digits : d < 0 ? "-Infinity" : "Infinity"), out);
 }

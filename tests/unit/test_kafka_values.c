@@ -127,6 +127,18 @@ static void test_decimals_as_strings_and_doubles(void **state)
           {NUMERIC_, -1, number, "NaN", "\"NaN\""}, {MONEY, -1, number, "$0.07", "0.07"});
 }
 
+/* 10^400 and its opposite. */
+static void test_decimals_that_are_too_large_for_a_double_are_its_infinities(void **state)
+{
+    const struct value_modes number = {.decimal = DECIMAL_DOUBLE};
+    char text[403] = "-1";
+
+    (void)state;
+    memset(text + 2, '0', sizeof(text) - 3);
+    CHECK(false, {NUMERIC_, -1, number, text, "\"-Infinity\""},
+          {NUMERIC_, -1, number, text + 1, "\"Infinity\""});
+}
+
 static void test_a_precise_decimal_that_is_no_number_is_refused_with_the_way_out(void **state)
 {
     const struct value_modes precise = {0};
@@ -337,6 +349,7 @@ int main(void)
         cmocka_unit_test(test_plain_types_are_json_values),
         cmocka_unit_test(test_precise_decimals_are_the_bytes_of_a_big_integer),
         cmocka_unit_test(test_decimals_as_strings_and_doubles),
+        cmocka_unit_test(test_decimals_that_are_too_large_for_a_double_are_its_infinities),
         cmocka_unit_test(test_a_precise_decimal_that_is_no_number_is_refused_with_the_way_out),
         cmocka_unit_test(test_times_are_in_the_precision_of_their_mode),
         cmocka_unit_test(test_times_with_a_zone_are_texts_in_gmt),
