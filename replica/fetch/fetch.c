@@ -180,6 +180,8 @@ static bool conclude(struct fetch *f, CURLcode code, struct err *err)
         judge(f);
     if (f->stream)
         return replica_end(f->r, err);
+    if (status_of(f) != 200 && f->options->once)
+        return lite_answer_refused(f->r, status_of(f), buf_slice(&f->answer), err);
     if (status_of(f) != 200)
         return lite_answer_unsynced(f->r, status_of(f), buf_slice(&f->answer), err);
     return err_set(err, ERR_CONN, "%s: the answer is not a bridge's stream", f->options->url);
