@@ -231,6 +231,10 @@ def test_snapshots_of_a_table_that_is_written_to_lose_no_change(database, bridge
     client.wait_for(lambda: client.controls("up-to-date"), "it to be up to date")
 
     def snapshots(starts):
+        """The writer must have come on since: this client takes five requests at one offset for a
+        loop, and begins anew, from "now"."""
+        before = done[0]
+        wait_for(lambda: done[0] > before, 60, "the writer")
         return client.do("snapshots", 60, each=[
             {"where": "id >= $1 AND id < $2", "params": {"1": str(i), "2": str(i + part)},
              "orderBy": "id"} for i in starts])
@@ -246,7 +250,8 @@ def test_snapshots_of_a_table_that_is_written_to_lose_no_change(database, bridge
     def held():
         return sorted((row["id"], row["v"], row["n"]) for row in client.do("rows"))
     wait_for(lambda: held() == wanted, 60,
-             lambda: f"other than {sorted(set(held()) ^ set(wanted))[:10]}", interval=0.5)
+             lambda: f"other than {sorted(set(held()) ^ set(wanted))[:10]}\n{client.tail()}",
+             interval=0.5)
     assert not client.errors() and not client.controls("must-refetch")
 
 

@@ -129,7 +129,7 @@ class NodeClient:
                 f"node ended with {self._child.returncode}\n{self.process.log_tail()}"
             return found
 
-        return wait_for(happened, deadline, lambda: f"{what}\n{self._tail()}")
+        return wait_for(happened, deadline, lambda: f"{what}\n{self.tail()}")
 
     def wait_for_rows(self, expected, deadline=60.0, key="id"):
         """Until its rows are these, in any order."""
@@ -140,6 +140,6 @@ class NodeClient:
         self.wait_for(lambda: self.rows is not None and sorted_rows(self.rows) == wanted,
                       f"{len(wanted)} rows, as {wanted[:3]}", deadline)
 
-    def _tail(self):
+    def tail(self):
         return "\n".join(json.dumps(said)[:300] for said in self.said[-15:]) + \
             "\n" + self.process.log_tail()
