@@ -250,6 +250,7 @@ static bool begin_snapshot(struct replica *r, struct lite_feed *feed, struct err
         return false;
     lite_table_init(&feed->table, &r->db, &feed->schema, name);
     feed->cells = arena_calloc(&r->session, feed->schema.ncolumns, sizeof(*feed->cells));
+    lite_plain_init(&feed->plain, &feed->schema, &r->session);
     feed->phase = LITE_SNAPSHOT;
     feed->shuffled = false;
     return true;

@@ -17,6 +17,7 @@
 #define REPLICA_CORE_H
 
 #include "replica/lane.h"
+#include "replica/plain.h"
 #include "replica/replica.h"
 #include "replica/state.h"
 #include "replica/table.h"
@@ -43,6 +44,7 @@ struct lite_feed {
     struct lite_schema schema;
     struct lite_table table;
     struct lite_cell *cells; /* a first row's, while it is read; the table's are the lane's then */
+    struct lite_plain plain; /* what its first rows mostly look like */
 };
 
 struct lite_row {
@@ -133,6 +135,9 @@ bool lite_stream_settle(struct replica *r, struct err *err) MUST_CHECK;
  * do; the batch keeps `*doc` when it sets it to NULL. */
 bool lite_rows_apply(struct replica *r, struct lite_feed *feed, struct yyjson_val *messages,
                      struct yyjson_doc **doc, struct err *err) MUST_CHECK;
+/* The line in r->text, LITE_PLAIN_PADDING behind it, if it is one of first rows as the bridge
+ * writes them; or `*taken` is false, and it is to be parsed. */
+bool lite_rows_take(struct replica *r, size_t len, bool *taken, struct err *err) MUST_CHECK;
 /* First rows may come in the next line. */
 bool lite_rows_expected(const struct replica *r);
 /* Whoever has the replica (lane.h) writes a block's rows. */

@@ -7,7 +7,6 @@
 #include <signal.h>
 #include <stdlib.h>
 
-#define KEEP_AT_MOST ((size_t)1 << 20) /* of a block's text; more is given back at once */
 #define DUE_MS 100
 
 void lite_text_grow(struct lite_text *text, size_t size)
@@ -17,6 +16,14 @@ void lite_text_grow(struct lite_text *text, size_t size)
     free(text->ptr);
     text->ptr = xmalloc(size);
     text->cap = size;
+}
+
+void lite_text_swap(struct lite_text *a, struct lite_text *b)
+{
+    struct lite_text had = *a;
+
+    *a = *b;
+    *b = had;
 }
 
 static void release_block(struct lite_block *b)
@@ -29,7 +36,7 @@ static void release_block(struct lite_block *b)
 
 static bool is_large(const struct lite_block *b)
 {
-    return b->text.cap > KEEP_AT_MOST;
+    return b->text.cap > LITE_TEXT_KEPT;
 }
 
 /* ---- the thread ---- */

@@ -13,8 +13,8 @@
  * Nothing else goes this way. Before anything but first rows of the same shape the caller drains
  * the lane, so that one thread alone has the replica at any time: from the first put to the drain
  * it is the lane's, but for what reading rows needs: in, scanned, text, batch, alc, progress.rows,
- * and of the lane's feed schema, cells, shuffled. Such first rows are no change: no commit line
- * waits, and no local write is on them.
+ * and of the lane's feed schema, cells, plain, shuffled. Such first rows are no change: no commit
+ * line waits, and no local write is on them.
  *
  * The thread is made with the second block in a row, so that shapes of few rows need none, and ends
  * with the first rows. What a block holds is bounded by its line; a long one waits until it is
@@ -29,6 +29,7 @@
 #include <pthread.h>
 
 #define LITE_BLOCKS 3
+#define LITE_TEXT_KEPT ((size_t)1 << 20) /* of a block; more is given back at once */
 
 struct lite_feed;
 struct replica;
@@ -66,6 +67,7 @@ struct lite_lane {
 };
 
 void lite_text_grow(struct lite_text *text, size_t size);
+void lite_text_swap(struct lite_text *a, struct lite_text *b);
 
 /* The next block, empty and with room for so many values; waits until one is free. */
 struct lite_block *lite_lane_block(struct replica *r, size_t nvalues);

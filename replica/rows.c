@@ -207,12 +207,8 @@ static bool put_rows(struct replica *r, struct lite_feed *feed, const struct lit
 
     if (!fill_block(block, feed, rows, n, &why))
         return misfit(r, feed, why.msg, err);
-    if (text) {
-        struct lite_text spare = block->text;
-
-        block->text = *text;
-        *text = spare;
-    }
+    if (text)
+        lite_text_swap(&block->text, text);
     r->progress.rows += n;
     return lite_lane_put(r, block, err);
 }
@@ -405,6 +401,38 @@ static bool apply_changes(struct replica *r, struct lite_feed *feed, yyjson_val 
 static bool in_lane(const struct replica *r, const struct lite_feed *feed)
 {
     return r->lane.busy && r->batch.feed == feed;
+}
+
+/* The feed whose first rows the line may be, which are to be written as they come; or NULL. The
+ * line's head is taken away. */
+static struct lite_feed *feed_of_plain(struct replica *r, struct slice *line)
+{
+    size_t shape;
+
+    if (!lite_plain_head(line, &shape) || shape >= r->nfeeds || r->batch.n > 0)
+        return NULL;
+    struct lite_feed *feed = &r->feeds[shape];
+    bool first = r->lane.busy ? in_lane(r, feed) : feed->phase == LITE_SNAPSHOT && !feed->skip;
+
+    return first && !feed->shuffled ? feed : NULL;
+}
+
+bool lite_rows_take(struct replica *r, size_t len, bool *taken, struct err *err)
+{
+    struct slice line = {r->text.ptr, len};
+    struct lite_feed *feed = feed_of_plain(r, &line);
+
+    *taken = false;
+    if (!feed)
+        return true;
+    struct lite_block *block = lite_lane_block(r, feed->schema.ncolumns);
+    if (!lite_plain_read(&feed->plain, &feed->schema, line, block))
+        return true;
+    *taken = true;
+    r->batch.feed = block->feed = feed;
+    lite_text_swap(&block->text, &r->text);
+    r->progress.rows += block->nrows;
+    return lite_lane_put(r, block, err);
 }
 
 bool lite_rows_expected(const struct replica *r)

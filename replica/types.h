@@ -69,6 +69,11 @@ struct lite_type lite_type_of(struct slice type, struct slice base, int dims);
 const char *lite_type_decl(struct lite_type type);
 /* Whether SQLite's equality on such a column is coarser than equality of bytes. */
 bool lite_type_folds(struct lite_type type);
+/* Whether a value is Postgres's text as it stands. */
+static inline bool lite_type_is_text(struct lite_type type)
+{
+    return !type.array && (type.kind == LITE_OTHER || type.kind == LITE_NUMERIC);
+}
 
 /* Text that is not of the type is an ERR_PROTOCOL, for nothing can be stored that would come back.
  */

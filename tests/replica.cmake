@@ -4,6 +4,7 @@ unit(library USES lib package_sqlite)
 fuzz(replica_stream USES replica package_sqlite)
 
 unit(replica_types ONE_THREAD USES replica)
+unit(replica_plain ONE_THREAD USES replica package_sqlite)
 unit(replica_shape ONE_THREAD USES replica)
 unit(replica_stream ONE_THREAD USES replica package_sqlite)
 unit(replica_trouble ONE_THREAD USES replica package_sqlite)
