@@ -5,7 +5,7 @@
 #include "change/json.h"
 
 #define PIECE ((size_t)4096)
-#define WORST 6 /* \u0000 */
+#define WORST JSON_WORST
 
 #define EACH_BYTE(b) (UINT64_C(0x0101010101010101) * (b))
 
@@ -59,6 +59,22 @@ static bool plain(uint64_t x)
     return !((low | zero) & EACH_BYTE(0x80));
 }
 
+/* Of the last bytes, fewer than eight: four or more are looked at as two words that may overlap. */
+static char *put_rest(char *out, const char *p, size_t n)
+{
+    uint32_t first, last;
+
+    if (n < sizeof(first))
+        return put_bytes(out, p, n);
+    memcpy(&first, p, sizeof(first));
+    memcpy(&last, p + n - sizeof(last), sizeof(last));
+    if (!plain((uint64_t)first << 32 | last))
+        return put_bytes(out, p, n);
+    memcpy(out, &first, sizeof(first));
+    memcpy(out + n - sizeof(last), &last, sizeof(last));
+    return out + n;
+}
+
 /* `out` has room for WORST bytes each. */
 static char *put_piece(char *out, const char *p, size_t n)
 {
@@ -73,7 +89,7 @@ static char *put_piece(char *out, const char *p, size_t n)
             out = put_bytes(out, p, sizeof(word));
         }
     }
-    return put_bytes(out, p, n);
+    return put_rest(out, p, n);
 }
 
 /* What a piece will have become. */
@@ -110,17 +126,20 @@ void json_put_escaped(struct buf *out, struct slice text)
     }
 }
 
+char *json_write_string(char *out, struct slice text)
+{
+    *out++ = '"';
+    out = put_piece(out, text.ptr, text.len);
+    *out++ = '"';
+    return out;
+}
+
 void json_put_string(struct buf *out, struct slice text)
 {
     char *p = text.len <= PIECE ? room_for(out, text, 2) : NULL;
 
     if (p) {
-        char *end = p;
-
-        *end++ = '"';
-        end = put_piece(end, text.ptr, text.len);
-        *end++ = '"';
-        buf_added(out, (size_t)(end - p));
+        buf_added(out, (size_t)(json_write_string(p, text) - p));
         return;
     }
     buf_put_u8(out, '"');

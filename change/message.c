@@ -2,12 +2,13 @@
 #include "change/json.h"
 
 #define BOOL_OID 16
+#define SHORT_TEXT 4096u
 
 struct format_column {
     uint16_t index;     /* in the table */
     bool in_key;        /* of the primary key, or the table has none */
     bool is_bool;       /* or a domain over it */
-    struct slice label; /* `"name":` */
+    struct slice label; /* `,"name":` */
 };
 
 struct message_format {
@@ -61,6 +62,7 @@ static void format_names(struct message_format *f, const struct table *table, st
     f->relation = take(&b, arena);
 
     for (uint16_t i = 0; i < f->ncols; i++) {
+        buf_put_u8(&b, ',');
         json_put_string(&b, table->cols[f->cols[i].index].name);
         buf_put_u8(&b, ':');
         f->cols[i].label = take(&b, arena);
@@ -133,16 +135,41 @@ static void put_header_key(const struct message_format *f, const char *name,
     buf_put_u8(out, '"');
 }
 
-static void put_value(const struct format_column *col, const struct value *v, bool spell_bool,
-                      struct buf *out)
+static struct slice value_text(const struct format_column *col, const struct value *v,
+                               bool spell_bool)
 {
-    buf_put_slice(out, col->label);
-    if (v->kind != VALUE_TEXT)
+    if (spell_bool && col->is_bool && v->text.len == 1)
+        return v->text.ptr[0] == 't' ? SLICE("true") : SLICE("false");
+    return v->text;
+}
+
+/* A label and a text; as most are short, into room that is asked for once. */
+static void put_text(struct buf *out, struct slice label, struct slice text)
+{
+    size_t worst = label.len + text.len * JSON_WORST + 2;
+    bool is_short = text.len <= SHORT_TEXT && worst <= out->limit - out->len;
+    char *p = is_short ? buf_room(out, worst) : NULL;
+
+    if (p) {
+        memcpy(p, label.ptr, label.len);
+        buf_added(out, (size_t)(json_write_string(p + label.len, text) - p));
+    } else {
+        buf_put_slice(out, label);
+        json_put_string(out, text);
+    }
+}
+
+static void put_value(const struct format_column *col, const struct value *v, bool first,
+                      bool spell_bool, struct buf *out)
+{
+    struct slice label = {col->label.ptr + first, col->label.len - first};
+
+    if (v->kind == VALUE_TEXT) {
+        put_text(out, label, value_text(col, v, spell_bool));
+    } else {
+        buf_put_slice(out, label);
         buf_put(out, "null", 4);
-    else if (spell_bool && col->is_bool && v->text.len == 1)
-        buf_put_cstr(out, v->text.ptr[0] == 't' ? "\"true\"" : "\"false\"");
-    else
-        json_put_string(out, v->text);
+    }
 }
 
 /* Which of a row's columns a message carries. */
@@ -195,10 +222,8 @@ static void put_columns(const struct message_format *f, const struct tuple *row,
 
         if (v->kind == VALUE_UNCHANGED || !wanted(f, col, change))
             continue;
-        if (!first)
-            buf_put_u8(out, ',');
+        put_value(col, v, first, spell_bool, out);
         first = false;
-        put_value(col, v, spell_bool, out);
     }
     buf_put_u8(out, '}');
 }
