@@ -212,8 +212,6 @@ static enum http_step step_send(struct http_conn *conn)
     switch (flush(conn)) {
     case HTTP_FLUSH_BLOCKED:
         return HTTP_STEP_REST;
-    case HTTP_FLUSH_PAUSED:
-        return HTTP_STEP_YIELD;
     case HTTP_FLUSH_FAILED:
         note_unread(conn);
         return cut(conn);
@@ -313,7 +311,7 @@ static void run(struct http_conn *conn)
     if (s == HTTP_STEP_GONE)
         return;
     conn->running = false;
-    if (s != HTTP_STEP_REST)
+    if (s == HTTP_STEP_ON)
         http_loop_soon(conn->worker->loop, &conn->task);
     adjust_events(conn, false);
 }

@@ -44,7 +44,6 @@ enum http_conn_state {
 
 enum http_step {
     HTTP_STEP_ON,    /* go on with the next step */
-    HTTP_STEP_YIELD, /* go on, after the others had their turn */
     HTTP_STEP_REST,  /* wait for an event, a wake-up or the deadline */
     HTTP_STEP_GONE,  /* the connection has been freed */
 };
@@ -64,7 +63,7 @@ struct http_conn {
 
     bool running : 1;     /* in conn.c, which will go on by itself */
     bool half_closed : 1; /* the client has shut its sending side */
-    bool blocked : 1;     /* the socket took no more */
+    bool blocked : 1;     /* there is more to be sent, when the socket is writable */
     bool fresh : 1;       /* has had no request yet */
     bool last : 1;        /* close after this response */
     bool keep_alive : 1;  /* the client wants to go on */

@@ -15,8 +15,8 @@
 
 #define OWN_LIMIT ((size_t)256 * 1024) /* a round, and the head before it */
 #define KEEP_OWN ((size_t)16 * 1024)
-#define TURN_BYTES ((uint64_t)1024 * 1024) /* one connection's share of a turn */
-#define FRAME_SIZE 18                      /* 16 digits and CR LF */
+#define TURN_BYTES ((uint64_t)2 << 20) /* one connection's share of a turn */
+#define FRAME_SIZE 18                  /* 16 digits and CR LF */
 #define VECTORS 16
 
 struct http_out *http_out_new(void)
@@ -262,22 +262,23 @@ static void advance(struct http_out *out, size_t n)
     }
 }
 
-static ssize_t send_memory(struct http_out *out, int fd)
+/* What is next, as far as it is in memory; *asked: how much that is. */
+static ssize_t send_memory(const struct http_out *out, int fd, uint64_t *asked)
 {
     struct iovec iov[VECTORS];
-    uint64_t size;
-    int n = gather(out, iov, &size);
+    int n = gather(out, iov, asked);
     bool more = out->at + (uint32_t)n < out->nruns;
     struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)n};
 
     return sendmsg(fd, &msg, MSG_NOSIGNAL | (more ? MSG_MORE : 0));
 }
 
-static ssize_t send_file(const struct http_out_run *run, int fd)
+static ssize_t send_file(const struct http_out_run *run, int fd, uint64_t *asked)
 {
     off_t offset = run->offset;
-    size_t len = run->len < TURN_BYTES ? run->len : (size_t)TURN_BYTES;
-    ssize_t n = sendfile(fd, run->fd, &offset, len);
+
+    *asked = run->len < TURN_BYTES ? run->len : TURN_BYTES;
+    ssize_t n = sendfile(fd, run->fd, &offset, (size_t)*asked);
 
     if (n == 0) {
         errno = ENODATA; /* the file is shorter than was promised */
@@ -300,18 +301,19 @@ static void set_cork(int fd, int on)
 
 static enum http_flush send_runs(struct http_out *out, int fd, uint64_t *sent, bool *corked)
 {
-    uint64_t turn = 0;
+    uint64_t turn = 0, asked;
 
     while (!http_out_empty(out)) {
         const struct http_out_run *run = &out->runs[out->at];
 
         if (turn >= TURN_BYTES)
-            return HTTP_FLUSH_PAUSED;
+            return HTTP_FLUSH_BLOCKED;
         if (!*corked && needs_cork(out)) {
             set_cork(fd, 1);
             *corked = true;
         }
-        ssize_t n = run->kind == HTTP_RUN_FILE ? send_file(run, fd) : send_memory(out, fd);
+        ssize_t n =
+            run->kind == HTTP_RUN_FILE ? send_file(run, fd, &asked) : send_memory(out, fd, &asked);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
@@ -319,6 +321,9 @@ static enum http_flush send_runs(struct http_out *out, int fd, uint64_t *sent, b
         turn += (uint64_t)n;
         *sent += (uint64_t)n;
         advance(out, (size_t)n);
+        /* Not asked until it says so: it most likely would, for one system call more. */
+        if ((uint64_t)n < asked)
+            return HTTP_FLUSH_BLOCKED;
     }
     return HTTP_FLUSH_DONE;
 }

@@ -93,8 +93,8 @@ void http_out_close_chunk(struct http_out *out);
 
 enum http_flush {
     HTTP_FLUSH_DONE,    /* all sent */
-    HTTP_FLUSH_BLOCKED, /* the socket takes no more now */
-    HTTP_FLUSH_PAUSED,  /* it takes more, but others are to have their turn */
+    HTTP_FLUSH_BLOCKED, /* the socket takes no more now, or others are to have their turn: go on
+                           when it is said to be writable */
     HTTP_FLUSH_FAILED,  /* the connection is broken, or a file was too short: errno says */
 };
 
