@@ -228,6 +228,7 @@ static int run(const struct options *o)
     struct err err = {0};
 
     logging_init(o->quiet ? LOG_WARN : LOG_INFO, LOG_LOGFMT);
+    replica_own_sqlite();
     if (!fetch_init(&err) || !catch_signals(&err)) {
         print_err(&err);
         return EXIT_FAILED;

@@ -168,7 +168,7 @@ static bool set_up(struct lite_db *db, struct err *err)
 
 bool lite_db_open(struct lite_db *db, const char *path, struct err *err)
 {
-    *db = (struct lite_db){.lock_fd = -1};
+    *db = (struct lite_db){.lock_fd = -1, .wal_fd = -1};
     if (!lite_guard_take(db, path, err))
         return false;
     /* One thread at a time, as replica.h says: SQLite's own mutexes would cost 4 % of a sync. */
@@ -193,8 +193,10 @@ void lite_db_close(struct lite_db *db)
         sqlite3_close(db->guard);
         sqlite3_close_v2(db->db);
     }
+    if (db->wal_fd >= 0)
+        close(db->wal_fd);
     lite_guard_drop(db);
-    *db = (struct lite_db){.lock_fd = -1};
+    *db = (struct lite_db){.lock_fd = -1, .wal_fd = -1};
 }
 
 /* SQLite's own busy handler has waited 5 s each time round. */
@@ -243,18 +245,35 @@ void lite_db_rollback(struct lite_db *db)
     db->in_txn = false;
 }
 
-bool lite_db_sync(struct lite_db *db, struct err *err)
+/* A descriptor of the WAL; -1: there is none. (SQLite holds no locks on this file, which closing it
+ * would drop.) */
+static int open_wal(const struct lite_db *db)
 {
     char *name = sqlite3_mprintf("%s-wal", db->path);
     int fd = name ? open(name, O_RDONLY | O_CLOEXEC) : -1;
+
+    sqlite3_free(name);
+    return fd;
+}
+
+bool lite_db_sync(struct lite_db *db, struct err *err)
+{
+    int fd = open_wal(db);
     bool ok = fd < 0 || fdatasync(fd) == 0; /* no WAL: all of it is in the file */
 
     if (!ok)
-        err_errno(err, ERR_IO, "could not sync %s", name);
+        err_errno(err, ERR_IO, "could not sync %s-wal", db->path);
     if (fd >= 0)
         close(fd);
-    sqlite3_free(name);
     return ok;
+}
+
+void lite_db_begin_sync(struct lite_db *db)
+{
+    if (db->wal_fd < 0)
+        db->wal_fd = open_wal(db);
+    if (db->wal_fd >= 0)
+        sync_file_range(db->wal_fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 }
 
 void lite_db_tidy(struct lite_db *db)

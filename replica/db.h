@@ -55,6 +55,7 @@ struct lite_db {
     sqlite3 *guard;    /* NULL until the first checkpoint */
     char *path;        /* absolute; ":memory:" for a database that is tried and thrown away */
     int lock_fd;       /* -1: none */
+    int wal_fd;        /* likewise: the WAL, for lite_db_begin_sync() */
     int wal_frames;    /* in the WAL after the last commit */
     int checkpoint_at; /* frames at which the next one is tried */
     bool in_txn;
@@ -97,6 +98,9 @@ bool lite_db_commit(struct lite_db *db, struct err *err) MUST_CHECK;
 void lite_db_rollback(struct lite_db *db);
 /* Makes what is committed outlive the machine's failing too: synchronous=NORMAL alone does not. */
 bool lite_db_sync(struct lite_db *db, struct err *err) MUST_CHECK;
+/* What is committed begins to go to disk, which nobody waits for: a checkpoint that comes soon, and
+ * has to, finds it done. */
+void lite_db_begin_sync(struct lite_db *db);
 /* Checkpoints when the WAL is long; what fails is tried again later. Outside of a transaction. */
 void lite_db_tidy(struct lite_db *db);
 

@@ -18,6 +18,13 @@
 #define LINE_LIMIT ((size_t)64 << 20)
 #define PIECE ((size_t)1 << 20)
 
+void replica_own_sqlite(void)
+{
+#ifndef TOMBOLO_EXTENSION /* where SQLite is the program's that loaded us */
+    sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+#endif
+}
+
 struct replica *replica_open(const char *path, struct err *err)
 {
     struct replica *r = xcalloc(1, sizeof(*r));

@@ -67,6 +67,9 @@ struct replica_shape {
 bool replica_shape_parse(const char *text, struct replica_shape *shape, struct err *err) MUST_CHECK;
 void replica_shape_release(struct replica_shape *shape);
 
+/* For a program that uses SQLite through this library alone, before anything else: SQLite does not
+ * count its memory then, which takes a lock at each allocation. */
+void replica_own_sqlite(void);
 /* Opens or creates the file and takes its syncer's lock. NULL with ERR_BUSY when another process
  * syncs it. ":memory:" is a replica to try things with. */
 struct replica *replica_open(const char *path, struct err *err) MUST_CHECK;

@@ -18,7 +18,7 @@
 #include <yyjson.h>
 
 #define BATCH_BYTES ((size_t)16 << 20)
-#define SNAPSHOT_ROWS 20000
+#define SNAPSHOT_ROWS 10000
 #define SORTED_ROWS 500 /* in a block */
 
 /* Fills the cells from {"column":"text",...}; columns mostly come in the table's order. */
@@ -135,6 +135,7 @@ static bool commit_early(struct replica *r, struct err *err)
     if (!lite_db_commit(&r->db, err))
         return false;
     r->txn_rows = 0;
+    lite_db_begin_sync(&r->db);
     lite_db_tidy(&r->db);
     return true;
 }
