@@ -1,13 +1,12 @@
 /*
- * Two round trips where nothing is taken back:
+ * Two round trips where everything stands:
  *
- *     begin, limits, the replicas' rows, role, claims, mutations
- *     the bridge's own role again, what was decided, commit, position
+ *     begin, limits, what is decided by this, role, claims, mutations
+ *     commit, position
  *
- * As a savepoint costs Postgres half of what a row does, there are none at first. What does not
- * stand takes the others with it then: it is left out, and the others are sent once more, now in
- * savepoints. Those are not released: with a share that is taken back those behind it are, and are
- * sent again.
+ * What is recorded goes first: that locks the replicas' rows, and says of which this is not what
+ * follows. As a savepoint costs Postgres half of what a row does, there are none. What does not
+ * stand takes the others with it: it is left out, and the others are sent once more.
  *
  * Constraints are deferred until a transaction's end; not where it ends with its only mutation, and
  * nothing waits for that: two statements less.
@@ -22,8 +21,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* So often something is taken back; what is left then is left out as well. */
-#define MOST_TAKEN_BACK 3
+/* So often they are sent; what is left then is left out as well. */
+#define MOST_TRIES 4
 
 /* A share that can be sent. */
 struct part {
@@ -31,8 +30,8 @@ struct part {
     size_t to;          /* its transactions [share->from, to) */
     struct plan *plans; /* of their mutations */
     size_t nplans;
-    bool known;  /* its replica's row says that it is what follows */
-    bool stands; /* its mutations have run */
+    bool follows; /* what its replica's row says was decided last */
+    bool stands;  /* and its mutations have run */
 };
 
 struct together {
@@ -44,9 +43,9 @@ struct together {
     size_t n;
     struct arena arena;   /* parts and plans */
     struct arena scratch; /* of one mutation */
-    bool begun;           /* the replicas' rows were read */
-    size_t bad;           /* the first that did not stand then, or n */
-    bool savepoints;      /* each part has one */
+    int tries;            /* how often they were sent */
+    bool begun;           /* it was recorded, as far as it follows */
+    uint32_t xid;         /* by this transaction */
     bool stale;           /* what was prepared may be for tables that have changed */
     struct write_took *took;
     struct err *err; /* the last one */
@@ -138,35 +137,30 @@ static bool pass_all(struct together *t, size_t n)
     return ok;
 }
 
-static const char *const begin_sql[] = {
-    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
-    /* The commit is going to be acknowledged. The plans for the bridge's own rows are kept, and may
-     * have been made when there were hardly any. */
+static const char begin_sql[] = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+/* The commit is going to be acknowledged. The plan for the bridge's own rows is kept, and may have
+ * been made when there were hardly any. */
+static const char limits_sql[] =
     "SELECT pg_catalog.set_config('lock_timeout', $1, true),"
     " pg_catalog.set_config('statement_timeout', $2, true),"
     " pg_catalog.set_config('synchronous_commit', 'on', true),"
+    " pg_catalog.set_config('tombolo.enable_seqscan',"
+    "   pg_catalog.current_setting('enable_seqscan'), true),"
+    " pg_catalog.set_config('tombolo.plan_cache_mode',"
+    "   pg_catalog.current_setting('plan_cache_mode'), true),"
     " pg_catalog.set_config('enable_seqscan', 'off', true),"
-    " pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)",
-};
+    " pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)";
 /* A plan that is kept has in it what a function gave that says it is immutable, and reads the
  * claims all the same: under a role, whose policies may call one, each is made anew. */
-static const char *const writer_sql[] = {
-    "SET LOCAL plan_cache_mode TO DEFAULT",
+static const char writer_sql[] =
     "SELECT pg_catalog.set_config('row_security', 'on', true),"
     " pg_catalog.set_config('request.jwt.claims', $2, true),"
+    " pg_catalog.set_config('enable_seqscan',"
+    "   pg_catalog.current_setting('tombolo.enable_seqscan'), true),"
     " pg_catalog.set_config('plan_cache_mode',"
-    "   coalesce($3, pg_catalog.current_setting('plan_cache_mode')), true),"
-    " pg_catalog.set_config('role', $1, true)",
-    "SET LOCAL enable_seqscan TO DEFAULT",
-    "SET LOCAL search_path TO DEFAULT",
-};
-static const char *const bridge_sql[] = {
-    "SET LOCAL ROLE NONE",
-    "SET LOCAL search_path = pg_catalog",
-    "SET LOCAL enable_seqscan = off",
-    "SET LOCAL plan_cache_mode = force_generic_plan",
-};
-#define COUNT(list) (sizeof(list) / sizeof(*(list)))
+    "   coalesce($3, pg_catalog.current_setting('tombolo.plan_cache_mode')), true),"
+    " pg_catalog.set_config('role', $1, true)";
+static const char path_sql[] = "SET LOCAL search_path TO DEFAULT";
 static const char immediate_sql[] = "SET CONSTRAINTS ALL IMMEDIATE";
 static const char deferred_sql[] = "SET CONSTRAINTS ALL DEFERRED";
 
@@ -181,9 +175,9 @@ static void send_begin(struct together *t)
         lock_ms = TOGETHER_LOCK_MS;
     snprintf(lock, sizeof(lock), "%d", lock_ms);
     snprintf(statement, sizeof(statement), "%d", limits->statement_timeout_ms);
-    put(t, begin_sql[0]);
-    pg_pipe_put(&t->pipe, begin_sql[1], NULL, params, 2);
-    records_send_lock(&t->pipe, t->groups, t->n);
+    put(t, begin_sql);
+    pg_pipe_put(&t->pipe, limits_sql, NULL, params, 2);
+    records_send(&t->pipe, t->groups, t->n, t->parts[0].share->rules->subject);
 }
 
 static void send_writer(struct together *t)
@@ -193,19 +187,8 @@ static void send_writer(struct together *t)
                             rules->claims.len ? rules->claims.ptr : "",
                             rules->role.len ? "force_custom_plan" : NULL};
 
-    put(t, writer_sql[0]);
-    pg_pipe_put(&t->pipe, writer_sql[1], NULL, params, 3);
-    for (size_t i = 2; i < COUNT(writer_sql); i++)
-        put(t, writer_sql[i]);
-    put(t, immediate_sql);
-}
-
-static void put_savepoint(struct together *t, const char *verb, size_t i)
-{
-    char sql[48];
-
-    snprintf(sql, sizeof(sql), "%s tombolo_%zu", verb, i);
-    pg_pipe_put_once(&t->pipe, sql);
+    pg_pipe_put(&t->pipe, writer_sql, NULL, params, 3);
+    put(t, path_sql);
 }
 
 /* Whether constraints are deferred until the transaction's end. */
@@ -214,13 +197,10 @@ static bool is_deferred(const struct write_txn *txn, const struct plan *plans)
     return txn->nmutations > 1 || (txn->nmutations == 1 && !plans->grant->rule->plain);
 }
 
-static void send_part(struct together *t, size_t i)
+static void send_part(struct together *t, const struct part *part)
 {
-    struct part *part = &t->parts[i];
     struct plan *plan = part->plans;
 
-    if (t->savepoints)
-        put_savepoint(t, "SAVEPOINT", i);
     t->pipe.role = part->share->rules->role.ptr;
     for (size_t txn = part->share->from; txn < part->to; txn++) {
         const struct write_txn *one = &part->share->request->txns[txn];
@@ -238,27 +218,14 @@ static void send_part(struct together *t, size_t i)
 
 /* ---- what came of it --------------------------------------------------- */
 
-/* Which requests are of whom they say, and what follows their last. */
-static bool take_rows(struct together *t)
-{
-    struct replica_row *rows = arena_calloc(&t->arena, t->n, sizeof(*rows));
-    bool *there = arena_calloc(&t->arena, t->n, sizeof(*there));
-    size_t from;
-
-    if (!records_take_lock(&t->pipe, t->groups, t->n, &t->arena, rows, there, t->err))
-        return false;
-    for (size_t i = 0; i < t->n; i++) {
-        const struct write_share *share = t->parts[i].share;
-
-        t->parts[i].known = there[i] && slice_eq(rows[i].subject, share->rules->subject) &&
-                            record_position(&rows[i], share->request, &from) && from == share->from;
-    }
-    return true;
-}
-
 static bool take_begin(struct together *t)
 {
-    t->begun = pass_all(t, COUNT(begin_sql)) && take_rows(t) && pass_all(t, COUNT(writer_sql) + 1);
+    bool *follows = arena_calloc(&t->arena, t->n, sizeof(*follows));
+
+    t->begun =
+        pass_all(t, 2) && records_take(&t->pipe, t->n, follows, &t->xid, t->err) && pass_all(t, 2);
+    for (size_t i = 0; i < t->n; i++)
+        t->parts[i].follows = follows[i];
     return t->begun;
 }
 
@@ -266,7 +233,7 @@ static void note_error(struct together *t)
 {
     static const char *const states[] = {"0A000", "26000"}; /* another result; no such statement */
 
-    for (size_t i = 0; i < COUNT(states); i++)
+    for (size_t i = 0; i < sizeof(states) / sizeof(*states); i++)
         t->stale = t->stale || strcmp(t->err->sqlstate, states[i]) == 0;
 }
 
@@ -274,7 +241,7 @@ static void note_error(struct together *t)
 static bool take_part(struct together *t, struct part *part)
 {
     const struct plan *plan = part->plans;
-    bool ok = !t->savepoints || pass(t);
+    bool ok = part->follows;
 
     for (size_t txn = part->share->from; txn < part->to; txn++) {
         const struct write_txn *one = &part->share->request->txns[txn];
@@ -287,66 +254,43 @@ static bool take_part(struct together *t, struct part *part)
         }
         ok = (!deferred || pass(t)) && ok;
     }
-    return ok && part->known;
+    return ok;
 }
 
-/* The first of [from, n) that does not stand, or n. What was sent behind it is taken, too. */
-static size_t take_parts(struct together *t, size_t from)
+/* Whether all of them stand. Behind an error nothing has run: that does not make those bad. */
+static bool take_parts(struct together *t)
 {
-    size_t bad = t->n;
+    bool all = true, failed = false;
 
-    for (size_t i = from; i < t->n; i++) {
+    for (size_t i = 0; i < t->n; i++) {
         struct part *part = &t->parts[i];
 
         *t->err = (struct err){0};
-        part->stands = take_part(t, part);
+        part->stands = take_part(t, part) || (failed && part->follows);
+        all = all && part->stands && !failed;
+        failed = failed || t->err->code != 0;
         note_error(t);
-        if (!part->stands && bad == t->n)
-            bad = i;
     }
-    for (size_t i = bad; i < t->n; i++)
-        t->parts[i].stands = false;
-    return bad;
+    return all;
 }
 
-/* False when nothing of it can be committed. */
 static bool run_parts(struct together *t)
 {
-    size_t from = 0, any = 0;
-
     send_begin(t);
     send_writer(t);
-    for (int taken_back = 0;; taken_back++) {
-        for (size_t i = from; i < t->n; i++)
-            send_part(t, i);
-        pg_pipe_mark(&t->pipe);
-        if (taken_back == 0 && !take_begin(t))
-            return false;
-        size_t bad = take_parts(t, from);
-
-        t->bad = bad;
-        any += bad - from;
-        if (bad == t->n)
-            return true;
-        if (!t->savepoints)
-            return false;
-        put_savepoint(t, "ROLLBACK TO SAVEPOINT", bad);
-        pg_pipe_mark(&t->pipe);
-        from = bad + 1;
-        if (!pass(t))
-            return false;
-        if (from == t->n || taken_back == MOST_TAKEN_BACK)
-            return any > 0;
-    }
+    for (size_t i = 0; i < t->n; i++)
+        send_part(t, &t->parts[i]);
+    pg_pipe_mark(&t->pipe);
+    return take_begin(t) && take_parts(t);
 }
 
 /* Before the others are sent once more. */
-static void leave_out(struct together *t, size_t bad)
+static void leave_out(struct together *t)
 {
     size_t n = 0;
 
     for (size_t i = 0; i < t->n; i++) {
-        if (i == bad || !t->parts[i].known) {
+        if (!t->parts[i].stands) {
             release_plans(&t->parts[i]);
             continue;
         }
@@ -358,49 +302,30 @@ static void leave_out(struct together *t, size_t bad)
 
 static bool run_others(struct together *t)
 {
-    leave_out(t, t->bad);
-    t->savepoints = true;
+    leave_out(t);
     put(t, "ROLLBACK");
     pg_pipe_mark(&t->pipe);
     return pass(t) && t->n > 0 && run_parts(t);
 }
 
+/* False when nothing of it can be committed. */
+static bool run_tries(struct together *t)
+{
+    bool ok = run_parts(t);
+
+    for (t->tries = 1; !ok && t->begun && t->n > 1 && t->tries < MOST_TRIES; t->tries++)
+        ok = run_others(t);
+    return ok;
+}
+
 /* ---- the commit -------------------------------------------------------- */
 
-/* What the bridge's rows are told of: moved to the front. */
-static size_t keep_standing(struct together *t)
+static bool take_commit(struct together *t, lsn_t *lsn)
 {
-    size_t n = 0;
-
-    for (size_t i = 0; i < t->n; i++) {
-        if (t->parts[i].stands)
-            t->groups[n++] = t->groups[i];
-    }
-    return n;
-}
-
-/* Without the savepoints the rows are changed by whom they are locked by, and need no list of
- * transactions. */
-static void send_commit(struct together *t, size_t n)
-{
-    if (t->savepoints)
-        put_savepoint(t, "RELEASE SAVEPOINT", 0);
-    for (size_t i = 0; i < COUNT(bridge_sql); i++)
-        put(t, bridge_sql[i]);
-    records_send(&t->pipe, t->groups, n, t->parts[0].share->rules->subject);
-    put(t, "COMMIT");
-    put(t, "SELECT pg_catalog.pg_current_wal_insert_lsn()");
-    pg_pipe_mark(&t->pipe);
-}
-
-static bool take_commit(struct together *t, size_t n, uint32_t *xid, lsn_t *lsn)
-{
-    bool ok = (!t->savepoints || pass(t)) && pass_all(t, COUNT(bridge_sql)) &&
-              records_take(&t->pipe, n, xid, t->err);
-
     /* A transaction that is aborted would "commit" as well: by rolling back, without an error. */
-    struct pg_result *res = ok ? pg_pipe_next(&t->pipe, t->err) : NULL;
-    ok = res && strcmp(PQcmdStatus(res), "COMMIT") == 0;
+    struct pg_result *res = pg_pipe_next(&t->pipe, t->err);
+    bool ok = res && strcmp(PQcmdStatus(res), "COMMIT") == 0;
+
     pg_result_free(res);
     res = ok ? pg_pipe_next(&t->pipe, t->err) : NULL;
     ok = res && lsn_parse(pg_value(res, 0, 0), lsn);
@@ -420,17 +345,15 @@ static void note_decided(struct part *part, uint32_t xid, lsn_t lsn)
 
 static void commit(struct together *t)
 {
-    uint32_t xid = 0;
     lsn_t lsn;
 
-    size_t n = keep_standing(t);
-    send_commit(t, n);
-    if (!take_commit(t, n, &xid, &lsn))
+    put(t, "COMMIT");
+    put(t, "SELECT pg_catalog.pg_current_wal_insert_lsn()");
+    pg_pipe_mark(&t->pipe);
+    if (!take_commit(t, &lsn))
         return;
-    for (size_t i = 0; i < t->n; i++) {
-        if (t->parts[i].stands)
-            note_decided(&t->parts[i], xid, lsn);
-    }
+    for (size_t i = 0; i < t->n; i++)
+        note_decided(&t->parts[i], t->xid, lsn);
 }
 
 /* ---- all of it --------------------------------------------------------- */
@@ -447,13 +370,9 @@ static bool end(struct together *t)
 
 static void note_time(struct together *t, int64_t us)
 {
-    bool all = !t->savepoints;
-
-    for (size_t i = 0; i < t->n; i++) {
+    for (size_t i = 0; i < t->n; i++)
         t->took->mutations += t->parts[i].nplans;
-        all = all && t->parts[i].stands;
-    }
-    *t->took = all ? (struct write_took){t->took->mutations, us} : (struct write_took){0};
+    t->took->us = us;
 }
 
 static bool run(struct together *t)
@@ -462,9 +381,10 @@ static bool run(struct together *t)
 
     if (!pg_pipe_open(&t->pipe, t->conn, t->err))
         return false;
-    bool any = run_parts(t) || (t->begun && t->n > 1 && run_others(t));
-    note_time(t, clock_us() - began);
-    if (any)
+    bool ok = run_tries(t);
+    if (ok && t->tries == 1)
+        note_time(t, clock_us() - began);
+    if (ok)
         commit(t);
     if (end(t))
         return true;
