@@ -144,6 +144,16 @@ static void put_shown(struct making *m)
         buf_printf(m->sql, "%s%s", i ? ", " : "", making_current(m, m->plan->shown[i]));
 }
 
+/* Of the new row. Nothing where it is not looked at: how many there are is said anyway, but for
+ * tables with rules. */
+static void put_returning(struct making *m)
+{
+    if (m->plan->nshown == 0 && m->plan->grant->rule->plain)
+        return;
+    buf_put_cstr(m->sql, " RETURNING ");
+    put_shown(m);
+}
+
 /* Of a column that must not have changed: it is as the replica knew it, or as it wants it. */
 static void put_same(struct making *m)
 {
@@ -206,8 +216,8 @@ static void put_insert(struct making *m, struct statement *statement)
     buf_put_cstr(m->sql, ") VALUES (");
     for (int i = 1; i <= m->nparams; i++)
         buf_printf(m->sql, "%s$%d", i > 1 ? ", " : "", i);
-    buf_put_cstr(m->sql, ") RETURNING ");
-    put_shown(m);
+    buf_put_u8(m->sql, ')');
+    put_returning(m);
     making_end(m, statement);
 }
 
@@ -308,8 +318,7 @@ static void put_update(struct making *m, struct plan *plan)
     buf_printf(m->sql, "%s AS " ROW " SET ", making_rows(m));
     if (put_sets(m)) {
         put_where_key(m);
-        buf_put_cstr(m->sql, " RETURNING ");
-        put_shown(m);
+        put_returning(m);
         making_end(m, &plan->write);
     } else {
         buf_clear(&plan->write.sql);

@@ -49,7 +49,8 @@ struct plan {
     uint16_t *shown, *same;
     size_t nshown, nsame;
     struct statement look;  /* the old row; locked where we are going to update it */
-    struct statement write; /* gives the row, or none when there is no such row */
+    struct statement write; /* gives the row, or none when there is no such row; or says so by the
+                               number of rows alone, where nothing of it is looked at */
 };
 
 /* Refuses what the rules do not allow. Everything but the buffers lies in the arena;

@@ -1,6 +1,8 @@
 #include "write/mutation.h"
 
 #include <libpq-fe.h>
+#include <stdlib.h>
+#include <string.h>
 
 /* The statement's rows; NULL with the error. */
 static struct pg_result *run(struct pg_conn *conn, struct statement *statement, struct err *err)
@@ -9,6 +11,12 @@ static struct pg_result *run(struct pg_conn *conn, struct statement *statement, 
                       PQexecParams(conn, buf_cstr(&statement->sql), statement->nparams,
                                    statement->types, statement->values, NULL, NULL, 0),
                       err);
+}
+
+/* How many rows it gave, or changed. */
+static bool any_row(struct pg_result *res)
+{
+    return strcmp(PQcmdTuples(res), "0") != 0;
 }
 
 enum write_ran mutation_failed(const struct err *err, struct write_refusal *why)
@@ -125,7 +133,7 @@ static enum write_ran step(struct pg_conn *conn, const struct plan *plan,
 
     if (!row)
         return mutation_failed(err, why);
-    given->row = pg_rows(row) > 0;
+    given->row = any_row(row);
     if (given->row)
         judged = judge(plan, row, old, arena, why);
     pg_result_free(row);
@@ -204,7 +212,7 @@ static bool take(struct pg_pipe *pipe, const struct plan *plan, const struct sta
     if (!statement->sql.len)
         return true;
     struct pg_result *row = pg_pipe_next(pipe, err);
-    bool stands = row && pg_rows(row) > 0 && judge(plan, row, old, arena, &why) == JUDGED_GOOD;
+    bool stands = row && any_row(row) && judge(plan, row, old, arena, &why) == JUDGED_GOOD;
 
     pg_result_free(row);
     return stands;
@@ -217,4 +225,78 @@ bool mutation_take(struct pg_pipe *pipe, const struct plan *plan, struct arena *
     bool written = take(pipe, plan, &plan->write, plan->mutation->op == WRITE_DELETE, arena, err);
 
     return looked && written;
+}
+
+/* ---- rows in one statement --------------------------------------------- */
+
+/* Rows and parameters of a statement, which Postgres keeps. */
+#define MOST_ROWS 64
+#define MOST_PARAMS 512
+
+bool mutation_may_follow(const struct plan *plan, const struct plan *first, size_t n)
+{
+    return n < MOST_ROWS && (n + 1) * (size_t)first->write.nparams <= MOST_PARAMS &&
+           first->grant->rule->rows_are_alone && first->mutation->op == WRITE_INSERT &&
+           first->nshown == 0 &&
+           slice_eq(buf_slice(&plan->write.sql), buf_slice(&first->write.sql));
+}
+
+/* So many of `n` go in the next statement: there are few that differ, as each is prepared. */
+static size_t next_rows(size_t n)
+{
+    size_t rows = 1;
+
+    while (2 * rows <= n)
+        rows *= 2;
+    return rows;
+}
+
+static void put_row(struct buf *sql, int first, int nparams)
+{
+    for (int i = 0; i < nparams; i++)
+        buf_printf(sql, "%s$%d", i ? ", " : ", (", first + i);
+    buf_put_u8(sql, ')');
+}
+
+static void send_rows(struct pg_pipe *pipe, struct plan *const *plans, size_t n)
+{
+    const struct statement *one = &plans[0]->write;
+    size_t nparams = (size_t)one->nparams;
+    const char **values = xmalloc(n * nparams * sizeof(*values));
+    uint32_t *types = xmalloc(n * nparams * sizeof(*types));
+    struct buf sql;
+
+    buf_init(&sql, BUF_NO_LIMIT);
+    buf_put_slice(&sql, buf_slice(&one->sql));
+    for (size_t i = 0; i < n; i++) {
+        memcpy(&values[i * nparams], plans[i]->write.values, nparams * sizeof(*values));
+        memcpy(&types[i * nparams], one->types, nparams * sizeof(*types));
+        if (i > 0)
+            put_row(&sql, (int)(i * nparams) + 1, one->nparams);
+    }
+    pg_pipe_put(pipe, buf_cstr(&sql), types, values, (int)(n * nparams));
+    buf_release(&sql);
+    free(types);
+    free(values);
+}
+
+void mutation_send_rows(struct pg_pipe *pipe, struct plan *const *plans, size_t n)
+{
+    for (size_t rows; n > 0; n -= rows, plans += rows) {
+        rows = next_rows(n);
+        send_rows(pipe, plans, rows);
+    }
+}
+
+bool mutation_take_rows(struct pg_pipe *pipe, size_t n, struct err *err)
+{
+    bool ok = true;
+
+    for (size_t rows; n > 0; n -= rows) {
+        rows = next_rows(n);
+        struct pg_result *res = pg_pipe_next(pipe, err);
+        ok = res && strtoull(PQcmdTuples(res), NULL, 10) == rows && ok;
+        pg_result_free(res);
+    }
+    return ok;
 }

@@ -32,6 +32,15 @@ void mutation_send(struct pg_pipe *pipe, struct plan *plan);
 bool mutation_take(struct pg_pipe *pipe, const struct plan *plan, struct arena *arena,
                    struct err *err) MUST_CHECK;
 
+/* Inserts of rows by one statement. */
+
+/* Whether the row may go behind the `n` that begin with `first`: it fares there as by itself. */
+bool mutation_may_follow(const struct plan *plan, const struct plan *first, size_t n);
+/* Each of them but the first may follow. */
+void mutation_send_rows(struct pg_pipe *pipe, struct plan *const *plans, size_t n);
+/* Whether all of them stand. */
+bool mutation_take_rows(struct pg_pipe *pipe, size_t n, struct err *err) MUST_CHECK;
+
 /* An error of a statement: WRITE_UNRUN when it is for good, which `why` has then. */
 enum write_ran mutation_failed(const struct err *err, struct write_refusal *why);
 

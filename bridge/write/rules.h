@@ -65,6 +65,9 @@ struct write_table {
     /* By write_table_check(): nothing that follows from a change waits for its transaction's end,
      * as a deferred constraint does, or may lead to such a thing, as a trigger can. */
     bool plain;
+    /* It is plain, and nothing looks at its other rows when one is inserted, as a policy can, a
+     * function of a constraint or of a default, or a foreign key to the table itself. */
+    bool rows_are_alone;
 };
 
 /* Reads what is needed of the catalogue and refuses rules that cannot work (ERR_CONFIG, naming the

@@ -22,7 +22,7 @@
 #include <string.h>
 
 /* So often they are sent; what is left then is left out as well. */
-#define MOST_TRIES 4
+#define MOST_TRIES 5
 
 /* A share that can be sent. */
 struct part {
@@ -30,8 +30,15 @@ struct part {
     size_t to;          /* its transactions [share->from, to) */
     struct plan *plans; /* of their mutations */
     size_t nplans;
-    bool follows; /* what its replica's row says was decided last */
-    bool stands;  /* and its mutations have run */
+    bool stands; /* it is what follows, and nothing of it was refused */
+};
+
+/* What is sent at a time: a statement of ours, a mutation, or rows that go together. */
+struct step {
+    const char *sql;           /* NULL: mutations */
+    struct plan *const *plans; /* of the parts from `part` on */
+    size_t nplans;
+    struct part *part;
 };
 
 struct together {
@@ -41,11 +48,15 @@ struct together {
     struct part *parts;
     struct record_group *groups; /* the same as the bridge's rows have them */
     size_t n;
-    struct arena arena;   /* parts and plans */
+    struct step *steps; /* of all parts */
+    struct plan **plans;
+    size_t nsteps, nplans;
+    struct arena arena;   /* parts, plans, steps */
     struct arena scratch; /* of one mutation */
     int tries;            /* how often they were sent */
     bool begun;           /* it was recorded, as far as it follows */
-    uint32_t xid;         /* by this transaction */
+    bool singly;          /* a row that goes with others is refused: each by itself tells which */
+    uint32_t xid;         /* of this transaction */
     bool stale;           /* what was prepared may be for tables that have changed */
     struct write_took *took;
     struct err *err; /* the last one */
@@ -112,6 +123,72 @@ static void add_part(struct together *t, struct write_share *share)
         release_plans(part);
 }
 
+/* ---- in which steps ---------------------------------------------------- */
+
+static const char immediate_sql[] = "SET CONSTRAINTS ALL IMMEDIATE";
+static const char deferred_sql[] = "SET CONSTRAINTS ALL DEFERRED";
+
+static struct step *add_step(struct together *t, struct part *part)
+{
+    struct step *step = &t->steps[t->nsteps++];
+
+    *step = (struct step){.plans = &t->plans[t->nplans], .part = part};
+    return step;
+}
+
+static void add_sql(struct together *t, struct part *part, const char *sql)
+{
+    add_step(t, part)->sql = sql;
+}
+
+static void add_plan(struct together *t, struct part *part, struct plan *plan)
+{
+    struct step *last = t->nsteps ? &t->steps[t->nsteps - 1] : NULL;
+
+    if (!last || last->sql || t->singly || !mutation_may_follow(plan, last->plans[0], last->nplans))
+        last = add_step(t, part);
+    t->plans[t->nplans++] = plan;
+    last->nplans++;
+}
+
+/* Whether constraints are deferred until the transaction's end. */
+static bool is_deferred(const struct write_txn *txn, const struct plan *plans)
+{
+    return txn->nmutations > 1 || (txn->nmutations == 1 && !plans->grant->rule->plain);
+}
+
+static void add_steps(struct together *t, struct part *part)
+{
+    struct plan *plan = part->plans;
+
+    for (size_t i = part->share->from; i < part->to; i++) {
+        const struct write_txn *txn = &part->share->request->txns[i];
+        bool deferred = is_deferred(txn, plan);
+
+        if (deferred)
+            add_sql(t, part, deferred_sql);
+        for (size_t m = 0; m < txn->nmutations; m++)
+            add_plan(t, part, plan++);
+        if (deferred)
+            add_sql(t, part, immediate_sql);
+    }
+}
+
+static void make_steps(struct together *t)
+{
+    size_t nplans = 0, ntxns = 0;
+
+    for (size_t i = 0; i < t->n; i++) {
+        nplans += t->parts[i].nplans;
+        ntxns += t->parts[i].to - t->parts[i].share->from;
+    }
+    t->plans = arena_calloc(&t->arena, nplans, sizeof(struct plan *));
+    t->steps = arena_calloc(&t->arena, nplans + 2 * ntxns, sizeof(*t->steps));
+    t->nplans = t->nsteps = 0;
+    for (size_t i = 0; i < t->n; i++)
+        add_steps(t, &t->parts[i]);
+}
+
 /* ---- sending ----------------------------------------------------------- */
 
 static void put(struct together *t, const char *sql)
@@ -161,8 +238,6 @@ static const char writer_sql[] =
     "   coalesce($3, pg_catalog.current_setting('tombolo.plan_cache_mode')), true),"
     " pg_catalog.set_config('role', $1, true)";
 static const char path_sql[] = "SET LOCAL search_path TO DEFAULT";
-static const char immediate_sql[] = "SET CONSTRAINTS ALL IMMEDIATE";
-static const char deferred_sql[] = "SET CONSTRAINTS ALL DEFERRED";
 
 static void send_begin(struct together *t)
 {
@@ -191,41 +266,38 @@ static void send_writer(struct together *t)
     put(t, path_sql);
 }
 
-/* Whether constraints are deferred until the transaction's end. */
-static bool is_deferred(const struct write_txn *txn, const struct plan *plans)
+static void send_step(struct together *t, const struct step *step)
 {
-    return txn->nmutations > 1 || (txn->nmutations == 1 && !plans->grant->rule->plain);
+    if (step->sql)
+        put(t, step->sql);
+    else if (step->nplans == 1)
+        mutation_send(&t->pipe, step->plans[0]);
+    else
+        mutation_send_rows(&t->pipe, step->plans, step->nplans);
 }
 
-static void send_part(struct together *t, const struct part *part)
+static void send_steps(struct together *t)
 {
-    struct plan *plan = part->plans;
-
-    t->pipe.role = part->share->rules->role.ptr;
-    for (size_t txn = part->share->from; txn < part->to; txn++) {
-        const struct write_txn *one = &part->share->request->txns[txn];
-        bool deferred = is_deferred(one, plan);
-
-        if (deferred)
-            put(t, deferred_sql);
-        for (size_t m = 0; m < one->nmutations; m++)
-            mutation_send(&t->pipe, plan++);
-        if (deferred)
-            put(t, immediate_sql);
-    }
+    t->pipe.role = t->parts[0].share->rules->role.ptr;
+    for (size_t i = 0; i < t->nsteps; i++)
+        send_step(t, &t->steps[i]);
     t->pipe.role = NULL;
 }
 
 /* ---- what came of it --------------------------------------------------- */
 
-static bool take_begin(struct together *t)
+/* *all: each of them is what follows. */
+static bool take_begin(struct together *t, bool *all)
 {
     bool *follows = arena_calloc(&t->arena, t->n, sizeof(*follows));
 
     t->begun =
         pass_all(t, 2) && records_take(&t->pipe, t->n, follows, &t->xid, t->err) && pass_all(t, 2);
-    for (size_t i = 0; i < t->n; i++)
-        t->parts[i].follows = follows[i];
+    *all = true;
+    for (size_t i = 0; i < t->n; i++) {
+        t->parts[i].stands = follows[i];
+        *all = *all && follows[i];
+    }
     return t->begun;
 }
 
@@ -237,51 +309,54 @@ static void note_error(struct together *t)
         t->stale = t->stale || strcmp(t->err->sqlstate, states[i]) == 0;
 }
 
-/* Takes all that it gave: whether it stands. */
-static bool take_part(struct together *t, struct part *part)
+static bool take_step(struct together *t, const struct step *step)
 {
-    const struct plan *plan = part->plans;
-    bool ok = part->follows;
+    bool ok;
 
-    for (size_t txn = part->share->from; txn < part->to; txn++) {
-        const struct write_txn *one = &part->share->request->txns[txn];
-        bool deferred = is_deferred(one, plan);
-
-        ok = (!deferred || pass(t)) && ok;
-        for (size_t m = 0; m < one->nmutations; m++) {
-            ok = mutation_take(&t->pipe, plan++, &t->scratch, t->err) && ok;
-            arena_reset(&t->scratch);
-        }
-        ok = (!deferred || pass(t)) && ok;
-    }
+    *t->err = (struct err){0};
+    if (step->sql)
+        return pass(t);
+    if (step->nplans > 1)
+        return mutation_take_rows(&t->pipe, step->nplans, t->err);
+    ok = mutation_take(&t->pipe, step->plans[0], &t->scratch, t->err);
+    arena_reset(&t->scratch);
     return ok;
 }
 
-/* Whether all of them stand. Behind an error nothing has run: that does not make those bad. */
-static bool take_parts(struct together *t)
+/* Whether all of them stand. Behind an error nothing has run, which is nobody's fault. */
+static bool take_steps(struct together *t)
 {
     bool all = true, failed = false;
 
-    for (size_t i = 0; i < t->n; i++) {
-        struct part *part = &t->parts[i];
+    for (size_t i = 0; i < t->nsteps; i++) {
+        const struct step *step = &t->steps[i];
 
-        *t->err = (struct err){0};
-        part->stands = take_part(t, part) || (failed && part->follows);
-        all = all && part->stands && !failed;
-        failed = failed || t->err->code != 0;
+        if (take_step(t, step) || failed)
+            continue;
+        all = false;
+        failed = t->err->code != ERR_NONE;
         note_error(t);
+        if (step->nplans > 1)
+            t->singly = true;
+        else
+            step->part->stands = false;
     }
     return all;
 }
 
+/* Whether all can be committed. */
 static bool run_parts(struct together *t)
 {
+    bool all;
+
+    make_steps(t);
     send_begin(t);
     send_writer(t);
-    for (size_t i = 0; i < t->n; i++)
-        send_part(t, &t->parts[i]);
+    send_steps(t);
     pg_pipe_mark(&t->pipe);
-    return take_begin(t) && take_parts(t);
+    if (!take_begin(t, &all))
+        return false;
+    return take_steps(t) && all;
 }
 
 /* Before the others are sent once more. */
@@ -308,7 +383,7 @@ static bool run_others(struct together *t)
     return pass(t) && t->n > 0 && run_parts(t);
 }
 
-/* False when nothing of it can be committed. */
+/* Whether what is left of them can be committed. */
 static bool run_tries(struct together *t)
 {
     bool ok = run_parts(t);
