@@ -91,11 +91,20 @@ static void put_result(struct buf *b, int64_t id, const struct write_result *res
 {
     static const char *const statuses[] = {"again", "applied", "partly", "rejected"};
 
-    buf_printf(b, "{\"id\":%" PRId64 ",\"status\":\"%s\"", id, statuses[result->status]);
+    buf_put_cstr(b, "{\"id\":");
+    buf_put_dec(b, (uint64_t)id);
+    buf_put_cstr(b, ",\"status\":\"");
+    buf_put_cstr(b, statuses[result->status]);
+    buf_put_u8(b, '"');
     if (result->repeated)
         buf_put_cstr(b, ",\"repeated\":true");
-    if (result->xid)
-        buf_printf(b, ",\"xid\":\"%" PRIu32 "\",\"lsn\":\"%" PRIu64 "\"", result->xid, result->lsn);
+    if (result->xid) {
+        buf_put_cstr(b, ",\"xid\":\"");
+        buf_put_dec(b, result->xid);
+        buf_put_cstr(b, "\",\"lsn\":\"");
+        buf_put_dec(b, result->lsn);
+        buf_put_u8(b, '"');
+    }
     if (result->nrejections)
         put_rejections(b, result);
     buf_put_u8(b, '}');

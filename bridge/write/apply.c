@@ -330,7 +330,7 @@ static enum step commit(struct work *w, size_t from, size_t to, uint32_t xid)
 static enum step apply_group(struct work *w, size_t from)
 {
     size_t to = group_end(w, from);
-    const struct record_group group = {w->request, from, to, 0};
+    const struct record_group group = {w->request, from, to};
     uint32_t xid = 0;
 
     if (from == w->request->ntxns)

@@ -196,12 +196,23 @@ static bool note_columns(struct making *m)
     return true;
 }
 
+static void put_row_values(struct buf *sql, int n)
+{
+    buf_put_cstr(sql, ") VALUES (");
+    for (int i = 1; i <= n; i++) {
+        buf_put_cstr(sql, i > 1 ? ", $" : "$");
+        buf_put_dec(sql, (uint64_t)i);
+    }
+    buf_put_u8(sql, ')');
+}
+
 static void put_insert(struct making *m, struct statement *statement)
 {
-    bool first = true;
-
     making_begin(m, statement, "INSERT INTO ");
-    buf_printf(m->sql, "%s AS " ROW " (", making_table_name(m));
+    sql_put_ident(m->sql, m->table->nspname);
+    buf_put_u8(m->sql, '.');
+    sql_put_ident(m->sql, m->table->relname);
+    buf_put_cstr(m->sql, " AS " ROW " (");
     for (uint16_t i = 0; i < m->table->ncols; i++) {
         struct slice value = m->set && m->set[i].ptr ? m->set[i]
                              : m->value[i]           ? m->value[i]->value
@@ -209,14 +220,11 @@ static void put_insert(struct making *m, struct statement *statement)
 
         if (!value.ptr && !m->value[i])
             continue;
-        buf_printf(m->sql, "%s%s", first ? "" : ", ", making_ident(m, i));
-        making_param(m, i, value);
-        first = false;
+        buf_put_cstr(m->sql, m->nparams ? ", " : "");
+        sql_put_ident(m->sql, m->table->cols[i].name);
+        making_bind(m, i, value);
     }
-    buf_put_cstr(m->sql, ") VALUES (");
-    for (int i = 1; i <= m->nparams; i++)
-        buf_printf(m->sql, "%s$%d", i > 1 ? ", " : "", i);
-    buf_put_u8(m->sql, ')');
+    put_row_values(m->sql, m->nparams);
     put_returning(m);
     making_end(m, statement);
 }

@@ -29,7 +29,9 @@ struct making {
 void making_begin(struct making *m, struct statement *statement, const char *sql);
 void making_end(struct making *m, struct statement *statement);
 
-/* "$3", a parameter of the column's type. */
+/* The next parameter, of the column's type. */
+void making_bind(struct making *m, uint16_t column, struct slice value);
+/* The same, as "$3". */
 const char *making_param(struct making *m, uint16_t column, struct slice value);
 /* The text as `put` (sql_put_ident(), sql_put_literal()) writes it. */
 const char *making_quoted(struct making *m, struct slice text,

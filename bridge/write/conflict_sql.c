@@ -21,10 +21,15 @@ void making_end(struct making *m, struct statement *statement)
     statement->nparams = m->nparams;
 }
 
-const char *making_param(struct making *m, uint16_t column, struct slice value)
+void making_bind(struct making *m, uint16_t column, struct slice value)
 {
     m->values[m->nparams] = value.ptr;
     m->types[m->nparams++] = m->table->cols[column].typid;
+}
+
+const char *making_param(struct making *m, uint16_t column, struct slice value)
+{
+    making_bind(m, column, value);
     return arena_printf(m->arena, "$%d", m->nparams);
 }
 

@@ -5,7 +5,9 @@
 /* "{-123,456}" */
 static void put_nonce(struct buf *b, int64_t nonce)
 {
-    buf_printf(b, "%s%" PRId64, b->len > 1 ? "," : "", nonce);
+    buf_put_cstr(b, b->len > 1 ? "," : "");
+    buf_put_cstr(b, nonce < 0 ? "-" : "");
+    buf_put_dec(b, nonce < 0 ? 0 - (uint64_t)nonce : (uint64_t)nonce);
 }
 
 static void put_nonces(struct buf *b, const struct write_txn *txn)

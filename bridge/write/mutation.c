@@ -251,10 +251,12 @@ static size_t next_rows(size_t n)
     return rows;
 }
 
-static void put_row(struct buf *sql, int first, int nparams)
+static void put_row(struct buf *sql, size_t first, size_t nparams)
 {
-    for (int i = 0; i < nparams; i++)
-        buf_printf(sql, "%s$%d", i ? ", " : ", (", first + i);
+    for (size_t i = 0; i < nparams; i++) {
+        buf_put_cstr(sql, i ? ", $" : ", ($");
+        buf_put_dec(sql, first + i);
+    }
     buf_put_u8(sql, ')');
 }
 
@@ -272,7 +274,7 @@ static void send_rows(struct pg_pipe *pipe, struct plan *const *plans, size_t n)
         memcpy(&values[i * nparams], plans[i]->write.values, nparams * sizeof(*values));
         memcpy(&types[i * nparams], one->types, nparams * sizeof(*types));
         if (i > 0)
-            put_row(&sql, (int)(i * nparams) + 1, one->nparams);
+            put_row(&sql, i * nparams + 1, nparams);
     }
     pg_pipe_put(pipe, buf_cstr(&sql), types, values, (int)(n * nparams));
     buf_release(&sql);

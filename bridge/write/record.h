@@ -35,8 +35,7 @@ bool record_known(struct pg_conn *conn, const struct write_request *request, siz
 /* What is recorded together. */
 struct record_group {
     const struct write_request *request;
-    size_t from, to;      /* of its transactions */
-    int64_t acknowledged; /* rejections up to this id are dropped first; 0: none */
+    size_t from, to; /* of its transactions */
 };
 /* The results of all of them lie at `results`: the rejections, what was decided, the last id and
  * nonce. *xid is the transaction's. */

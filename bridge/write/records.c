@@ -6,43 +6,36 @@
 
 /* What is decided by groups of transactions; nothing of `replicas` for one that does not follow
  * what was decided last, which the groups that have locked their row before do not ask (id_before
- * null). A replica's id may come again after its row was removed by hand: then `decided` has it. */
-static const char record_sql[] =
-    "WITH v AS ("
-    "  SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[],"
-    "                       $6::text[], $7::bigint[], $8::bigint[], $9::text[]) WITH ORDINALITY"
-    "    AS v(replica, id, nonce, incarnation, family, nonces, acknowledged, id_before,"
-    "         nonce_before, number)),"
-    " known AS ("
-    "  DELETE FROM tombolo.rejections r USING v"
-    "   WHERE r.replica = v.replica AND r.id <= v.acknowledged),"
-    " decided AS ("
-    "  INSERT INTO tombolo.decided AS d (family, replica, id, subject, nonces, at)"
-    "  SELECT family, replica, id, $10, nonces::bigint[], now() FROM v WHERE nonces <> '{}'"
-    "  ON CONFLICT (family, replica, id) DO UPDATE SET"
-    "    nonces = d.nonces || excluded.nonces, at = excluded.at)"
-    " UPDATE tombolo.replicas r"
-    "    SET last_id = v.id, nonce = v.nonce, incarnation = v.incarnation, seen_at = now()"
-    "   FROM v WHERE r.replica = v.replica"
-    "    AND (v.id_before IS NULL OR r.last_id = v.id_before)"
-    "    AND (v.nonce_before IS NULL OR r.nonce = v.nonce_before)"
-    /* As a condition it would be looked for by its index. */
-    " RETURNING pg_current_xact_id()::xid, v.number, r.subject = $10";
+ * null). What stands in `conflict` is for a replica's id that came again after its row was removed
+ * by hand: then `decided` has it. Looking for that costs as much as the row. */
+#define RECORD_SQL(conflict)                                                                       \
+    "WITH v AS ("                                                                                  \
+    "  SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[],"         \
+    "                       $6::text[], $7::bigint[], $8::text[]) WITH ORDINALITY"                 \
+    "    AS v(replica, id, nonce, incarnation, family, nonces, id_before, nonce_before, number))," \
+    " decided AS ("                                                                                \
+    "  INSERT INTO tombolo.decided AS d (family, replica, id, subject, nonces, at)"                \
+    "  SELECT family, replica, id, $9, nonces::bigint[], now() FROM v"                             \
+    "   WHERE nonces <> '{}'" conflict ")"                                                         \
+    " UPDATE tombolo.replicas r"                                                                   \
+    "    SET last_id = v.id, nonce = v.nonce, incarnation = v.incarnation, seen_at = now()"        \
+    "   FROM v WHERE r.replica = v.replica"                                                        \
+    "    AND (v.id_before IS NULL OR r.last_id = v.id_before)"                                     \
+    "    AND (v.nonce_before IS NULL OR r.nonce = v.nonce_before)" /* As a condition it would be   \
+                                                                      looked for by its index. */  \
+    " RETURNING pg_current_xact_id()::xid, v.number, r.subject = $9"
+
+static const char first_sql[] = RECORD_SQL("");
+static const char any_sql[] =
+    RECORD_SQL("  ON CONFLICT (family, replica, id) DO UPDATE SET"
+               "    nonces = d.nonces || excluded.nonces, at = excluded.at");
+static const char known_sql[] = "DELETE FROM tombolo.rejections r"
+                                " USING unnest($1::text[], $2::bigint[]) AS v(replica, id)"
+                                " WHERE r.replica = v.replica AND r.id <= v.id";
 
 /* ---- arrays ------------------------------------------------------------ */
 
-enum column {
-    REPLICA,
-    ID,
-    NONCE,
-    INCARNATION,
-    FAMILY,
-    NONCES,
-    ACKNOWLEDGED,
-    ID_BEFORE,
-    NONCE_BEFORE,
-    COLUMNS
-};
+enum column { REPLICA, ID, NONCE, INCARNATION, FAMILY, NONCES, ID_BEFORE, NONCE_BEFORE, COLUMNS };
 
 static void put_comma(struct buf *b)
 {
@@ -107,7 +100,6 @@ static void put_group(struct buf columns[COLUMNS], const struct record_group *gr
     put_text(&columns[INCARNATION], request->incarnation);
     put_text(&columns[FAMILY], request->family);
     put_nonces(&columns[NONCES], group);
-    put_number(&columns[ACKNOWLEDGED], group->acknowledged);
     if (locked) {
         put_null(&columns[ID_BEFORE]);
         put_null(&columns[NONCE_BEFORE]);
@@ -147,19 +139,59 @@ static void params_release(struct params *p)
     buf_release(&p->subject);
 }
 
+/* Whether a replica knows of rejections. */
+static bool any_known(const struct record_group *groups, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (groups[i].request->acknowledged > 0)
+            return true;
+    }
+    return false;
+}
+
+static void send_known(struct pg_pipe *pipe, const struct record_group *groups, size_t n)
+{
+    struct buf replicas, ids;
+
+    buf_init(&replicas, BUF_NO_LIMIT);
+    buf_init(&ids, BUF_NO_LIMIT);
+    for (size_t i = 0; i < n; i++) {
+        put_text(&replicas, groups[i].request->replica);
+        put_number(&ids, groups[i].request->acknowledged);
+    }
+    buf_put_u8(&replicas, '}');
+    buf_put_u8(&ids, '}');
+    const char *params[] = {buf_cstr(&replicas), buf_cstr(&ids)};
+    pg_pipe_put(pipe, known_sql, NULL, params, 2);
+    buf_release(&replicas);
+    buf_release(&ids);
+}
+
+static bool take_known(struct pg_pipe *pipe, struct err *err)
+{
+    struct pg_result *res = pg_pipe_next(pipe, err);
+
+    pg_result_free(res);
+    return res != NULL;
+}
+
 void records_send(struct pg_pipe *pipe, const struct record_group *groups, size_t n,
                   struct slice subject)
 {
     struct params p;
 
+    if (any_known(groups, n))
+        send_known(pipe, groups, n);
     params_init(&p, groups, n, false, subject);
-    pg_pipe_put(pipe, record_sql, NULL, p.texts, COLUMNS + 1);
+    pg_pipe_put(pipe, first_sql, NULL, p.texts, COLUMNS + 1);
     params_release(&p);
 }
 
-bool records_take(struct pg_pipe *pipe, size_t n, bool *follows, uint32_t *xid, struct err *err)
+bool records_take(struct pg_pipe *pipe, const struct record_group *groups, size_t n, bool *follows,
+                  uint32_t *xid, struct err *err)
 {
-    struct pg_result *res = pg_pipe_next(pipe, err);
+    bool ok = !any_known(groups, n) || take_known(pipe, err);
+    struct pg_result *res = ok ? pg_pipe_next(pipe, err) : NULL;
 
     for (size_t i = 0; i < n; i++)
         follows[i] = false;
@@ -177,7 +209,7 @@ bool records_put(struct pg_conn *conn, const struct record_group *group, struct 
     struct params p;
 
     params_init(&p, group, 1, true, subject);
-    struct pg_result *res = pg_query_prepared(conn, record_sql, p.texts, COLUMNS + 1, err);
+    struct pg_result *res = pg_query_prepared(conn, any_sql, p.texts, COLUMNS + 1, err);
     params_release(&p);
     bool found = res && pg_rows(res) == 1;
     if (found)

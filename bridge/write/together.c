@@ -117,8 +117,7 @@ static void add_part(struct together *t, struct write_share *share)
 
     *part = (struct part){.share = share, .to = end_of(share, t->limits)};
     if (part->to > share->from && make_plans(t, part))
-        t->groups[t->n++] = (struct record_group){share->request, share->from, part->to,
-                                                  share->request->acknowledged};
+        t->groups[t->n++] = (struct record_group){share->request, share->from, part->to};
     else
         release_plans(part);
 }
@@ -291,8 +290,8 @@ static bool take_begin(struct together *t, bool *all)
 {
     bool *follows = arena_calloc(&t->arena, t->n, sizeof(*follows));
 
-    t->begun =
-        pass_all(t, 2) && records_take(&t->pipe, t->n, follows, &t->xid, t->err) && pass_all(t, 2);
+    t->begun = pass_all(t, 2) &&
+               records_take(&t->pipe, t->groups, t->n, follows, &t->xid, t->err) && pass_all(t, 2);
     *all = true;
     for (size_t i = 0; i < t->n; i++) {
         t->parts[i].stands = follows[i];
