@@ -126,7 +126,8 @@ enum replica_write_verdict {
 /* `*any` false: there is nothing to send, or not now. Cheap when nobody wrote. */
 bool replica_write_request(struct replica *r, struct buf *body, bool *any,
                            struct err *err) MUST_CHECK;
-/* False when the file cannot be written, or the answer is none; the request can be made again. */
+/* An answer that is none is one for later. False when the file cannot be written, or the stream's
+ * rows, which are written first, were none (ERR_PROTOCOL); the request can be made again. */
 bool replica_write_answer(struct replica *r, long status, struct slice body,
                           enum replica_write_verdict *verdict, struct err *err) MUST_CHECK;
 /* Mutations that are not acknowledged. */

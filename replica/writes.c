@@ -461,14 +461,12 @@ static bool refused(struct replica *r, long status, struct slice body, yyjson_va
     return true;
 }
 
-bool replica_write_answer(struct replica *r, long status, struct slice body,
-                          enum replica_write_verdict *verdict, struct err *err)
+static bool take_answer(struct replica *r, long status, struct slice body,
+                        enum replica_write_verdict *verdict, struct err *err)
 {
     bool done, ok = true;
 
     *verdict = REPLICA_WRITE_SENT;
-    if (!lite_stream_settle(r, err))
-        return false;
     yyjson_doc *doc = body.len ? yyjson_read(body.ptr, body.len, 0) : NULL;
     yyjson_val *root = yyjson_doc_get_root(doc);
     if (status == 200 && r->asked_decided) {
@@ -486,6 +484,17 @@ bool replica_write_answer(struct replica *r, long status, struct slice body,
     }
     yyjson_doc_free(doc);
     return ok;
+}
+
+bool replica_write_answer(struct replica *r, long status, struct slice body,
+                          enum replica_write_verdict *verdict, struct err *err)
+{
+    if (!lite_stream_settle(r, err))
+        return false;
+    if (take_answer(r, status, body, verdict, err))
+        return true;
+    *verdict = REPLICA_WRITE_AGAIN; /* where it was not the bridge that answered, it may be */
+    return err->code == ERR_PROTOCOL;
 }
 
 bool replica_pending(struct replica *r, uint64_t *mutations, struct err *err)

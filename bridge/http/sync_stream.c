@@ -329,7 +329,8 @@ static enum step advance(struct sync_session *session, struct http_out *out,
 static bool is_complete(const struct sync_session *session)
 {
     return !session->request.live && session->fenced && session->said + 1 >= session->fence &&
-           !session->commit && !session->joined && session->said_consistent && all_settled(session);
+           !session->commit && !session->joined && session->said_consistent &&
+           all_settled(session) && !sync_ack_is_due(session, session->position);
 }
 
 /* It began before the tables of acknowledgements were there: it comes again, and gets them. */

@@ -109,10 +109,6 @@ bool upload_done(struct upload *u, CURLcode code, struct err *err)
         ok = replica_write_answer(u->r, status, buf_slice(&u->answer), &verdict, &u->err);
     }
     upload_abort(u);
-    if (!ok && u->err.code == ERR_PROTOCOL) { /* not the bridge that answered, it may be */
-        verdict = REPLICA_WRITE_AGAIN;
-        ok = true;
-    }
     if (ok)
         go_on(u, verdict);
     else

@@ -452,6 +452,77 @@ def test_one_that_fails_leaves_those_beside_it(items, make_writer):
     assert len(rows(items)) == 6
 
 
+def begin(database, writer):
+    """The first write, which goes by itself."""
+    writer.results(txn(1, insert(0)))
+    database.sql("DELETE FROM items")
+
+
+def commands(database):
+    """The rows by the statement of their transaction that made them."""
+    return [n for (n,) in database.sql("SELECT count(*) FROM items GROUP BY cmin::text ORDER BY 1")]
+
+
+def test_rows_of_one_table_go_in_one_statement(items, make_writer):
+    writer = make_writer(rules(table()))
+    begin(items, writer)
+    results = writer.results(*[txn(i, insert(i, qty=str(i))) for i in range(2, 10)],
+                             *[txn(i, insert(i, note="x")) for i in range(10, 14)],
+                             txn(14, *[insert(i, qty=str(i)) for i in range(14, 16)]))
+    assert {r["status"] for r in results} == {"applied"}
+    assert commands(items) == [2, 4, 8]
+    assert rows(items, "id") == [(i,) for i in range(2, 16)]
+
+
+def test_one_of_the_rows_in_a_statement_is_refused_alone(items, make_writer):
+    writer = make_writer(rules(table()))
+    begin(items, writer)
+    results = writer.results(*[txn(i, insert(i, qty="7" if i % 5 else "many"))
+                               for i in range(2, 18)])
+    assert [i for i, r in enumerate(results, 2) if r["status"] == "rejected"] == [5, 10, 15]
+    assert {sum(codes(results[i - 2]), ()) for i in (5, 10, 15)} == {(0, "refused", "22P02")}
+    assert len(rows(items)) == 13
+
+
+FEW = """CREATE FUNCTION few() RETURNS bool LANGUAGE sql STABLE SECURITY DEFINER
+    AS 'SELECT count(*) < 4 FROM public.items'"""
+
+
+@pytest.mark.parametrize(("made", "refused"), [
+    ("ALTER TABLE items ADD parent int REFERENCES items", {2: 3}),
+    (f"{FEW}; ALTER TABLE items ADD CHECK (few())", dict.fromkeys((5, 6, 7, 8))),
+    (f"""{FEW}; CREATE DOMAIN few_of AS text CHECK (few());
+        ALTER TABLE items ALTER note TYPE few_of""", dict.fromkeys((5, 6, 7, 8))),
+    (f"{FEW}; ALTER TABLE items ALTER owner SET DEFAULT CASE WHEN few() THEN 'a' END,"
+     " ADD CHECK (owner IS NOT NULL)", dict.fromkeys((5, 6, 7, 8))),
+    (f"""{FEW}; CREATE TRIGGER few BEFORE INSERT ON items FOR EACH STATEMENT
+        EXECUTE FUNCTION refuse_more()""", dict.fromkeys((5, 6, 7, 8))),
+], ids=["foreign key", "check", "domain", "default", "trigger"])
+def test_a_row_that_depends_on_those_before_it_has_its_own_statement(items, make_writer, made,
+                                                                      refused):
+    """Rows 1 to 8, of which four fit where their number is looked at."""
+    items.sql("""CREATE FUNCTION refuse_more() RETURNS trigger LANGUAGE plpgsql AS
+        $$BEGIN IF (SELECT count(*) >= 4 FROM public.items) THEN RAISE 'no'; END IF;
+        RETURN NULL; END$$""")
+    items.sql(made)
+    writer = make_writer(rules(table()))
+    begin(items, writer)
+    parents = [{"parent": str(refused.get(i, i))} if "parent" in made else {} for i in range(9)]
+    results = writer.results(*[txn(i + 1, insert(i, note="x", **parents[i]))
+                               for i in range(1, 9)])
+    assert {i for i, r in enumerate(results, 1) if r["status"] == "rejected"} == set(refused)
+
+
+def test_a_policy_sees_the_rows_before_a_new_one(guarded, make_writer):
+    items, role = guarded
+    items.sql(f"""{FEW}; CREATE POLICY few ON items AS RESTRICTIVE FOR INSERT WITH CHECK (few())""")
+    writer = make_writer(rules(table(), role=role, claims=json.dumps({"sub": "alice"})))
+    writer.results(txn(1, insert(3, owner="alice")))
+    items.sql("DELETE FROM items WHERE id = 3")
+    results = writer.results(*[txn(i, insert(i + 10, owner="alice")) for i in range(2, 10)])
+    assert [r["status"] for r in results] == ["applied"] * 2 + ["rejected"] * 6
+
+
 def test_one_bad_row_of_many_is_refused_alone_unless_they_are_marked(items, make_writer):
     writer = make_writer(rules(table()))
     bad = [insert(i) for i in range(1, 50)] + [insert(50, qty="many")] + [insert(51), insert(51)]

@@ -430,6 +430,8 @@ static void test_what_the_bridge_refuses_for_good_stops_and_a_crowd_waits(void *
                      REPLICA_WRITE_STOP);
     assert_int_equal(answered(&k, r, 503, "{\"message\":\"busy\"}"), REPLICA_WRITE_AGAIN);
     assert_int_equal(answered(&k, r, 200, "{\"last\":0}"), REPLICA_WRITE_AGAIN);
+    assert_int_equal(answered(&k, r, 200, "<html>a proxy</html>"), REPLICA_WRITE_AGAIN);
+    assert_non_null(strstr(k.err.msg, "does not say which was the last"));
     assert_non_null(strstr(request(&k, r), "{\"id\":1,"));
     kit_done(&k, r);
 }
