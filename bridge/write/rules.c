@@ -107,31 +107,29 @@ static bool read_columns(struct pg_conn *conn, struct write_table *rule, struct 
            err_set(err, ERR_CHANGED, "table \"%.*s\" has been altered", SLICE_ARG(table->relname));
 }
 
-/* Foreign keys that only look are the commonest triggers, and lead to nothing. Functions of
- * Postgres's own are not in pg_depend. */
+/* Foreign keys that only look are the commonest triggers, and lead to nothing. Functions and
+ * operators of Postgres's own are not in pg_depend. */
+#define TREE CATALOG_PARTITION_TREE("$1")
 static const char plain_sql[] =
-    "WITH tree AS MATERIALIZED (SELECT c.* FROM pg_class c"
-    "  WHERE c.oid IN " CATALOG_PARTITION_TREE(
-        "$1") "),"
-              " bad AS (SELECT EXISTS (SELECT FROM tree c LEFT JOIN pg_trigger t ON t.tgrelid = "
-              "c.oid"
-              "   LEFT JOIN pg_proc p ON p.oid = t.tgfoid"
-              "  WHERE c.relhasrules OR t.tginitdeferred OR NOT t.tgisinternal"
-              "     OR p.proname ~ '^RI_FKey_(cascade|setnull|setdefault)_') AS leads),"
-              " looks AS (SELECT EXISTS (SELECT FROM tree WHERE relrowsecurity)"
-              "  OR EXISTS (SELECT FROM tree c JOIN pg_constraint k ON k.conrelid = c.oid"
-              "   WHERE k.confrelid IN (SELECT oid FROM tree))"
-              "  OR EXISTS (SELECT FROM pg_depend d WHERE d.refclassid IN ('pg_proc'::regclass, "
-              "'pg_operator'::regclass)"
-              "   AND (d.classid, d.objid) IN ("
-              "    SELECT 'pg_constraint'::regclass, k.oid FROM tree c"
-              "      JOIN pg_constraint k ON k.conrelid = c.oid"
-              "    UNION ALL SELECT 'pg_constraint'::regclass, k.oid FROM tree c"
-              "      JOIN pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped"
-              "      JOIN pg_constraint k ON k.contypid = a.atttypid"
-              "    UNION ALL SELECT 'pg_attrdef'::regclass, f.oid FROM tree c"
-              "      JOIN pg_attrdef f ON f.adrelid = c.oid)) AS dependent)"
-              " SELECT NOT leads, NOT (leads OR dependent) FROM bad, looks";
+    "WITH tree AS MATERIALIZED (SELECT c.* FROM pg_class c WHERE c.oid IN " TREE "),"
+    " leads AS (SELECT EXISTS (SELECT FROM tree c LEFT JOIN pg_trigger t ON t.tgrelid = c.oid"
+    "     LEFT JOIN pg_proc p ON p.oid = t.tgfoid"
+    "    WHERE c.relhasrules OR t.tginitdeferred OR NOT t.tgisinternal"
+    "       OR p.proname ~ '^RI_FKey_(cascade|setnull|setdefault)_') AS it),"
+    " expressions AS ("
+    "   SELECT 'pg_constraint'::regclass, k.oid FROM tree c"
+    "     JOIN pg_constraint k ON k.conrelid = c.oid"
+    "   UNION ALL SELECT 'pg_constraint'::regclass, k.oid FROM tree c"
+    "     JOIN pg_attribute a ON a.attrelid = c.oid AND NOT a.attisdropped"
+    "     JOIN pg_constraint k ON k.contypid = a.atttypid"
+    "   UNION ALL SELECT 'pg_attrdef'::regclass, f.oid FROM tree c"
+    "     JOIN pg_attrdef f ON f.adrelid = c.oid),"
+    " looks AS (SELECT EXISTS (SELECT FROM tree WHERE relrowsecurity)"
+    "   OR EXISTS (SELECT FROM tree c JOIN pg_constraint k ON k.conrelid = c.oid"
+    "     WHERE k.confrelid IN (SELECT oid FROM tree))"
+    "   OR EXISTS (SELECT FROM pg_depend d WHERE (d.classid, d.objid) IN (TABLE expressions)"
+    "     AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass)) AS it)"
+    " SELECT NOT leads.it, NOT (leads.it OR looks.it) FROM leads, looks";
 
 static bool read_plain(struct pg_conn *conn, struct write_table *rule, struct err *err)
 {

@@ -2,12 +2,11 @@
  * The short way of a write: what goes through without a hitch, of one request or of several, in one
  * commit and few round trips.
  *
- * Everything is sent at once: the locks of the replicas' rows, the mutations, each request in a
- * savepoint of its own. Then what came of it is read, and what stands is recorded and committed. A
- * request of which anything is not plain (a mutation that is refused, a row that is not there, a
- * lock that takes longer than a moment, something decided before, a replica's first write) is taken
- * back and left to write_apply(), which does it alone and says why. So here is no word of what is
- * refused, and nothing is tried twice.
+ * Everything is sent at once: what is decided by this, the mutations. Then what came of it is read,
+ * and committed when all of it stands. A request of which anything is not plain (a mutation that is
+ * refused, a row that is not there, a lock that takes longer than a moment, something decided
+ * before, a replica's first write) is left to write_apply(), which does it alone and says why, and
+ * the others are sent again. So here is no word of what is refused.
  *
  * Requests share a commit when they have the same subject, role and claims: what a trigger of one
  * leaves behind in the transaction (a setting, say) is no other bearer's.
@@ -19,7 +18,7 @@
 
 /* A lock for longer than this is not waited for: others share the commit. */
 #define TOGETHER_LOCK_MS 100
-/* Of a commit: from 64 savepoints on Postgres gets slower. */
+/* Of a commit: what does not stand takes all others back with it. */
 #define TOGETHER_MOST 50
 
 struct write_share {
