@@ -357,9 +357,10 @@ static bool run_parts(struct together *t)
     send_writer(t);
     send_steps(t);
     pg_pipe_mark(&t->pipe);
-    if (!take_begin(t, &all))
-        return false;
-    return take_steps(t) && all;
+    if (take_begin(t, &all))
+        return take_steps(t) && all;
+    note_error(t);
+    return false;
 }
 
 /* Before the others are sent once more. */
