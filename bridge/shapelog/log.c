@@ -143,18 +143,36 @@ static struct shared_snapshot *snapshot_new(const struct snapshot *snapshot)
     return copy;
 }
 
+static struct shared_snapshot *find_recent(const struct shapelog *store,
+                                           const struct snapshot *snapshot)
+{
+    for (size_t i = 0; i < RECENT; i++) {
+        if (store->recent[i] && same_snapshot(&store->recent[i]->is, snapshot))
+            return store->recent[i];
+    }
+    return NULL;
+}
+
+/* In the place of the oldest. */
+static struct shared_snapshot *add_recent(struct shapelog *store, const struct snapshot *snapshot)
+{
+    struct shared_snapshot **place = &store->recent[store->at_recent++ % RECENT];
+
+    snapshot_release(*place);
+    *place = snapshot_new(snapshot);
+    return *place;
+}
+
 struct shared_snapshot *snapshot_share(struct shapelog *store, const struct snapshot *snapshot)
 {
-    pthread_mutex_lock(&store->last_snapshot_lock);
-    struct shared_snapshot *last = store->last_snapshot;
+    pthread_mutex_lock(&store->recent_lock);
+    struct shared_snapshot *shared = find_recent(store, snapshot);
 
-    if (!last || !same_snapshot(&last->is, snapshot)) {
-        snapshot_release(last);
-        store->last_snapshot = last = snapshot_new(snapshot);
-    }
-    atomic_fetch_add_explicit(&last->refs, 1, memory_order_relaxed);
-    pthread_mutex_unlock(&store->last_snapshot_lock);
-    return last;
+    if (!shared)
+        shared = add_recent(store, snapshot);
+    atomic_fetch_add_explicit(&shared->refs, 1, memory_order_relaxed);
+    pthread_mutex_unlock(&store->recent_lock);
+    return shared;
 }
 
 void snapshot_release(struct shared_snapshot *snapshot)

@@ -66,7 +66,7 @@ static struct shapelog *store_new(const struct shapelog_config *config)
         pthread_mutex_init(&store->stripes[i], NULL);
     pthread_mutex_init(&store->segments_lock, NULL);
     pthread_mutex_init(&store->snapshots, NULL);
-    pthread_mutex_init(&store->last_snapshot_lock, NULL);
+    pthread_mutex_init(&store->recent_lock, NULL);
     store->snapshots_kept = snapshot_files_kept();
     pthread_mutex_init(&store->times.lock, NULL);
     pthread_mutex_init(&store->cycle, NULL);
@@ -127,7 +127,8 @@ static void store_free(struct shapelog *store)
     free(store->logs);
     hashset_release(&store->by_handle);
     hashset_release(&store->by_shape);
-    snapshot_release(store->last_snapshot);
+    for (size_t i = 0; i < RECENT; i++)
+        snapshot_release(store->recent[i]);
     size_t at = 0;
     struct u64map_slot *slot;
     while ((slot = u64map_next(&store->segments, &at)))

@@ -16,7 +16,7 @@
  *
  * Locks, in the order in which they may be taken: cycle (a syncer's cycle, compaction, reset), live
  * (a log becomes LIVE in the catalogue), snapshots, registry, the catalogue's own, a log's stripe,
- * segments_lock, sync_lock, a listener's, last_snapshot_lock. No two stripes at a time.
+ * segments_lock, sync_lock, a listener's, recent_lock. No two stripes at a time.
  */
 #ifndef SHAPELOG_STORE_H
 #define SHAPELOG_STORE_H
@@ -50,6 +50,9 @@ struct shared_snapshot {
     struct snapshot is;
     uint64_t xip[];
 };
+
+/* So many are looked through: each of the workers that make logs side by side has its own. */
+#define RECENT 8u
 
 struct snapshot_file;
 struct chunks;
@@ -232,8 +235,9 @@ struct shapelog {
     int64_t last_handle_us;
     struct shapelog_source source;
 
-    pthread_mutex_t last_snapshot_lock;
-    struct shared_snapshot *last_snapshot; /* that a log was given */
+    pthread_mutex_t recent_lock;
+    struct shared_snapshot *recent[RECENT]; /* that logs were given, referenced */
+    size_t at_recent;                       /* the next goes there */
 
     pthread_mutex_t stripes[STRIPES];
 
@@ -306,7 +310,7 @@ bool log_shows(const struct log *log, lsn_t commit_lsn, uint32_t xid);
 bool log_add_extent(struct log *log, const struct extent *extent);
 /* Takes back what it has of this transaction. */
 void log_drop_txn(struct shapelog *store, struct log *log, lsn_t commit_lsn);
-/* A copy, or a reference to the last one if it is equal. */
+/* A reference to a recent one that is equal, or a copy. */
 struct shared_snapshot *snapshot_share(struct shapelog *store, const struct snapshot *snapshot);
 void snapshot_release(struct shared_snapshot *snapshot); /* NULL is allowed */
 
