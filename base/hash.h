@@ -24,6 +24,11 @@ struct hash128 {
     uint64_t lo, hi;
 };
 
+static inline bool hash128_eq(struct hash128 a, struct hash128 b)
+{
+    return a.lo == b.lo && a.hi == b.hi;
+}
+
 struct hash_key {
     unsigned char secret[192];
 };

@@ -125,7 +125,8 @@ struct expr *expr_fold(struct typing *t, struct expr *expr)
         return expr;
     if (t->arena->size > MAX_MEMORY)
         return typing_error(t, expr->location, "the expression is too complex");
-    if (!expr_eval(expr, t->table, NULL, t->arena, &value, &cause)) {
+    struct eval ev = {.table = t->table, .arena = t->arena, .err = &cause};
+    if (!expr_eval(&ev, expr, &value)) {
         typing_error(t, expr->location, "Failed to apply function to constant arguments");
         err_hint(t->err, "%s", cause.msg);
         return NULL;

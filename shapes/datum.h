@@ -21,6 +21,7 @@
 #include "shapes/numeric.h"
 
 struct array;
+struct const_set;
 
 struct datum {
     bool null;
@@ -32,6 +33,7 @@ struct datum {
         struct interval iv;
         const struct numeric *num;
         const struct array *arr;
+        const struct const_set *set; /* of a place for one: expr.h */
     };
 };
 

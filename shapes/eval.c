@@ -13,13 +13,6 @@
 #define MAX_SCRATCH ((size_t)256 * 1024 * 1024)
 #define MAX_ARGS_ON_STACK 4
 
-struct eval {
-    const struct table *table;
-    const struct tuple *row;
-    struct arena *arena;
-    struct err *err;
-};
-
 static bool eval(struct eval *ev, const struct expr *expr, struct datum *out);
 
 static bool eval_column(struct eval *ev, const struct expr *expr, struct datum *out)
@@ -209,12 +202,12 @@ static bool set_has(const struct const_set *set, datum_cmp *cmp, const struct da
 /* `=` ANY and `<>` ALL over constants. */
 static bool eval_any_set(struct eval *ev, const struct expr *expr, struct datum *out)
 {
-    const struct const_set *set = expr->any.set;
+    const struct const_set *set = ev->constants[expr->place - 1].set;
     struct datum d;
 
     if (!eval(ev, expr->args[0], &d))
         return false;
-    bool found = !d.null && set_has(set, expr->any.each->cmp, &d);
+    bool found = !d.null && set_has(set, expr->each->cmp, &d);
     bool empty = set->n == 0 && !set->has_null;
 
     out->null = !empty && (d.null || (!found && set->has_null));
@@ -226,7 +219,7 @@ static bool eval_any(struct eval *ev, const struct expr *expr, struct datum *out
 {
     struct datum scalar, arr;
 
-    if (expr->any.set)
+    if (expr->place)
         return eval_any_set(ev, expr, out);
     if (!eval(ev, expr->args[0], &scalar) || !eval(ev, expr->args[1], &arr))
         return false;
@@ -235,7 +228,7 @@ static bool eval_any(struct eval *ev, const struct expr *expr, struct datum *out
     for (size_t i = 0; !arr.null && i < arr.arr->n; i++) {
         struct datum d;
 
-        if (!apply(ev, expr->any.each, &scalar, &arr.arr->elems[i], &d))
+        if (!apply(ev, expr->each, &scalar, &arr.arr->elems[i], &d))
             return false;
         if (!d.null && d.b != expr->all) {
             *out = d;
@@ -342,6 +335,9 @@ static bool eval(struct eval *ev, const struct expr *expr, struct datum *out)
     case EXPR_CONST:
         *out = expr->value;
         return true;
+    case EXPR_PLACE:
+        *out = ev->constants[expr->place];
+        return true;
     case EXPR_COLUMN:
         return eval_column(ev, expr, out);
     case EXPR_CALL:
@@ -377,10 +373,7 @@ static bool eval(struct eval *ev, const struct expr *expr, struct datum *out)
     return false;
 }
 
-bool expr_eval(const struct expr *expr, const struct table *table, const struct tuple *row,
-               struct arena *arena, struct datum *out, struct err *err)
+bool expr_eval(struct eval *ev, const struct expr *expr, struct datum *out)
 {
-    struct eval ev = {table, row, arena, err};
-
-    return eval(&ev, expr, out);
+    return eval(ev, expr, out);
 }

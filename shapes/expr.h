@@ -1,7 +1,11 @@
 /*
  * A typed where clause as a tree: every overload is chosen, every cast is a
  * node, every literal is a value. Built by typing.c, evaluated by eval.c,
- * written back as SQL by expr_sql.c. Lives in the clause's arena, immutable.
+ * written back as SQL by expr_sql.c. Lives in the clause's arena.
+ *
+ * When it is complete its constants are taken out of it (constants.c): what is
+ * left has places for them, so that clauses which differ in nothing else can
+ * share it, and does not change any more.
  */
 #ifndef SHAPES_EXPR_H
 #define SHAPES_EXPR_H
@@ -13,6 +17,7 @@
 
 enum expr_kind {
     EXPR_CONST,
+    EXPR_PLACE, /* of a constant that was taken out */
     EXPR_COLUMN,
     EXPR_CALL,    /* operator, function or cast: fn(args); strict, unless it takes nulls */
     EXPR_COMPARE, /* cmp(args[0], args[1]) against op */
@@ -58,7 +63,7 @@ typedef bool func_cb(struct call *call, const struct datum *args, struct datum *
 
 enum call_style { CALL_FUNCTION, CALL_BINARY, CALL_PREFIX, CALL_CAST };
 
-/* Constants of an ANY, sorted for a search. */
+/* Constants of an ANY, sorted for a search: a value of its own beside the array. */
 struct const_set {
     const struct datum *sorted;
     size_t n;
@@ -79,7 +84,10 @@ struct expr {
     int16_t column;       /* COLUMN: the table's; BOOL_TEST: the tri it asks for */
     int location;         /* in the text given to the parser, prefix included */
     uint32_t collated_by; /* a column's collation other than the database's own, or 0 */
-    uint32_t param;       /* CONST of unknown type: $param, or 0 */
+    union {
+        uint32_t param; /* CONST of unknown type: $param, or 0 */
+        uint32_t place; /* PLACE: which constant. ANY: 1 + that of its set, or 0: it has none */
+    };
     uint32_t nargs;
     union {
         struct datum value; /* CONST */
@@ -87,22 +95,30 @@ struct expr {
             struct expr **args;
             const char *name; /* CALL, ANY of a call: the operator's or function's */
             union {
-                func_cb *fn;                     /* CALL */
-                datum_cmp *cmp;                  /* COMPARE, GREATEST */
-                struct {                         /* ANY */
-                    struct expr *each;           /* the operator on (args[0], one element) */
-                    const struct const_set *set; /* or NULL */
-                } any;
+                func_cb *fn;       /* CALL */
+                datum_cmp *cmp;    /* COMPARE, GREATEST */
+                struct expr *each; /* ANY: the operator on (args[0], one element) */
             };
         };
     };
 };
 
-/* Evaluates; `row` is NULL for an expression without columns. */
-bool expr_eval(const struct expr *expr, const struct table *table, const struct tuple *row,
-               struct arena *arena, struct datum *out, struct err *err) MUST_CHECK;
+/* What an expression is evaluated for, and with. */
+struct eval {
+    const struct table *table;
+    const struct datum *constants; /* by place */
+    const struct tuple *row;       /* NULL for an expression without columns */
+    struct arena *arena;
+    struct err *err;
+};
 
-/* The SQL that means the same with search_path = pg_catalog. */
-void expr_put_sql(const struct expr *expr, const struct table *table, struct buf *out);
+bool expr_eval(struct eval *ev, const struct expr *expr, struct datum *out) MUST_CHECK;
+
+/* The SQL that means the same with search_path = pg_catalog. `constants` NULL: with $1 and so on
+ * for them, typed, which is equal for expressions that are equal but for these. */
+void expr_put_sql(const struct expr *expr, const struct table *table, const struct datum *constants,
+                  struct buf *out);
+/* What stands in the places, as literals. */
+void expr_put_constants(const struct expr *expr, const struct datum *constants, struct buf *out);
 
 #endif

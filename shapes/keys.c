@@ -119,7 +119,8 @@ static void set_keys(struct where_keys *keys, int column, int type, const struct
     }
 }
 
-static bool keys_of_equal(const struct expr *expr, const struct table *table, struct arena *arena,
+static bool keys_of_equal(const struct expr *expr, const struct table *table,
+                          const struct datum *constants, struct arena *arena,
                           struct where_keys *keys)
 {
     if (expr->kind != EXPR_COMPARE || expr->op != CMP_EQ)
@@ -128,45 +129,47 @@ static bool keys_of_equal(const struct expr *expr, const struct table *table, st
         const struct expr *side = expr->args[i], *other = expr->args[1 - i];
         int column = key_column(side, table);
 
-        if (column >= 0 && other->kind == EXPR_CONST && same_keys(side->type, other->type)) {
-            set_keys(keys, column, other->type, &other->value, 1, arena);
+        if (column >= 0 && other->kind == EXPR_PLACE && same_keys(side->type, other->type)) {
+            set_keys(keys, column, other->type, &constants[other->place], 1, arena);
             return true;
         }
     }
     return false;
 }
 
-static bool keys_of_any(const struct expr *expr, const struct table *table, struct arena *arena,
-                        struct where_keys *keys)
+static bool keys_of_any(const struct expr *expr, const struct table *table,
+                        const struct datum *constants, struct arena *arena, struct where_keys *keys)
 {
-    int column = expr->kind == EXPR_ANY && !expr->all && expr->any.set
-                     ? key_column(expr->args[0], table)
-                     : -1;
+    int column =
+        expr->kind == EXPR_ANY && !expr->all && expr->place ? key_column(expr->args[0], table) : -1;
 
     if (column < 0)
         return false;
     int elem = pgtype_elem(expr->args[1]->type);
     if (!same_keys(expr->args[0]->type, elem))
         return false;
-    set_keys(keys, column, elem, expr->any.set->sorted, expr->any.set->n, arena);
+    const struct const_set *set = constants[expr->place - 1].set;
+
+    set_keys(keys, column, elem, set->sorted, set->n, arena);
     return true;
 }
 
-static bool find(const struct expr *expr, const struct table *table, struct arena *arena,
-                 struct where_keys *keys)
+static bool find(const struct expr *expr, const struct table *table, const struct datum *constants,
+                 struct arena *arena, struct where_keys *keys)
 {
-    if (keys_of_equal(expr, table, arena, keys) || keys_of_any(expr, table, arena, keys))
+    if (keys_of_equal(expr, table, constants, arena, keys) ||
+        keys_of_any(expr, table, constants, arena, keys))
         return true;
     for (uint32_t i = 0; expr->kind == EXPR_AND && i < expr->nargs; i++) {
-        if (find(expr->args[i], table, arena, keys))
+        if (find(expr->args[i], table, constants, arena, keys))
             return true;
     }
     return false;
 }
 
-void keys_find(const struct expr *expr, const struct table *table, struct arena *arena,
-               struct where_keys *keys)
+void keys_find(const struct expr *expr, const struct table *table, const struct datum *constants,
+               struct arena *arena, struct where_keys *keys)
 {
     *keys = (struct where_keys){.column = -1};
-    find(expr, table, arena, keys);
+    find(expr, table, constants, arena, keys);
 }

@@ -9,7 +9,7 @@
 #include "shapes/where.h"
 
 /* keys->column is -1 when the clause gives none. */
-void keys_find(const struct expr *expr, const struct table *table, struct arena *arena,
-               struct where_keys *keys);
+void keys_find(const struct expr *expr, const struct table *table, const struct datum *constants,
+               struct arena *arena, struct where_keys *keys);
 
 #endif

@@ -279,43 +279,6 @@ struct expr *operator_expr(struct typing *t, const char *name, struct expr *left
 
 /* ---- ANY and ALL ------------------------------------------------------- */
 
-/* Compares by the function that qsort_r() is given. */
-static int compare_datums(const void *a, const void *b, void *cmp)
-{
-    datum_cmp *const *fn = cmp;
-
-    return (*fn)(a, b);
-}
-
-static bool is_symmetric(const struct expr *each)
-{
-    int left = each->args[0]->type, right = each->args[1]->type;
-
-    return left == right || (left != PG_DATE && right != PG_DATE);
-}
-
-/* Makes a search of `x = ANY (constants)` and `x <> ALL (constants)`. */
-static void sort_constants(struct typing *t, struct expr *expr)
-{
-    const struct expr *each = expr->any.each, *arr = expr->args[1];
-
-    if (arr->kind != EXPR_CONST || arr->value.null || each->kind != EXPR_COMPARE ||
-        each->op != (expr->all ? CMP_NE : CMP_EQ) || !is_symmetric(each))
-        return;
-    struct const_set *set = arena_calloc(t->arena, 1, sizeof(*set));
-    struct datum *sorted = arena_calloc(t->arena, arr->value.arr->n, sizeof(*sorted));
-    for (size_t i = 0; i < arr->value.arr->n; i++) {
-        if (arr->value.arr->elems[i].null)
-            set->has_null = true;
-        else
-            sorted[set->n++] = arr->value.arr->elems[i];
-    }
-    datum_cmp *cmp = each->cmp;
-    qsort_r(sorted, set->n, sizeof(*sorted), compare_datums, &cmp);
-    set->sorted = sorted;
-    expr->any.set = set;
-}
-
 struct expr *any_expr(struct typing *t, const char *name, struct expr *left, struct expr *right,
                       bool all, int location)
 {
@@ -348,8 +311,7 @@ struct expr *any_expr(struct typing *t, const char *name, struct expr *left, str
     expr->name = name;
     expr->all = all;
     expr->by_server = each->by_server;
-    expr->any.each = each;
-    sort_constants(t, expr);
+    expr->each = each;
     return expr_fold(t, expr);
 }
 

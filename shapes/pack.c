@@ -77,39 +77,29 @@ static const struct const_set *pack_set(struct pack *pack, int type, const struc
 }
 
 /* The operator of an ANY shares its left side with the node itself. */
-static void pack_any(struct pack *pack, const struct expr *from, struct expr *to)
+static void pack_each(struct pack *pack, const struct expr *from, struct expr *to)
 {
-    const struct expr *each = from->any.each;
-    struct expr *each_copy = pack_put(pack, each, sizeof(*each));
+    const struct expr *each = from->each;
+    struct expr *copy = pack_put(pack, each, sizeof(*each));
     struct expr **args = pack_put(pack, each->args, each->nargs * sizeof(struct expr *));
     struct expr *right = pack_expr(pack, each->args[1]);
-    const struct const_set *set =
-        from->any.set ? pack_set(pack, pgtype_elem(from->args[1]->type), from->any.set) : NULL;
 
     if (!to)
         return;
     args[0] = to->args[0];
     args[1] = right;
-    each_copy->args = args;
-    each_copy->name = to->name;
-    to->any.each = each_copy;
-    to->any.set = set;
-}
-
-static struct expr *pack_const(struct pack *pack, const struct expr *expr)
-{
-    struct expr *copy = pack_put(pack, expr, sizeof(*expr));
-
-    pack_datum(pack, expr->type, &expr->value, copy ? &copy->value : &(struct datum){0});
-    return copy;
+    copy->args = args;
+    copy->name = to->name;
+    to->each = copy;
 }
 
 struct expr *pack_expr(struct pack *pack, const struct expr *expr)
 {
-    if (expr->kind == EXPR_CONST)
-        return pack_const(pack, expr);
-    if (expr->kind == EXPR_COLUMN) /* has nothing of what is behind */
+    /* They have nothing of what is behind: no constant but a null is left in the tree. */
+    if (expr->kind == EXPR_COLUMN || expr->kind == EXPR_PLACE)
         return pack_put(pack, expr, offsetof(struct expr, value));
+    if (expr->kind == EXPR_CONST)
+        return pack_put(pack, expr, sizeof(*expr));
     struct expr *copy = pack_put(pack, expr, sizeof(*expr));
     struct expr **args = pack_put(pack, expr->args, expr->nargs * sizeof(struct expr *));
 
@@ -126,6 +116,32 @@ struct expr *pack_expr(struct pack *pack, const struct expr *expr)
         copy->name = name;
     }
     if (expr->kind == EXPR_ANY)
-        pack_any(pack, expr, copy);
+        pack_each(pack, expr, copy);
     return copy;
+}
+
+static void pack_constant(struct pack *pack, const struct expr *expr, const struct datum *from,
+                          struct datum *to)
+{
+    bool is_set = expr->kind == EXPR_ANY;
+    uint32_t place = is_set ? expr->place - 1 : expr->place;
+    struct datum copy = from[place];
+
+    if (is_set)
+        copy.set = pack_set(pack, pgtype_elem(expr->args[1]->type), copy.set);
+    else
+        pack_datum(pack, expr->type, &from[place], &copy);
+    if (to)
+        to[place] = copy;
+}
+
+void pack_constants(struct pack *pack, const struct expr *expr, const struct datum *from,
+                    struct datum *to)
+{
+    if (expr->kind == EXPR_PLACE || (expr->kind == EXPR_ANY && expr->place))
+        pack_constant(pack, expr, from, to);
+    for (uint32_t i = 0; i < expr->nargs; i++) {
+        if (expr->args[i])
+            pack_constants(pack, expr->args[i], from, to);
+    }
 }

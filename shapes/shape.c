@@ -1,6 +1,7 @@
 #include "shapes/shape.h"
 #include "base/hash.h"
 #include "base/reader.h"
+#include "shapes/form.h"
 #include "shapes/ident.h"
 #include "shapes/pack.h"
 
@@ -188,51 +189,47 @@ static bool compile_where(struct shape *shape, const struct shape_request *reque
 /* Lengths in front keep parts from running into each other. */
 static void put_part(struct buf *out, struct slice part)
 {
-    buf_printf(out, "%zu:", part.len);
+    buf_put_dec(out, part.len);
+    buf_put_u8(out, ':');
     buf_put_slice(out, part);
 }
 
-void shape_put_identity(const struct shape *shape, struct buf *out)
+typedef void put_clause(const struct where *where, struct buf *out);
+
+static void put_identity(const struct shape *shape, put_clause *put, struct buf *out)
 {
+    const unsigned asked[] = {shape->all_columns, shape->replica, shape->changes_only,
+                              shape->keyed_by_identity};
     const struct table *table = shape->table;
     struct buf where;
 
-    buf_printf(out, "%u ", table->relid);
+    buf_put_dec(out, table->relid);
+    buf_put_u8(out, ' ');
     put_part(out, table->nspname);
     put_part(out, table->relname);
     for (uint16_t i = 0; i < table->npk; i++)
         put_part(out, table->cols[table->pk[i]].name);
-    buf_printf(out, " %d%d%d%d ", shape->all_columns, shape->replica, shape->changes_only,
-               shape->keyed_by_identity);
+    buf_put_u8(out, ' ');
+    for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++)
+        buf_put_dec(out, asked[i]);
+    buf_put_u8(out, ' ');
     for (uint16_t i = 0; i < shape->ncolumns; i++)
         put_part(out, table->cols[shape->columns[i]].name);
     if (!shape->where)
         return;
     buf_init(&where, BUF_NO_LIMIT);
-    where_put_canonical(shape->where, &where);
+    put(shape->where, &where);
     buf_put_u8(out, ' ');
     put_part(out, buf_slice(&where));
     buf_release(&where);
 }
 
-bool shape_same(const struct shape *a, const struct shape *b)
+void shape_put_identity(const struct shape *shape, struct buf *out)
 {
-    struct buf one, other;
-
-    if (a == b || a->hash != b->hash)
-        return a == b;
-    buf_init(&one, BUF_NO_LIMIT);
-    buf_init(&other, BUF_NO_LIMIT);
-    shape_put_identity(a, &one);
-    shape_put_identity(b, &other);
-    bool same = slice_eq(buf_slice(&one), buf_slice(&other));
-
-    buf_release(&one);
-    buf_release(&other);
-    return same;
+    put_identity(shape, where_put_canonical, out);
 }
 
-static uint64_t hash_identity(const struct shape *shape)
+uint64_t shape_hash(const struct shape *shape)
 {
     struct buf identity;
 
@@ -335,24 +332,41 @@ static bool build(struct shape *shape, const struct shape_request *request, stru
     return compile_where(shape, request, work, err);
 }
 
-/* From where it was built to memory of its own, as much as it needs: behind the struct the clause,
- * the columns, what was asked. */
-static struct shape *settle(const struct shape *built, struct slice asked)
+/* The form that it shares, and who it is: by the form's text and the constants, which together say
+ * what shape_put_identity() does. */
+static void identify(struct shape *shape)
+{
+    struct buf text;
+
+    buf_init(&text, BUF_NO_LIMIT);
+    put_identity(shape, where_put_form, &text);
+    shape->form = form_get(&(struct form_parts){.text = buf_slice(&text),
+                                                .table = shape->table,
+                                                .where = shape->where,
+                                                .columns = shape->columns,
+                                                .ncolumns = shape->ncolumns});
+    if (shape->where)
+        where_put_constants(shape->where, &text);
+    shape->is = form_hash(buf_slice(&text));
+    buf_release(&text);
+}
+
+/* From where it was built to memory of its own, as much as it needs: behind the struct the clause's
+ * constants, and what was asked. */
+static struct shape *settle(struct shape *built, struct slice asked)
 {
     size_t where = built->where ? where_packed_size(built->where) : 0;
-    size_t columns = built->ncolumns * sizeof(*built->columns);
-    struct shape *shape = xmalloc(sizeof(*shape) + where + columns + asked.len);
+    struct shape *shape = xmalloc(sizeof(*shape) + where + asked.len);
     char *behind = (char *)(shape + 1);
 
+    identify(built);
     memcpy(shape, built, sizeof(*shape));
     atomic_init(&shape->refs, 1);
-    shape->table = table_ref(built->table);
+    shape->table = shape->form->table;
+    shape->columns = shape->form->columns;
     if (built->where)
-        shape->where = where_pack(built->where, behind);
-    shape->columns = memcpy(behind + where, built->columns, columns);
-    shape->asked =
-        (struct slice){memcpy(behind + where + columns, asked.ptr, asked.len), asked.len};
-    shape->hash = hash_identity(shape);
+        shape->where = where_pack(built->where, shape->form->tree, behind);
+    shape->asked = (struct slice){memcpy(behind + where, asked.ptr, asked.len), asked.len};
     shape->needs_full = needs_full(shape);
     return shape;
 }
@@ -388,7 +402,7 @@ void shape_unref(struct shape *shape)
 {
     if (!shape || atomic_fetch_sub_explicit(&shape->refs, 1, memory_order_acq_rel) != 1)
         return;
-    table_unref(shape->table);
+    form_unref(shape->form);
     free(shape);
 }
 

@@ -1,8 +1,9 @@
 /*
  * What a client asked for: a table, a where clause, columns. A shape is
  * immutable once made and shared by reference count; two requests that mean
- * the same make shapes that are the same. It is one allocation: there may be a
- * hundred thousand of them.
+ * the same make shapes that are the same. It is one small allocation, for there may
+ * be a hundred thousand of them: what those have in common that differ in constants
+ * alone is kept once.
  */
 #ifndef SHAPES_SHAPE_H
 #define SHAPES_SHAPE_H
@@ -10,6 +11,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/hash.h"
 #include "change/change.h"
 #include "change/table.h"
 #include "shapes/where.h"
@@ -33,6 +35,8 @@ struct shape_request {
     bool keyed_by_identity; /* /v1/sync: DEFAULT identity is enough, unless it needs_full */
 };
 
+struct form;
+
 struct shape {
     atomic_uint refs;
     uint16_t ncolumns;                    /* selected ones */
@@ -43,10 +47,11 @@ struct shape {
                         updates, and the shape is unfiltered, or its clause looks at identity
                         columns alone, and its key lies within the identity */
     enum shape_replica replica;
-    uint64_t hash;           /* of its identity: equal for shapes that are the same */
-    struct table *table;     /* a reference */
-    struct where *where;     /* NULL: every row */
-    const uint16_t *columns; /* indexes into table->cols, ascending */
+    struct hash128 is;   /* of its identity, in this process: equal for those that are the same */
+    struct form *form;   /* a reference; what is borrowed below is its */
+    struct table *table; /* borrowed */
+    struct where *where; /* NULL: every row */
+    const uint16_t *columns; /* indexes into table->cols, ascending; borrowed */
     struct slice asked;      /* the request's texts: shape_get_request() */
 };
 
@@ -64,7 +69,13 @@ void shape_unref(struct shape *shape);
 
 /* A text that is equal for shapes that are the same, on every node; contains the relid. */
 void shape_put_identity(const struct shape *shape, struct buf *out);
-bool shape_same(const struct shape *a, const struct shape *b);
+/* A hash of that text: of shapes that are the same, on every node. */
+uint64_t shape_hash(const struct shape *shape);
+/* Cheap. */
+static inline bool shape_same(const struct shape *a, const struct shape *b)
+{
+    return hash128_eq(a->is, b->is);
+}
 
 /* The request as it was made (of `columns` and `queryable`, what is left of them): the shape log's
  * catalogue keeps it, to type the shape again. Borrowed from the shape; params' array lies in the

@@ -1,19 +1,31 @@
 #include "shapes/where.h"
+#include "shapes/constants.h"
 #include "shapes/keys.h"
 #include "shapes/pack.h"
 #include "shapes/typing.h"
 
 #include <stdlib.h>
 
-struct where {
+struct where_tree {
     const struct table *table;
     const struct expr *expr;
+    uint32_t nconstants;
     bool uses[]; /* by column */
 };
 
-static size_t size_of(const struct table *table)
+struct where {
+    const struct where_tree *tree;
+    struct datum constants[]; /* by place */
+};
+
+static size_t size_of_tree(const struct table *table)
 {
-    return sizeof(struct where) + table->ncols * sizeof(bool);
+    return sizeof(struct where_tree) + table->ncols * sizeof(bool);
+}
+
+static size_t size_of(const struct where_tree *tree)
+{
+    return sizeof(struct where) + tree->nconstants * sizeof(struct datum);
 }
 
 static void note_uses(const struct expr *expr, bool *uses)
@@ -26,7 +38,7 @@ static void note_uses(const struct expr *expr, bool *uses)
     }
 }
 
-static const struct expr *compile(struct typing *t)
+static struct expr *compile(struct typing *t)
 {
     struct expr *expr = typing_clause(t);
 
@@ -39,6 +51,22 @@ static const struct expr *compile(struct typing *t)
     return expr;
 }
 
+/* Its constants are taken out of the expression. */
+static struct where *where_of(struct expr *expr, const struct table *table, struct arena *arena)
+{
+    struct where_tree *tree = arena_calloc(arena, 1, size_of_tree(table));
+
+    tree->table = table;
+    tree->expr = expr;
+    note_uses(expr, tree->uses);
+    const struct datum *constants = constants_take(expr, arena, &tree->nconstants);
+    struct where *where = arena_alloc(arena, size_of(tree));
+
+    where->tree = tree;
+    memcpy(where->constants, constants, tree->nconstants * sizeof(*constants));
+    return where;
+}
+
 /* Types the clause; NULL with the error set. */
 static struct where *compile_clause(struct typing *t, const struct clause *clause)
 {
@@ -47,17 +75,11 @@ static struct where *compile_clause(struct typing *t, const struct clause *claus
     t->param_types = xcalloc(nparams, sizeof(int));
     for (size_t i = 0; i < nparams; i++)
         t->param_types[i] = PG_UNKNOWN;
-    const struct expr *expr = compile(t);
+    struct expr *expr = compile(t);
+
     free(t->param_types);
     arena_release(&t->scratch);
-    if (!expr)
-        return NULL;
-
-    struct where *where = arena_calloc(t->arena, 1, size_of(t->table));
-    where->table = t->table;
-    where->expr = expr;
-    note_uses(expr, where->uses);
-    return where;
+    return expr ? where_of(expr, t->table, t->arena) : NULL;
 }
 
 /* Parses it first. */
@@ -148,9 +170,10 @@ bool where_check(struct slice text, size_t nparams, const struct table *table, s
 bool where_eval(const struct where *where, const struct tuple *row, struct arena *scratch,
                 enum tri *result, struct err *err)
 {
+    struct eval ev = {where->tree->table, where->constants, row, scratch, err};
     struct datum d;
 
-    if (!expr_eval(where->expr, where->table, row, scratch, &d, err))
+    if (!expr_eval(&ev, where->tree->expr, &d))
         return false;
     *result = d.null ? TRI_NULL : d.b ? TRI_TRUE : TRI_FALSE;
     return true;
@@ -158,7 +181,7 @@ bool where_eval(const struct where *where, const struct tuple *row, struct arena
 
 bool where_uses(const struct where *where, int column)
 {
-    return where->uses[column];
+    return where->tree->uses[column];
 }
 
 /* From text to text: the same bytes. */
@@ -171,11 +194,11 @@ static bool is_relabelling(const struct expr *expr)
 static bool may_raise(const struct expr *expr)
 {
     static const bool never[EXPR_SLICE + 1] = {
-        [EXPR_CONST] = true,   [EXPR_COLUMN] = true,    [EXPR_COMPARE] = true,
+        [EXPR_PLACE] = true,   [EXPR_COLUMN] = true,    [EXPR_COMPARE] = true,
         [EXPR_AND] = true,     [EXPR_OR] = true,        [EXPR_NOT] = true,
         [EXPR_COLLATE] = true, [EXPR_BOOL_TEST] = true, [EXPR_NULL_TEST] = true,
     };
-    bool raises = expr->kind == EXPR_ANY ? expr->any.each->kind != EXPR_COMPARE
+    bool raises = expr->kind == EXPR_ANY ? expr->each->kind != EXPR_COMPARE
                                          : !never[expr->kind] && !is_relabelling(expr);
 
     for (uint32_t i = 0; !raises && i < expr->nargs; i++)
@@ -185,38 +208,73 @@ static bool may_raise(const struct expr *expr)
 
 bool where_may_raise(const struct where *where)
 {
-    return may_raise(where->expr);
+    return may_raise(where->tree->expr);
 }
 
 void where_put_sql(const struct where *where, struct buf *out)
 {
-    expr_put_sql(where->expr, where->table, out);
+    expr_put_sql(where->tree->expr, where->tree->table, where->constants, out);
 }
 
 void where_put_canonical(const struct where *where, struct buf *out)
 {
     /* Every literal and parameter is a typed constant in it, white space is ours. */
-    expr_put_sql(where->expr, where->table, out);
+    where_put_sql(where, out);
+}
+
+void where_put_form(const struct where *where, struct buf *out)
+{
+    expr_put_sql(where->tree->expr, where->tree->table, NULL, out);
+}
+
+void where_put_constants(const struct where *where, struct buf *out)
+{
+    expr_put_constants(where->tree->expr, where->constants, out);
 }
 
 struct where_keys where_keys(const struct where *where, struct arena *arena)
 {
     struct where_keys keys;
 
-    keys_find(where->expr, where->table, arena, &keys);
+    keys_find(where->tree->expr, where->tree->table, where->constants, arena, &keys);
     return keys;
 }
 
 /* ---- packing ----------------------------------------------------------- */
 
-static struct where *pack_where(struct pack *pack, const struct where *from)
+static struct where_tree *pack_tree(struct pack *pack, const struct where_tree *from)
 {
-    struct where *where = pack_put(pack, from, size_of(from->table));
+    struct where_tree *tree = pack_put(pack, from, size_of_tree(from->table));
     const struct expr *expr = pack_expr(pack, from->expr);
 
-    if (!where)
-        return NULL;
-    where->expr = expr;
+    if (tree)
+        tree->expr = expr;
+    return tree;
+}
+
+size_t where_tree_size(const struct where *where)
+{
+    struct pack pack = {NULL, 0};
+
+    pack_tree(&pack, where->tree);
+    return pack.used;
+}
+
+const struct where_tree *where_tree_pack(const struct where *where, const struct table *table,
+                                         void *to)
+{
+    struct pack pack = {to, 0};
+    struct where_tree *tree = pack_tree(&pack, where->tree);
+
+    tree->table = table;
+    return tree;
+}
+
+static struct where *pack_where(struct pack *pack, const struct where *from)
+{
+    struct where *where = pack_put(pack, from, size_of(from->tree));
+
+    pack_constants(pack, from->tree->expr, from->constants, where ? where->constants : NULL);
     return where;
 }
 
@@ -228,9 +286,11 @@ size_t where_packed_size(const struct where *where)
     return pack.used;
 }
 
-struct where *where_pack(const struct where *where, void *to)
+struct where *where_pack(const struct where *from, const struct where_tree *tree, void *to)
 {
     struct pack pack = {to, 0};
+    struct where *where = pack_where(&pack, from);
 
-    return pack_where(&pack, where);
+    where->tree = tree;
+    return where;
 }

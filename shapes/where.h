@@ -29,6 +29,7 @@ bool where_check_size(struct slice text, const char *what, struct err *err) MUST
 enum tri { TRI_FALSE, TRI_TRUE, TRI_NULL };
 
 struct where;
+struct where_tree; /* all of it but the constants */
 
 /* params[i] is $(i+1); a NULL ptr means that it was not given. */
 struct where_params {
@@ -84,6 +85,9 @@ void where_put_sql(const struct where *where, struct buf *out);
 /* A text that is equal for clauses that are equal up to white space, comments, and literals against
  * parameters: for a shape's identity. */
 void where_put_canonical(const struct where *where, struct buf *out);
+/* The same in two parts: a text that is equal for clauses whose trees are, and the constants. */
+void where_put_form(const struct where *where, struct buf *out);
+void where_put_constants(const struct where *where, struct buf *out);
 
 /*
  * Clauses that a hash finds. When the clause is `column = constant` or `column IN (constants)`, or

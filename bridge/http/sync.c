@@ -275,7 +275,7 @@ static void heed_refusal(struct sync_session *session, struct sync_shape *s)
     if (!log)
         return; /* another has begun by now */
     if (!of_token &&
-        refusals_take(session->service->refusals, log_shape(log)->hash, clock_ms(), &wait_ms))
+        refusals_take(session->service->refusals, log_shape(log)->is.lo, clock_ms(), &wait_ms))
         end_refused(session, log, why);
     else
         s->refetch = not_ended(why, of_token, wait_ms);

@@ -214,7 +214,7 @@ static bool has_shape(const void *log, const void *shape)
 
 static struct log *get_by_shape(const struct shapelog *store, const struct shape *shape)
 {
-    return hashset_get(&store->by_shape, shape->hash, has_shape, shape);
+    return hashset_get(&store->by_shape, shape->is.lo, has_shape, shape);
 }
 
 void registry_add(struct shapelog *store, struct log *log)
@@ -229,7 +229,7 @@ void registry_add(struct shapelog *store, struct log *log)
     store->logs[store->nlogs++] = (struct log_entry){log->id, log};
     hashset_add(&store->by_handle, hash_bytes(log_handle(log)), log);
     if (shape)
-        hashset_add(&store->by_shape, shape->hash, log);
+        hashset_add(&store->by_shape, shape->is.lo, log);
 }
 
 /* Leaves a hole; holes are closed when they are the half. */
@@ -255,7 +255,7 @@ static void unregister(struct shapelog *store, struct log *log)
     remove_entry(store, log->id);
     hashset_remove(&store->by_handle, hash_bytes(log_handle(log)), log);
     if (shape)
-        hashset_remove(&store->by_shape, shape->hash, log);
+        hashset_remove(&store->by_shape, shape->is.lo, log);
 }
 
 struct log *shapelog_find(struct shapelog *store, struct slice handle)
@@ -313,7 +313,8 @@ static bool take_id(struct shapelog *store, uint64_t *id, struct err *err)
     return true;
 }
 
-static struct log *create(struct shapelog *store, struct shape *shape, struct err *err)
+static struct log *create(struct shapelog *store, struct shape *shape, uint64_t hash,
+                          struct err *err)
 {
     char text[48];
     uint64_t id;
@@ -324,7 +325,7 @@ static struct log *create(struct shapelog *store, struct shape *shape, struct er
     if (us <= store->last_handle_us)
         us = store->last_handle_us + 1;
     store->last_handle_us = us;
-    snprintf(text, sizeof(text), "%llu-%lld", (unsigned long long)shape->hash, (long long)us);
+    snprintf(text, sizeof(text), "%llu-%lld", (unsigned long long)hash, (long long)us);
     struct log *log = log_new(store, id, slice_of(text), LOG_PENDING);
 
     atomic_store(&log->shape, shape_ref(shape));
@@ -335,12 +336,14 @@ static struct log *create(struct shapelog *store, struct shape *shape, struct er
 struct log *shapelog_create(struct shapelog *store, struct shape *shape, bool *made,
                             struct err *err)
 {
+    uint64_t hash = shape_hash(shape); /* takes longer than what is done under the lock */
+
     *made = false;
     pthread_mutex_lock(&store->registry);
     struct log *log = get_by_shape(store, shape);
 
     if (!log) {
-        log = create(store, shape, err);
+        log = create(store, shape, hash, err);
         *made = log != NULL;
     }
     if (log)
@@ -359,7 +362,7 @@ void log_bind(struct log *log, struct shape *shape)
         atomic_store(&log->shape, shape_ref(shape));
         atomic_store(&log->state, LOG_LIVE);
         if (!get_by_shape(store, shape))
-            hashset_add(&store->by_shape, shape->hash, log);
+            hashset_add(&store->by_shape, shape->is.lo, log);
     }
     pthread_mutex_unlock(log_stripe(log));
     pthread_mutex_unlock(&store->registry);

@@ -68,7 +68,7 @@ static struct log *make_log(struct bench *b, unsigned i)
 
     atomic_init(&shape->refs, 2); /* never freed: the process ends first */
     shape->table = table_ref(b->table);
-    shape->hash = hash_u64(i);
+    shape->is.lo = hash_u64(i);
     struct log *log = shapelog_create(b->store, shape, &made, &err);
 
     check(log != NULL, &err);

@@ -122,8 +122,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct err err;
 
     bool ok = where_compile(clause, &params, table, &work, &where, &err);
-    if (ok)
-        where = where_pack(where, arena_alloc(&arena, where_packed_size(where)));
+    if (ok) {
+        void *to = arena_alloc(&arena, where_tree_size(where));
+        const struct where_tree *tree = where_tree_pack(where, table, to);
+
+        where = where_pack(where, tree, arena_alloc(&arena, where_packed_size(where)));
+    }
     arena_release(&work);
     if (ok) {
         eval(where, &row);

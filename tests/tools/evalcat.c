@@ -123,8 +123,12 @@ static void run(yyjson_val *request, struct buf *out)
     /* As a shape does it: typed in one arena, packed into another. */
     bool ok = where_compile(text_of(yyjson_obj_get(request, "where")), &where_params, table, &work,
                             &where, &err);
-    if (ok)
-        where = where_pack(where, arena_alloc(&arena, where_packed_size(where)));
+    if (ok) {
+        void *to = arena_alloc(&arena, where_tree_size(where));
+        const struct where_tree *tree = where_tree_pack(where, table, to);
+
+        where = where_pack(where, tree, arena_alloc(&arena, where_packed_size(where)));
+    }
     arena_release(&work);
     if (ok) {
         answer(where, yyjson_obj_get(request, "rows"), out);

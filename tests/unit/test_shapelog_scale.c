@@ -159,8 +159,8 @@ static void test_a_hundred_thousand_logs_take_less_than_600_bytes_each(void **st
     for (unsigned i = 0; i < MANY; i++) {
         shapes[i] = calloc(1, sizeof(**shapes));
         atomic_init(&shapes[i]->refs, 1);
-        shapes[i]->table = table_ref(table);
-        shapes[i]->hash = i;
+        shapes[i]->table = table;
+        shapes[i]->is.lo = i;
     }
     size_t before = memory();
 
@@ -175,13 +175,36 @@ static void test_a_hundred_thousand_logs_take_less_than_600_bytes_each(void **st
     publish(w.store, 100);
     assert_memory_within(before, (size_t)600 * MANY);
     assert_int_equal(count_extents(w.store), MANY);
-    for (unsigned i = 0; i < MANY; i++) {
+    for (unsigned i = 0; i < MANY; i++)
         log_unref(logs[i]);
-        shape_unref(shapes[i]);
-    }
+    close_world(&w);
+    for (unsigned i = 0; i < MANY; i++)
+        free(shapes[i]);
     table_unref(table);
     free(logs);
     free(shapes);
+}
+
+static void test_logs_that_are_filled_side_by_side_share_their_snapshots(void **state)
+{
+    static struct log *logs[LOGS];
+    static uint64_t running[100];
+    struct world w;
+
+    (void)state;
+    open_world(&w);
+    register_logs(&w, logs);
+    for (unsigned i = 0; i < 100; i++)
+        running[i] = 1000 + i;
+    size_t before = memory();
+
+    for (unsigned i = 0; i < LOGS; i++) {
+        const struct snapshot snapshot = {1000, 2000 + i % 4, running, 100};
+
+        log_set_snapshot(logs[i], &snapshot, 100);
+    }
+    assert_memory_within(before, sizeof(running) * 16);
+    drop_logs(logs);
     close_world(&w);
 }
 
@@ -192,6 +215,7 @@ int main(void)
         cmocka_unit_test(test_a_million_rows_over_a_thousand_logs_cost_their_extents),
         cmocka_unit_test(test_every_row_in_a_thousand_logs_costs_an_extent_a_block_each),
         cmocka_unit_test(test_a_hundred_thousand_logs_take_less_than_600_bytes_each),
+        cmocka_unit_test(test_logs_that_are_filled_side_by_side_share_their_snapshots),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

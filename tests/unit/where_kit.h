@@ -120,8 +120,12 @@ static inline const char *kit_eval(const char *clause, const struct where_params
 
     /* As a shape does it: typed in one arena, packed into another. */
     bool ok = where_compile(slice_of(clause), params, table, &work, &where, &err);
-    if (ok)
-        where = where_pack(where, arena_alloc(&arena, where_packed_size(where)));
+    if (ok) {
+        void *to = arena_alloc(&arena, where_tree_size(where));
+        const struct where_tree *tree = where_tree_pack(where, table, to);
+
+        where = where_pack(where, tree, arena_alloc(&arena, where_packed_size(where)));
+    }
     arena_release(&work);
     if (!ok)
         snprintf(text, sizeof(text), "refused: %s", err.msg);
