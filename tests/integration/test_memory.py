@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from harness import wait_for
+from harness import Bridge, wait_for
 
 MB = 1024 * 1024
 
@@ -123,3 +123,30 @@ def test_replica_that_stands_still_goes_on_where_it_was(wide, bridge, make_repli
     replica.process.send_signal(signal.SIGCONT)
     expected = wide.sql("SELECT count(*), sum(id) FROM wide")
     replica.wait_for(lambda: replica.sql("SELECT count(*), sum(id) FROM wide") == expected, 60)
+
+
+def make_shapes(bridge, shapes):
+    """Each gets its first rows."""
+    answer = bridge.post("/v1/sync?replica=many", json.dumps(
+        {"shapes": shapes, "live": False}).encode(), timeout=240)
+    assert answer.status == 200 and b'"error"' not in answer.body, answer.body[-500:]
+
+
+@pytest.fixture
+def roomy(wide, tmp_path):
+    """A bridge that makes many shapes for a request; malloc has a heap for each of the two loops."""
+    bridge = Bridge(wide, data_dir=tmp_path / "roomy", http_threads=2,
+                    max_shapes_per_request=1000).start()
+    yield bridge
+    bridge.stop()
+
+
+def test_ten_thousand_shapes_take_less_than_a_kilobyte_each(roomy):
+    """With what malloc keeps of what making them took in passing."""
+    before = rss(roomy.process)
+    for first in range(0, 10_000, 1000):
+        make_shapes(roomy, [{"table": "wide", "where": f"owner = {n}"}
+                            for n in range(first, first + 1000)])
+    assert roomy.metrics()["tombolo_shapes"] == 10_000
+    wait_for(lambda: rss(roomy.process) - before < 10_000 * 1000, 60,
+             lambda: f"10 MB at most: it grew by {(rss(roomy.process) - before) / MB:.1f}")
