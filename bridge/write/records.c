@@ -6,8 +6,9 @@
 
 /* What is decided by groups of transactions; nothing of `replicas` for one that does not follow
  * what was decided last, which the groups that have locked their row before do not ask (id_before
- * null). What stands in `conflict` is for a replica's id that came again after its row was removed
- * by hand: then `decided` has it. Looking for that costs as much as the row. */
+ * null). Whose replica it is is given, not a condition: that would be looked for by its index. What
+ * stands in `conflict` is for a replica's id that came again after its row was removed by hand:
+ * then `decided` has it. To look for that at every write has its price. */
 #define RECORD_SQL(conflict)                                                                       \
     "WITH v AS ("                                                                                  \
     "  SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[],"         \
@@ -21,8 +22,7 @@
     "    SET last_id = v.id, nonce = v.nonce, incarnation = v.incarnation, seen_at = now()"        \
     "   FROM v WHERE r.replica = v.replica"                                                        \
     "    AND (v.id_before IS NULL OR r.last_id = v.id_before)"                                     \
-    "    AND (v.nonce_before IS NULL OR r.nonce = v.nonce_before)" /* As a condition it would be   \
-                                                                      looked for by its index. */  \
+    "    AND (v.nonce_before IS NULL OR r.nonce = v.nonce_before)"                                 \
     " RETURNING pg_current_xact_id()::xid, v.number, r.subject = $9"
 
 static const char first_sql[] = RECORD_SQL("");
