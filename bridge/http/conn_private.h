@@ -43,9 +43,9 @@ enum http_conn_state {
 };
 
 enum http_step {
-    HTTP_STEP_ON,    /* go on with the next step */
-    HTTP_STEP_REST,  /* wait for an event, a wake-up or the deadline */
-    HTTP_STEP_GONE,  /* the connection has been freed */
+    HTTP_STEP_ON,   /* go on with the next step */
+    HTTP_STEP_REST, /* wait for an event, a wake-up or the deadline */
+    HTTP_STEP_GONE, /* the connection has been freed */
 };
 
 struct http_conn {
