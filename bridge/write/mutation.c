@@ -233,11 +233,17 @@ bool mutation_take(struct pg_pipe *pipe, const struct plan *plan, struct arena *
 #define MOST_ROWS 64
 #define MOST_PARAMS 512
 
+/* Of rows in one statement nothing is looked at but their number. */
+static bool is_looked_at(const struct plan *plan)
+{
+    return plan->grant->check || plan->nshown > 0;
+}
+
 bool mutation_may_follow(const struct plan *plan, const struct plan *first, size_t n)
 {
     return n < MOST_ROWS && (n + 1) * (size_t)first->write.nparams <= MOST_PARAMS &&
            first->grant->rule->rows_are_alone && first->mutation->op == WRITE_INSERT &&
-           first->nshown == 0 &&
+           !is_looked_at(first) && !is_looked_at(plan) &&
            slice_eq(buf_slice(&plan->write.sql), buf_slice(&first->write.sql));
 }
 

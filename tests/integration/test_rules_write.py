@@ -38,6 +38,10 @@ check = 100 / of > 0 AND owner = auth.sub
 [write pages]
 operations = update, delete
 conflict = app.merge_page
+
+[write notices]
+operations = insert
+check = auth.kind = 'editor'
 """
 
 
@@ -57,6 +61,7 @@ def db(module_database):
                                   number int GENERATED ALWAYS AS IDENTITY);
         CREATE TABLE pages (id int PRIMARY KEY, title text, views int DEFAULT 0);
         CREATE TABLE closed (id int PRIMARY KEY);
+        CREATE TABLE notices (id int PRIMARY KEY);
         CREATE TABLE rooms (id int PRIMARY KEY, owner text NOT NULL, during int4range,
                             code text DEFAULT 'hidden', EXCLUDE USING gist (during WITH &&),
                             CHECK (id < 1000));
@@ -272,6 +277,22 @@ def test_claim_of_the_wrong_type_opens_no_table(db, bridge, tenants):
     odd = op("insert", 'public."Odd Table"', 1, values={"id": "1"})
     assert refused(bridge, odd, tenants=tenants) == "not_allowed"
     assert db.sql('SELECT * FROM "Odd Table"') == []
+
+
+def test_check_of_claims_alone_is_asked_of_each_of_many_rows(db, bridge):
+    """Two rows in each transaction. A replica's first goes another way than those behind it."""
+    def txn(i):
+        rows = [op("insert", "notices", n, values={"id": str(n)}) for n in (2 * i, 2 * i + 1)]
+        return {"id": i, "nonce": f"n{i}", "marked": i != 2, "mutations": rows}
+
+    for kind, status, n in [("viewer", "rejected", 0), ("editor", "applied", 8)]:
+        replica, after = next(REPLICAS), {}
+        for ids in ([1], [2, 3], [4]):
+            body = {"replica": replica, **after, "transactions": [txn(i) for i in ids]}
+            answer = bridge.post("/v1/write", body, **dict(bearer(**ANN, kind=kind)))
+            assert {r["status"] for r in answer.json()["results"]} == {status}, answer.body
+            after = {"after": f"n{ids[-1]}"}
+        assert db.value("SELECT count(*) FROM notices") == n
 
 
 @pytest.mark.parametrize("sub", ["' OR true --", "ann' OR 'a'='a", "$1", "ann\\", "owner"])

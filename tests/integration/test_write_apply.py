@@ -493,11 +493,13 @@ FEW = """CREATE FUNCTION few() RETURNS bool LANGUAGE sql STABLE SECURITY DEFINER
     (f"{FEW}; ALTER TABLE items ADD CHECK (few())", dict.fromkeys((5, 6, 7, 8))),
     (f"""{FEW}; CREATE DOMAIN few_of AS text CHECK (few());
         ALTER TABLE items ALTER note TYPE few_of""", dict.fromkeys((5, 6, 7, 8))),
+    (f"""{FEW}; CREATE DOMAIN inner_of AS text CHECK (few()); CREATE DOMAIN few_of AS inner_of;
+        ALTER TABLE items ALTER note TYPE few_of""", dict.fromkeys((5, 6, 7, 8))),
     (f"{FEW}; ALTER TABLE items ALTER owner SET DEFAULT CASE WHEN few() THEN 'a' END,"
      " ADD CHECK (owner IS NOT NULL)", dict.fromkeys((5, 6, 7, 8))),
     (f"""{FEW}; CREATE TRIGGER few BEFORE INSERT ON items FOR EACH STATEMENT
         EXECUTE FUNCTION refuse_more()""", dict.fromkeys((5, 6, 7, 8))),
-], ids=["foreign key", "check", "domain", "default", "trigger"])
+], ids=["foreign key", "check", "domain", "domain of a domain", "default", "trigger"])
 def test_a_row_that_depends_on_those_before_it_has_its_own_statement(items, make_writer, made,
                                                                       refused):
     """Rows 1 to 8, of which four fit where their number is looked at."""
