@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/logging.h"
 #include "kafka/admin.h"
+#include "kafka/start.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -359,8 +360,10 @@ bool outlet_produce(struct outlet *o, const struct outlet_record *r, struct err 
 
 bool outlet_make_producer(struct outlet *o, struct err *err)
 {
-    char message_max[24];
+    char message_max[24], records_max[24], kb_max[24];
     snprintf(message_max, sizeof(message_max), "%zu", o->config.message_max);
+    snprintf(records_max, sizeof(records_max), "%d", START_QUEUE_RECORDS);
+    snprintf(kb_max, sizeof(kb_max), "%d", START_QUEUE_KB);
     const struct client_property ours[] = {
         {"enable.idempotence", "true"},
         {"enable.gapless.guarantee", "true"},
@@ -368,8 +371,8 @@ bool outlet_make_producer(struct outlet *o, struct err *err)
         {"message.max.bytes", message_max},
         {"linger.ms", "1"},
         {"partitioner", "murmur2_random"},
-        {"queue.buffering.max.messages", "200000"},
-        {"queue.buffering.max.kbytes", "65536"},
+        {"queue.buffering.max.messages", records_max},
+        {"queue.buffering.max.kbytes", kb_max},
         {"reconnect.backoff.max.ms", "1000"},
         {"topic.metadata.propagation.max.ms", "5000"},
         {"socket.nagle.disable", "true"},

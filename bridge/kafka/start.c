@@ -2,8 +2,7 @@
 
 #include <stdio.h>
 
-#define FIRST_BACK 16    /* records */
-#define RECORD_LEAST 150 /* bytes that one takes beside its value: the headers */
+#define FIRST_BACK 16 /* records */
 
 bool start_read(int64_t offset, const struct frames_header *headers, size_t nheaders,
                 struct slice value, struct start_record *record, struct err *err)
@@ -22,7 +21,7 @@ struct stretch {
     int64_t from, end; /* offsets */
     bool found;
     struct start_record last; /* of the records of the highest epoch */
-    size_t under_way;         /* so much of what a producer may have under way all of them are */
+    size_t records, bytes;    /* all of them */
 };
 
 static bool read_stretch(const struct start_search *search, struct stretch *s, struct err *err)
@@ -38,8 +37,8 @@ static bool read_stretch(const struct start_search *search, struct stretch *s, s
         if (!s->found || record.frames.epoch >= s->last.frames.epoch)
             s->last = record;
         s->found = true;
-        size_t size = record.size + RECORD_LEAST;
-        s->under_way += size < START_REQUEST_BYTES ? size : START_REQUEST_BYTES;
+        s->records++;
+        s->bytes += record.size;
         at = record.offset + 1;
     }
     return true;
@@ -49,7 +48,7 @@ static bool read_stretch(const struct start_search *search, struct stretch *s, s
 bool start_last(const struct start_search *search, struct start_record *last, bool *found,
                 struct err *err)
 {
-    size_t under_way = 0;
+    size_t records = 0, bytes = 0;
     int64_t end = search->high;
 
     *found = false;
@@ -62,8 +61,9 @@ bool start_last(const struct start_search *search, struct start_record *last, bo
         if (s.found && (!*found || s.last.frames.epoch > last->frames.epoch))
             *last = s.last;
         *found |= s.found;
-        under_way += s.under_way;
-        if (under_way > (size_t)START_REQUESTS * START_REQUEST_BYTES)
+        records += s.records;
+        bytes += s.bytes;
+        if (records > START_QUEUE_RECORDS || bytes > (size_t)START_QUEUE_KB << 10)
             return true;
         end = from;
     }

@@ -33,9 +33,9 @@ struct start_search {
 
 /* The topic's last record. What a publisher that did not know yet that it had been replaced has put
  * behind it is passed over, in whatever mix it has come: of what stands last, so much that it
- * cannot all have been under way from one producer, the last record of the highest epoch is meant.
- * (librdkafka's defaults: five requests, each of 1 MB or one record.) */
-enum { START_REQUESTS = 5, START_REQUEST_BYTES = 1000000 };
+ * cannot all have been in one producer's queue, which is sent whatever its publisher is told
+ * meanwhile, the last record of the highest epoch is meant. */
+enum { START_QUEUE_RECORDS = 200000, START_QUEUE_KB = 65536 };
 bool start_last(const struct start_search *search, struct start_record *last, bool *found,
                 struct err *err) MUST_CHECK;
 /* Nobody who reads the topic can have come further than this position, nor will until more is

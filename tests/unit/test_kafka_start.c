@@ -194,23 +194,22 @@ static void test_late_records_are_told_in_any_mix(void **state)
     assert_ends(TOPIC(0, H(3, 115), T(2, 110), T(3, 120), T(2, 120), T(1, 130), T(1, 140)), 2, 125);
 }
 
-/* What five requests hold is passed over; more than that cannot be late, so it is the topic's end.
- */
-static void test_no_more_is_late_than_a_producer_has_under_way(void **state)
+/* What a queue holds is passed over; more than that cannot be late, so it is the topic's end. */
+static void test_no_more_is_late_than_a_producer_has_in_its_queue(void **state)
 {
-    enum { N = 64 };
+    enum { N = 128, QUEUE = 16 };
     static struct line lines[N];
     struct topic topic = {lines, 0, N};
 
     (void)state;
     for (size_t i = 0; i < N; i++) {
         lines[i] = (struct line)T(1, 100 + 10 * i);
-        lines[i].size = i % 2 ? START_REQUEST_BYTES : 3 * START_REQUEST_BYTES;
+        lines[i].size = ((size_t)START_QUEUE_KB << 10) / QUEUE;
     }
     nreads = 0;
-    lines[N - START_REQUESTS - 1].epoch = 2;
-    assert_ends(topic, N - START_REQUESTS - 1, 100 + 10 * (N - START_REQUESTS - 1) + 5);
-    lines[N - START_REQUESTS - 1].epoch = 1;
+    lines[N - QUEUE - 1].epoch = 2;
+    assert_ends(topic, N - QUEUE - 1, 100 + 10 * (N - QUEUE - 1) + 5);
+    lines[N - QUEUE - 1].epoch = 1;
     lines[2].epoch = 2;
     assert_ends(topic, N - 1, 100 + 10 * (N - 1) + 5);
     assert_true(nreads < N);
@@ -345,7 +344,7 @@ int main(void)
         cmocka_unit_test(test_before_the_last_publisher_it_begins_further_back),
         cmocka_unit_test(test_late_records_are_not_where_the_topic_ends),
         cmocka_unit_test(test_late_records_are_told_in_any_mix),
-        cmocka_unit_test(test_no_more_is_late_than_a_producer_has_under_way),
+        cmocka_unit_test(test_no_more_is_late_than_a_producer_has_in_its_queue),
         cmocka_unit_test(test_what_is_not_whole_is_not_where_the_topic_ends),
         cmocka_unit_test(test_a_transaction_begun_anew_voids_what_was_given_of_it),
         cmocka_unit_test(test_a_publisher_that_does_not_follow_is_not_followed),
