@@ -47,21 +47,23 @@ static void give_back(struct finisher *f)
     pthread_mutex_unlock(&f->mutex);
     malloc_trim(0);
     pthread_mutex_lock(&f->mutex);
-    f->in_a_row = 0;
 }
 
-/* For the next, or for a lull after many. Holding the mutex. */
+/* For the next, or for a lull behind some. Holding the mutex. */
 static void wait_for_more(struct finisher *f)
 {
-    if (f->in_a_row < MANY) {
+    if (f->in_a_row == 0) {
         pthread_cond_wait(&f->wake, &f->mutex);
         return;
     }
     int64_t until = clock_us() + LULL_MS * 1000;
     const struct timespec lull = {until / 1000000, until % 1000000 * 1000};
 
-    if (pthread_cond_timedwait(&f->wake, &f->mutex, &lull) == ETIMEDOUT)
+    if (pthread_cond_timedwait(&f->wake, &f->mutex, &lull) != ETIMEDOUT)
+        return;
+    if (f->in_a_row >= MANY)
         give_back(f);
+    f->in_a_row = 0;
 }
 
 /* False: the end, and nothing waits. */
