@@ -104,7 +104,7 @@ def restart(bench):
             _restart(bench, bridge, rows, count)
         made = 0
         for count in powers(bench.shapes, min(100, bench.shapes)):
-            make_shapes(bridge, [{"table": "items", "where": f"owner_id = {-n}"}
+            make_shapes(bridge, [{"table": "marker", "where": f"n = {-n}"}
                                  for n in range(made + 1, count + 1)])
             made = count
             peaks.values = [_restart(bench, bridge, shapes, count) / 1e6]
