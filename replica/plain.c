@@ -51,10 +51,10 @@ static uint64_t stops_at(const char *p)
     return (low | zero) & TOP_BITS;
 }
 
-/* Where the quote that ends a text with escapes stands; NULL: nowhere. */
-static const char *escaped_end(const char *p)
+/* Where the quote that ends a text stands; NULL: nowhere. */
+static const char *text_end(const char *p, bool *escaped)
 {
-    for (;;) {
+    for (*escaped = false;;) {
         uint64_t stops = stops_at(p);
 
         if (!stops) {
@@ -64,20 +64,9 @@ static const char *escaped_end(const char *p)
         p += __builtin_ctzll(stops) / 8;
         if (*p != '\\')
             return *p == '"' ? p : NULL;
+        *escaped = true;
         p += 2;
     }
-}
-
-/* The same of any text. Most are short, or plain. */
-static const char *text_end(const char *p, const char *limit, bool *escaped)
-{
-    uint64_t stops = stops_at(p);
-
-    if (stops && p[__builtin_ctzll(stops) / 8] == '"')
-        return p + __builtin_ctzll(stops) / 8;
-    const char *quote = stops ? NULL : memchr(p, '"', (size_t)(limit - p));
-    *escaped = !quote || memchr(p, '\\', (size_t)(quote - p));
-    return *escaped ? escaped_end(p) : quote;
 }
 
 static int hex_digit(char c)
@@ -126,8 +115,8 @@ static bool unescape(struct slice *text, struct arena *arena)
 /* Behind its opening quote. */
 static bool take_text(struct scan *s, struct slice *text)
 {
-    bool escaped = false;
-    const char *end = text_end(s->p, s->end, &escaped);
+    bool escaped;
+    const char *end = text_end(s->p, &escaped);
 
     if (!end)
         return false;
@@ -156,23 +145,18 @@ static bool take_value(struct scan *s, const struct lite_column *c, struct lite_
     return true;
 }
 
-/* The key is in the row as well: where it ends is all that counts. A quote in a JSON text has a
- * backslash before it, so these are not in one. */
+/* The key is in the row as well: where it ends is all that counts. */
 static bool skip_key(struct scan *s)
 {
-    static const char behind[] = "\",\"value\":{";
-    const size_t len = sizeof(behind) - 1;
+    bool escaped;
 
     if (!skip(s, SLICE("{\"key\":\"")))
         return false;
-    for (const char *p = s->p; (p = memchr(p, '{', (size_t)(s->end - p)));) {
-        p++;
-        if ((size_t)(p - s->p) < len || memcmp(p - len, behind, len) != 0)
-            continue;
-        s->p = p;
-        return true;
-    }
-    return false;
+    const char *end = text_end(s->p, &escaped);
+    if (!end)
+        return false;
+    s->p = end + 1;
+    return skip(s, SLICE(",\"value\":{"));
 }
 
 static bool take_relation(struct scan *s)

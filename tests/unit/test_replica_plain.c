@@ -89,6 +89,7 @@ static void test_any_other_line_is_left_to_the_parser(void **state)
         LINE(ROW("1", "1")),                            /* no text */
         LINE(ROW("1", "\"a\xff\"")),                    /* no UTF-8 */
         LINE(ROW("1", "\"\n\"")),                       /* a bare newline */
+        LINE(ROW("1", "\"of many bytes\t\"")),          /* a bare tab far behind */
         LINE(ROW("1", "\"\\u20ac\"")),                  /* escapes that it does not write */
         LINE(ROW("1", "\"\\u0000\"")),
         LINE(ROW("1", "\"\\u00\"")),
@@ -96,6 +97,7 @@ static void test_any_other_line_is_left_to_the_parser(void **state)
         LINE(ROW("1", "\"a\",\"u\":\"b\"")), /* another column */
         LINE("{\"key\":\"k\",\"value\":{\"id\":null},\"headers\":{\"operation\":\"insert\"}}"),
         LINE("{\"key\":\"k\",\"value\":{\"t\":\"a\",\"id\":\"1\"}}"),
+        LINE("{\"key\":\"k\",\"new\":true}," ROW("2", "\"a\"")), /* two rows */
     };
     struct reading r;
 
