@@ -345,16 +345,19 @@ static bool read_position(struct replica *r, yyjson_val *event, struct err *err)
 
     if (!read_lsn(event, &lsn, err))
         return false;
-    r->state.position = lsn;
-    r->state.consistent =
-        yyjson_get_bool(yyjson_obj_get(event, "consistent")) && r->nfeeds == r->nshapes;
+    bool all = true;
+
     for (size_t i = 0; i < r->nfeeds; i++) {
         if (r->feeds[i].phase == LITE_STREAMING)
             r->feeds[i].shape->offset = lsn;
         else
-            r->state.consistent = false;
+            all = false;
     }
-    if (r->retry_at && clock_ms() >= r->retry_at)
+    r->state.position = lsn;
+    r->state.consistent =
+        all && r->nfeeds == r->nshapes && yyjson_get_bool(yyjson_obj_get(event, "consistent"));
+    /* First rows that are on their way would begin anew. */
+    if (all && r->retry_at && clock_ms() >= r->retry_at)
         r->reconnect = true;
     return lite_trouble_pass(r, lsn, err);
 }

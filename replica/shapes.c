@@ -117,7 +117,7 @@ static bool keep(struct lite_db *db, struct lite_shape *stored, const struct lit
         stored->params = asked->params;
         stored->columns = asked->columns;
         stored->handle = NULL;
-        stored->reason = "its definition has changed";
+        stored->reason = LITE_REDEFINED;
         if (stored->status == LITE_LIVE)
             stored->status = LITE_REFETCHING;
     }

@@ -35,6 +35,11 @@ struct lite_state {
     int64_t contact;      /* wall clock: what was decided of our writes before then is known here */
 };
 
+/* Reasons that are asked for. The first: the table that is there has rows of what the shape was
+ * before. The second begins one: its local writes wait. */
+#define LITE_REDEFINED "its definition has changed"
+#define LITE_GONE "the bridge does not have it now"
+
 struct lite_shape {
     int64_t id;
     const char *name;           /* the bridge defines it, or NULL */
@@ -47,7 +52,8 @@ struct lite_shape {
     const char *lineage;        /* what the bridge said with the handle, for another one; or NULL */
     uint64_t offset;
     enum lite_status status;
-    const char *reason;      /* why it is fetched again, or NULL */
+    const char
+        *reason; /* why it is fetched again, or NULL; LITE_REDEFINED, LITE_GONE among others */
     const char *schema_json; /* of the table that is there, or NULL */
     /* Of a table that is fetched again: what its rows are still of, NULL: unknown; gap.h */
     const char *stood_handle;

@@ -134,12 +134,13 @@ void lite_trouble_stuck(struct replica *r, struct err *err)
     err->code = ERR_CHANGED;
 }
 
-/* ---- the bridge does not have it ---------------------------------------------------------------
- */
+/* ---- the bridge does not have it ------------------------------------------------------------- */
 
 bool lite_trouble_was_served(const struct lite_feed *feed)
 {
-    return feed->shape->schema_json != NULL;
+    const struct lite_shape *s = feed->shape;
+
+    return s->schema_json && !(s->reason && strcmp(s->reason, LITE_REDEFINED) == 0);
 }
 
 void lite_trouble_gone(struct replica *r, const struct lite_feed *feed, const char *why)
@@ -156,7 +157,7 @@ void lite_trouble_gone(struct replica *r, const struct lite_feed *feed, const ch
     t->gone_ms = wait_ms;
     t->failures = 0; /* of its rows */
     t->past = 0;
-    save_reason(r, feed, "the bridge does not have it now", why);
+    save_reason(r, feed, LITE_GONE, why);
 }
 
 /* ---- over ------------------------------------------------------------------------------------ */

@@ -46,7 +46,7 @@ const char *lite_trouble_misfit(struct replica *r, const struct lite_feed *feed,
 /* SQLite refused a row of r->stuck, and all was rolled back: `err` becomes one that a new request
  * helps against. */
 void lite_trouble_stuck(struct replica *r, struct err *err);
-/* The bridge has served it to this file. */
+/* The bridge has served it to this file, as it is asked for now. */
 bool lite_trouble_was_served(const struct lite_feed *feed);
 /* It does not now, and says why. Outside of a transaction. */
 void lite_trouble_gone(struct replica *r, const struct lite_feed *feed, const char *why);

@@ -275,20 +275,34 @@ static bool put_head(struct replica *r, struct buf *body, struct err *err)
     return true;
 }
 
+/* The first write to a table that the bridge does not have now. It waits for the table, and what
+ * came behind it with it, as writes go up in order. */
+static bool find_held(struct replica *r, int64_t *first, struct err *err)
+{
+    return lite_db_int(&r->db, INT64_MAX, first, err,
+                       "SELECT p.id FROM _tombolo_pending p JOIN _tombolo_shapes s"
+                       "  ON p.\"table\" = s.local COLLATE NOCASE"
+                       " WHERE p.id > %lld AND s.reason GLOB %Q || '*' ORDER BY p.id LIMIT 1",
+                       (long long)r->sent, LITE_GONE);
+}
+
 static bool put_writes(struct replica *r, struct buf *body, struct err *err)
 {
     size_t mutations = 0, most = r->one_by_one ? 1 : MOST_WRITES;
     sqlite3_stmt *stmt = NULL;
     int rc = SQLITE_DONE;
+    int64_t held;
     bool ok = true;
 
     r->asked = 0;
-    if (!put_head(r, body, err) ||
+    if (!put_head(r, body, err) || !find_held(r, &held, err) ||
         !lite_db_prepare(&r->db,
-                         "SELECT id, nonce, marked FROM _tombolo_writes WHERE id > ?1 ORDER BY id",
+                         "SELECT id, nonce, marked FROM _tombolo_writes WHERE id > ?1 AND id < ?2 "
+                         "ORDER BY id",
                          &stmt, err))
         return false;
     sqlite3_bind_int64(stmt, 1, r->sent);
+    sqlite3_bind_int64(stmt, 2, held);
     while (ok && r->asked < most && mutations < MOST_MUTATIONS && body->len < MOST_BYTES &&
            (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
         if (r->asked++ > 0)
@@ -357,7 +371,7 @@ bool replica_write_request(struct replica *r, struct buf *body, bool *any, struc
     if (body->failed)
         return err_set(err, ERR_LIMIT, "the request is too long");
     *any = r->forked || r->asked > 0;
-    return lite_db_sync(&r->db, err);
+    return !*any || lite_db_sync(&r->db, err);
 }
 
 /* ---- the answer --------------------------------------------------------- */

@@ -214,6 +214,56 @@ static void test_what_the_bridge_had_and_has_no_more_is_left_out_longer_and_long
     kit_done(&k, r);
 }
 
+/* Two tables that are there; then the first is gone. */
+static struct replica *begin_gone(struct kit *k)
+{
+    struct replica *r = kit_begin(k, "items", "others");
+
+    say_both(k, "h1");
+    say_commit(k, 100);
+    kit_feed(k, r);
+    kit_request(k, r);
+    assert_false(lite_answer_unsynced(r, 400, SLICE(GONE), &k->err));
+    return r;
+}
+
+static void test_first_rows_on_their_way_do_not_begin_anew_for_a_table_that_is_gone(void **state)
+{
+    struct kit k;
+    struct replica *r = begin_gone(&k);
+
+    (void)state;
+    kit_request(&k, r);
+    r->retry_at = 1;
+    say_open(&k, 0, "h9", ITEMS, true);
+    say_item(&k, 0, "insert", 2, "two", 20);
+    say_commit(&k, 110);
+    say_item(&k, 0, "insert", 3, "three", 30);
+    kit_feed(&k, r);
+    say_end(&k, 0, 120);
+    assert_false(kit_try(&k, r, SIZE_MAX / 4)); /* now it is asked for again */
+    assert_int_equal(k.err.code, ERR_CHANGED);
+    assert_answer(&k, "SELECT id FROM others", "2,3");
+    kit_done(&k, r);
+}
+
+static void test_a_shape_asked_for_otherwise_has_never_been_had(void **state)
+{
+    struct kit k;
+    struct replica *r = begin_gone(&k);
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        replica_close(r);
+        r = kit_open(&k, "items where wrong = 1", "others");
+        kit_request(&k, r);
+        assert_false(lite_answer_unsynced(r, 400, SLICE(GONE), &k.err));
+        assert_int_equal(k.err.code, ERR_INPUT);
+        assert_null(r->troubles);
+    }
+    kit_done(&k, r);
+}
+
 static void test_what_the_bridge_never_had_is_the_askers_error(void **state)
 {
     struct kit k;
@@ -263,6 +313,8 @@ int main(void)
         cmocka_unit_test(test_a_table_whose_rows_sqlite_refuses_is_left_out_until_it_takes_them),
         cmocka_unit_test(test_a_table_dropped_under_the_stream_is_fetched_again),
         cmocka_unit_test(test_what_the_bridge_had_and_has_no_more_is_left_out_longer_and_longer),
+        cmocka_unit_test(test_first_rows_on_their_way_do_not_begin_anew_for_a_table_that_is_gone),
+        cmocka_unit_test(test_a_shape_asked_for_otherwise_has_never_been_had),
         cmocka_unit_test(test_what_the_bridge_never_had_is_the_askers_error),
         cmocka_unit_test(test_a_shape_that_ends_for_good_within_the_stream_is_asked_for_once_more),
     };

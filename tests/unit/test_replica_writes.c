@@ -1,6 +1,7 @@
 /* Local writes as requests, and what becomes of them: numbers, refusals, copies of the file. */
 #include "replica_kit.h"
 
+#include "replica/answer.h"
 #include "replica/core.h"
 
 #define REJECTED "SELECT code || ' ' || op || ' ' || \"key\" FROM _tombolo_rejected ORDER BY id"
@@ -94,6 +95,30 @@ static void say_ack(struct kit *k, int last, const char *nonce, const char *reje
 #define REFUSED(id, mutation)                                                                      \
     "{\"id\":" #id ",\"mutation\":" #mutation                                                      \
     ",\"code\":\"conflict\",\"sqlstate\":\"23505\",\"message\":\"no\"}"
+
+/* Also by a process that does not know yet why. */
+static void test_writes_to_a_table_that_is_gone_wait_with_those_behind_them(void **state)
+{
+    static const char gone[] =
+        "{\"message\":\"no\",\"errors\":{\"shapes[0].table\":[\"it is not\"]}}";
+    struct kit k;
+    struct replica *r = writing(&k);
+
+    (void)state;
+    kit_request(&k, r);
+    assert_false(lite_answer_unsynced(r, 400, SLICE(gone), &k.err));
+    tell(&k, "DELETE FROM items WHERE id = 1");
+    assert_string_equal(request(&k, r), "");
+    replica_close(r);
+    r = kit_open(&k, "items", NULL);
+    kit_request(&k, r);
+    assert_string_equal(request(&k, r), "");
+    say_open_writable(&k, 0, "h1", ITEMS, false);
+    say_commit(&k, 110);
+    kit_feed(&k, r);
+    assert_non_null(strstr(request(&k, r), "delete"));
+    kit_done(&k, r);
+}
 
 static void test_mutations_say_what_changed_and_inserts_leave_nulls_to_postgres(void **state)
 {
@@ -861,6 +886,7 @@ static void test_what_a_commit_costs_does_not_grow_with_the_pending_writes(void 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_writes_to_a_table_that_is_gone_wait_with_those_behind_them),
         cmocka_unit_test(test_mutations_say_what_changed_and_inserts_leave_nulls_to_postgres),
         cmocka_unit_test(test_a_request_is_the_same_after_a_crash_until_it_is_decided),
         cmocka_unit_test(test_a_bridge_that_knows_of_no_write_does_not_vouch_for_one_that_waits),
