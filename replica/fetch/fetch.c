@@ -309,8 +309,8 @@ static bool run(struct fetch *f, struct err *err)
         replica_progress(f->r, &after);
         if (ok)
             err_set(err, ERR_CONN, "the bridge ended the stream");
-        bool settled = err->code != ERR_CHANGED ||
-                       (!f->options->once && clock_ms() - began >= SETTLED_MS);
+        bool settled =
+            err->code != ERR_CHANGED || (!f->options->once && clock_ms() - began >= SETTLED_MS);
         if (after.commits > before.commits && settled)
             f->failures = 0;
         if (!pause_or_end(f, err))
