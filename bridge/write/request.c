@@ -129,7 +129,7 @@ static bool take_nonce(struct parse *p, yyjson_val *val, int64_t *out)
     errno = 0;
     if (text && (text[0] == '-' || (text[0] >= '0' && text[0] <= '9')))
         *out = strtoll(text, &end, 10);
-    return (end == text + yyjson_get_len(val) && end > text && errno == 0) ||
+    return (end && end == text + yyjson_get_len(val) && end > text && errno == 0) ||
            wrong(p, "must be a whole number of 64 bits, as a string");
 }
 
