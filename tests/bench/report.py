@@ -1,9 +1,9 @@
-"""The generated part of docs/PERFORMANCE.md, and its drawings, from a file of ./dev bench.
+"""The generated part of docs/PERFORMANCE.md, and its drawings, from files of ./dev bench.
 
     ./dev bench --report build/bench.json
 
-writes what stands between the two marks, and docs/plots/. So a figure there is always of a run, and
-one run: rows that it did not have are not there.
+writes what stands between the two marks, and docs/plots/. So a figure there is always of a run; of
+several, each says which rows are its own: a row is of the last that has it.
 """
 
 import json
@@ -16,30 +16,38 @@ BEGIN = "<!-- begin: written by ./dev bench --report -->"
 END = "<!-- end: written by ./dev bench --report -->"
 
 
-def write(source, docs):
-    found = json.loads(source.read_text(encoding="utf-8"))
+def write(sources, docs):
+    runs = _last_of_each([json.loads(source.read_text(encoding="utf-8")) for source in sources])
+    rows = [row for run in runs for row in run["rows"]]
     page = docs / "PERFORMANCE.md"
     text = page.read_text(encoding="utf-8")
     parts = re.split(f"{re.escape(BEGIN)}.*?{re.escape(END)}", text, flags=re.DOTALL)
     assert len(parts) == 2, f"{page} needs the lines {BEGIN} and {END}, once"
-    drawings = plots.of_run(found["rows"])
+    drawings = plots.of_run(rows)
     folder = docs / "plots"
     folder.mkdir(exist_ok=True)
     for old in folder.glob("*.svg"):
         old.unlink()
     for name, svg in drawings.items():
         (folder / name).write_text(svg, encoding="utf-8")
-    made = f"{BEGIN}\n\n{_section(found, drawings)}\n\n{END}"
+    made = f"{BEGIN}\n\n{_section(runs, rows, drawings)}\n\n{END}"
     page.write_text(made.join(parts), encoding="utf-8")
 
 
-def _section(found, drawings):
-    return "\n\n".join([_circumstances(found), _ratios(found["rows"]), _figures(found["rows"]),
-                        *(_notes(row) for row in found["rows"] if row["notes"]),
+def _last_of_each(runs):
+    last = {row["name"]: n for n, run in enumerate(runs) for row in run["rows"]}
+    kept = [run | {"rows": [row for row in run["rows"] if last[row["name"]] == n]}
+            for n, run in enumerate(runs)]
+    return [run for run in kept if run["rows"]]
+
+
+def _section(runs, rows, drawings):
+    return "\n\n".join([*(_circumstances(run, len(runs) > 1) for run in runs),
+                        _ratios(rows), _figures(rows), *(_notes(row) for row in rows if row["notes"]),
                         *(_drawing(name) for name in drawings)])
 
 
-def _circumstances(found):
+def _circumstances(found, one_of_several):
     machine = found["machine"]
     scale = found.get("scale", 1.0)
     loads = [f"{machine[name]:.1f}" for name in ("load_before", "load_after") if name in machine]
@@ -52,6 +60,9 @@ def _circumstances(found):
     if scale != 1.0:
         text += (f" **Of {scale:g} of the rows, clients and requests**: it shows that everything "
                  "runs, and no more.")
+    if one_of_several:
+        names = dict.fromkeys(row["name"] for row in found["rows"])
+        text = f"{', '.join(f'`{name}`' for name in names)}: {text}"
     return text
 
 

@@ -87,8 +87,8 @@ def arguments():
                         help="the curves to their ends: a million shapes, ten million rows")
     parser.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"),
                         help="measures nothing: what differs between two such files")
-    parser.add_argument("--report", type=Path, metavar="FILE",
-                        help="measures nothing: tables and plots of docs/PERFORMANCE.md from it")
+    parser.add_argument("--report", type=Path, nargs="+", metavar="FILE",
+                        help="measures nothing: tables and plots of docs/PERFORMANCE.md from them")
     parser.add_argument("--docs", type=Path, default=TESTS.parent / "docs",
                         help="where --report finds PERFORMANCE.md and puts plots/")
     given = parser.parse_args()

@@ -98,14 +98,15 @@ def test_what_lies_beyond_all_turns_of_the_other_run_is_said(tmp_path):
     assert "stream: = bridge / peer" in within and "3 only in" in within
 
 
-def tables(tmp_path, report):
-    """The page and the folder of drawings that --report makes of it, in a folder of ours."""
+def tables(tmp_path, *reports):
+    """The page and the folder of drawings that --report makes of them, in a folder of ours."""
     docs = tmp_path / "docs"
     docs.mkdir()
     (docs / "PERFORMANCE.md").write_text((ROOT / "docs" / "PERFORMANCE.md").read_text())
     (docs / "plots").mkdir()
     (docs / "plots" / "of-another-run.svg").write_text("<svg/>")
-    bench("--report", write(tmp_path / "bench.json", report), "--docs", docs)
+    bench("--report", *(write(tmp_path / f"bench{n}.json", report)
+                        for n, report in enumerate(reports)), "--docs", docs)
     return (docs / "PERFORMANCE.md").read_text(), docs / "plots"
 
 
@@ -125,6 +126,15 @@ def test_tables_and_drawings_are_those_of_the_run_alone(tmp_path):
     for name in drawn:
         assert f"(plots/{name})" in made
         ElementTree.parse(plots / name)
+
+
+def test_rows_of_two_runs_say_which_is_theirs(tmp_path):
+    other = copy.deepcopy(REPORT) | {"commit": "def5678"}
+    other["rows"][0] |= {"name": "lag", "ratios": []}
+    text, _ = tables(tmp_path, REPORT | {"commit": "fedcba9"}, REPORT, other)
+    assert "fedcba9" not in text
+    assert "\n`stream`: 2026-01-02, commit `abc1234`" in text
+    assert "\n`lag`: 2026-01-02, commit `def5678`" in text
 
 
 def test_a_part_of_the_rows_is_said_to_be_one(tmp_path):
