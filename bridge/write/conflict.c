@@ -196,12 +196,12 @@ static bool note_columns(struct making *m)
     return true;
 }
 
-static void put_row_values(struct buf *sql, int n)
+void conflict_put_row(struct buf *sql, size_t first, size_t n)
 {
-    buf_put_cstr(sql, ") VALUES (");
-    for (int i = 1; i <= n; i++) {
-        buf_put_cstr(sql, i > 1 ? ", $" : "$");
-        buf_put_dec(sql, (uint64_t)i);
+    buf_put_u8(sql, '(');
+    for (size_t i = 0; i < n; i++) {
+        buf_put_cstr(sql, i ? ", $" : "$");
+        buf_put_dec(sql, first + i);
     }
     buf_put_u8(sql, ')');
 }
@@ -224,7 +224,8 @@ static void put_insert(struct making *m, struct statement *statement)
         sql_put_ident(m->sql, m->table->cols[i].name);
         making_bind(m, i, value);
     }
-    put_row_values(m->sql, m->nparams);
+    buf_put_cstr(m->sql, ") VALUES ");
+    conflict_put_row(m->sql, 1, (size_t)m->nparams);
     put_returning(m);
     making_end(m, statement);
 }

@@ -58,5 +58,7 @@ struct plan {
 bool plan_make(const struct write_grant *grant, const struct write_mutation *mutation,
                struct arena *arena, struct plan *plan, struct write_refusal *why) MUST_CHECK;
 void plan_release(struct plan *plan);
+/* A row of `n` parameters from `first` on: "($3, $4)". */
+void conflict_put_row(struct buf *sql, size_t first, size_t n);
 
 #endif

@@ -257,15 +257,6 @@ static size_t next_rows(size_t n)
     return rows;
 }
 
-static void put_row(struct buf *sql, size_t first, size_t nparams)
-{
-    for (size_t i = 0; i < nparams; i++) {
-        buf_put_cstr(sql, i ? ", $" : ", ($");
-        buf_put_dec(sql, first + i);
-    }
-    buf_put_u8(sql, ')');
-}
-
 static void send_rows(struct pg_pipe *pipe, struct plan *const *plans, size_t n)
 {
     const struct statement *one = &plans[0]->write;
@@ -279,8 +270,10 @@ static void send_rows(struct pg_pipe *pipe, struct plan *const *plans, size_t n)
     for (size_t i = 0; i < n; i++) {
         memcpy(&values[i * nparams], plans[i]->write.values, nparams * sizeof(*values));
         memcpy(&types[i * nparams], one->types, nparams * sizeof(*types));
-        if (i > 0)
-            put_row(&sql, i * nparams + 1, nparams);
+        if (i == 0)
+            continue;
+        buf_put_cstr(&sql, ", ");
+        conflict_put_row(&sql, i * nparams + 1, nparams);
     }
     pg_pipe_put(pipe, buf_cstr(&sql), types, values, (int)(n * nparams));
     buf_release(&sql);
