@@ -119,7 +119,6 @@ static struct job_context context_of(struct worker *w, struct table **looked)
 
     return (struct job_context){.config = &pool->config,
                                 .worker = w,
-                                .conn = w->conn,
                                 .trust = &pool->trust,
                                 .tables = &pool->tables,
                                 .looked = looked,
